@@ -1,0 +1,85 @@
+"""Reading arguments: what is not what the documentation says becomes an error that a person can act on.
+
+Every message has one shape, ``function: `argument` rule; got argument=value (context).``
+A wrong kind is a `TypeError`, a wrong value a `ValueError`.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import numpy as np
+
+Size = Any  # an int, or a symbolic dimension of jax.export
+
+
+def wrong_kind(function: str, rule: str, got: str) -> NoReturn:
+    raise TypeError(f"{function}: {rule}; got {got}.")
+
+
+def wrong_value(function: str, rule: str, got: str) -> NoReturn:
+    raise ValueError(f"{function}: {rule}; got {got}.")
+
+
+def is_symbolic(value: object) -> bool:
+    """Whether `value` is a symbolic dimension of ``jax.export``; false where jax was never imported."""
+    export = sys.modules.get("jax.export")
+    return export is not None and export.is_symbolic_dim(value)
+
+
+def holds(comparison: Any) -> bool:
+    """The truth of a comparison of sizes; one that symbolic sizes leave open counts as true.
+
+    `comparison` is a function without arguments, since the comparison itself is what raises.
+    """
+    try:
+        return bool(comparison())
+    except Exception as error:
+        if type(error).__name__ == "InconclusiveDimensionOperation":
+            return True
+        raise
+
+
+def integer(function: str, name: str, value: object, *, least: int | None = None, symbolic: bool = False) -> Any:
+    """`value` as an int. A bool is no int here: ``stride=True`` is a slip, not a stride of 1."""
+    if symbolic and is_symbolic(value):
+        return value
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        wrong_kind(function, f"`{name}` must be an integer", f"{name}={value!r} ({type(value).__name__})")
+    number = operator.index(value)
+    if least is not None and number < least:
+        wrong_value(function, f"`{name}` must be at least {least}", f"{name}={number}")
+    return number
+
+
+def is_sequence(value: object) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+
+
+def per_axis(
+    function: str, name: str, value: object, axes: int, *, least: int | None = None, symbolic: bool = False
+) -> tuple[Any, ...]:
+    """One integer for every axis, or one per axis, as a tuple of `axes` integers."""
+    if not is_sequence(value):
+        return (integer(function, name, value, least=least, symbolic=symbolic),) * axes
+    numbers = tuple(value)  # type: ignore[arg-type]
+    if len(numbers) != axes:
+        wrong_value(function, f"`{name}` must be one integer or one per spatial axis ({axes})", f"{name}={value!r}")
+    return tuple(integer(function, f"{name}[{i}]", v, least=least, symbolic=symbolic) for i, v in enumerate(numbers))
+
+
+def one_of(function: str, name: str, value: object, choices: Sequence[str | None]) -> Any:
+    """`value` where it is one of `choices`, else an error that lists them and guesses what was meant."""
+    words = [c for c in choices if c is not None]
+    if not (isinstance(value, str) or (value is None and None in choices)):
+        wrong_kind(function, f"`{name}` must be one of {', '.join(map(repr, choices))}", f"{name}={value!r}")
+    if value not in choices:
+        near = get_close_matches(str(value).lower(), [w.lower() for w in words], n=1)
+        hint = next((f": did you mean {w!r}?" for w in words if near and w.lower() == near[0]), "")
+        rule = f"`{name}` must be one of {', '.join(map(repr, choices))}"
+        raise ValueError(f"{function}: {rule}; got {name}={value!r}{hint or '.'}")
+    return value

@@ -1,0 +1,87 @@
+"""Geometry: every option of a convolution but its numbers, validated once and normalised per axis.
+
+Hashable, so that it is a static argument of jitted functions and a key of the lowering table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxconv.arguments import Size, integer, one_of
+from jaxconv.sizes import LAYOUTS, Layout, Padding, axis_output, read_windows
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The windows of one convolution: which positions of the input each output reads.
+
+        output p reads the inputs s·p + d·q − lo for the taps q = 0 … k − 1, on each spatial axis
+
+    Attributes, each a tuple with one entry per spatial axis:
+        input_size: n.  kernel_size: k.  stride: s.  padding: (lo, hi).  dilation: d.
+    and
+        groups: the channels fall into this many groups that do not see each other.
+        layout: "channels_first" or "channels_last".
+
+    Made by `Geometry.of`, which validates; the constructor takes what it is given.
+
+    >>> Geometry.of("conv", (5,), (3,), stride=2).output_size
+    (2,)
+    """
+
+    input_size: tuple[Size, ...]
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    layout: Layout = "channels_first"
+
+    @classmethod
+    def of(
+        cls,
+        function: str,
+        input_size: Sequence[Size],
+        kernel_size: Sequence[int],
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: Padding = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        layout: Layout = "channels_first",
+    ) -> Geometry:
+        """Read and check the options of `function`, whose name every error carries.
+
+        Raises:
+            TypeError: an option has the wrong kind.
+            ValueError: a number is out of range, or a window is wider than the padded input.
+        """
+        one_of(function, "layout", layout, LAYOUTS)
+        groups = integer(function, "groups", groups, least=1)
+        n, k = tuple(input_size), tuple(kernel_size)
+        s, pads, d, _ = read_windows(function, n, k, stride, padding, dilation)
+        return cls(n, k, s, pads, d, groups, layout)
+
+    @property
+    def output_size(self) -> tuple[Size, ...]:
+        """m = ⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1, per axis."""
+        axes = zip(self.input_size, self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
+        return tuple(axis_output(n, k, s, lo, hi, d) for n, k, s, (lo, hi), d in axes)
+
+    @property
+    def axes(self) -> int:
+        """Number of spatial axes."""
+        return len(self.kernel_size)
+
+    @property
+    def channels_first(self) -> bool:
+        return self.layout == "channels_first"
+
+    @property
+    def taps(self) -> int:
+        """Positions of the kernel, ∏ k."""
+        product = 1
+        for k in self.kernel_size:
+            product *= k
+        return product

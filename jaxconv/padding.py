@@ -1,0 +1,50 @@
+"""What stands in the padding when it is not zeros: copies of the input, and their gradients by JAX's own rule.
+
+For an axis of n positions, position j of the padding, j < 0 or j ≥ n, shows
+
+    reflect   the mirror image around the first and the last position:  x[−j]  or  x[2(n − 1) − j]
+    edge      the first or the last position:                           x[0]   or  x[n − 1]
+    circular  the other end:                                            x[j mod n]
+
+A copy's gradient goes back to the position copied, so the rule is a sum, exact to any order, and left to JAX.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxconv.arguments import wrong_value
+from jaxconv.geometry import Geometry
+
+PaddingMode = Literal["zeros", "reflect", "edge", "circular"]
+PADDING_MODES = ("zeros", "reflect", "edge", "circular")
+_NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "circular": "wrap"}
+
+
+def pad_apart(function: str, geometry: Geometry, mode: str) -> tuple[Geometry, tuple]:
+    """The geometry of the convolution after the input was padded, and the arguments for `pad`.
+
+    Raises:
+        ValueError: the padding asks for more positions than there are to copy.
+    """
+    for axis, (n, (lo, hi)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
+        kept = n + min(lo, 0) + min(hi, 0)
+        most = {"reflect": kept - 1, "circular": kept}.get(mode)
+        if kept < 1 or (most is not None and max(lo, hi) > most):
+            rule = f"`padding` with padding_mode={mode!r} must not be wider than the {most} positions to copy"
+            wrong_value(function, rule, f"padding=({lo}, {hi}) on spatial axis {axis} of {n} positions")
+    padded = tuple(n + lo + hi for n, (lo, hi) in zip(geometry.input_size, geometry.padding, strict=True))
+    after = replace(geometry, input_size=padded, padding=((0, 0),) * geometry.axes)
+    return after, (geometry.padding, mode, geometry.channels_first)
+
+
+def pad(x: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first: bool) -> Array:
+    """x, (batch, channels, *space) or (batch, *space, channels), padded by (lo, hi) on each spatial axis."""
+    still = ((0, 0),)
+    widths = still * 2 + pairs if channels_first else still + pairs + still
+    cut = lax.pad(x, jnp.zeros((), x.dtype), [(min(lo, 0), min(hi, 0), 0) for lo, hi in widths])
+    return jnp.pad(cut, [(max(lo, 0), max(hi, 0)) for lo, hi in widths], mode=_NUMPY_MODES[mode])
