@@ -216,9 +216,7 @@ _scan.defvjp(_scan_forward, _scan_backward, symbolic_zeros=True)
 
 
 @partial(jax.jit, static_argnames=("unroll", "derivative"))
-def _scan_body(
-    params: GatedParams, x: Array, h0: Array | None, *, unroll: int, derivative: str
-) -> tuple[Array, Array]:
+def _scan_body(params: GatedParams, x: Array, h0: Array | None, *, unroll: int, derivative: str) -> tuple[Array, Array]:
     if h0 is None:
         h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
     return (_scan if derivative == "hand" else _forward)(params, x, h0, unroll)

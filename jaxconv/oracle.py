@@ -38,9 +38,7 @@ def _taps(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], tuple[slice, ..
     for taps in product(*axes):
         if all(ps for _, ps, _ in taps):
             outputs = tuple(slice(ps[0], ps[-1] + 1) for _, ps, _ in taps)
-            inputs = tuple(
-                slice(js[0], js[-1] + 1, s) for (_, _, js), s in zip(taps, geometry.stride, strict=True)
-            )
+            inputs = tuple(slice(js[0], js[-1] + 1, s) for (_, _, js), s in zip(taps, geometry.stride, strict=True))
             yield tuple(q for q, _, _ in taps), outputs, inputs
 
 
@@ -115,6 +113,12 @@ class GatedRun(NamedTuple):
     v: Array
 
 
+def _sigmoid(pre: Array, rounded: Rounded) -> Array:
+    """σ, whose slope c(1 − c) sees the rounded c, as in any program: near c = 1 that is what limits it."""
+    c = rounded(1 / (1 + np.exp(-np.real(pre))))
+    return c + 1j * np.imag(pre) * c * (1 - c) if np.iscomplexobj(pre) else c
+
+
 def gated_scan(params: Any, x: Any, h0: Any, rounded: Rounded = _same) -> GatedRun:
     """c[t] = σ(W_c x[t] + b_c + W_h h[t−1]),  h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ (W_x x[t] + b_x), step by step.
 
@@ -125,7 +129,7 @@ def gated_scan(params: Any, x: Any, h0: Any, rounded: Rounded = _same) -> GatedR
     h, c, v = [h0], [], []
     for x_t in x:
         pre = x_t @ w_c.T + (0 if b_c is None else b_c) + (0 if w_h is None else h[-1] @ w_h.T)
-        c.append(rounded(1 / (1 + np.exp(-pre))))
+        c.append(_sigmoid(pre, rounded))
         v.append(rounded(x_t @ w_x.T + (0 if b_x is None else b_x)))
         h.append(rounded(c[-1] * h[-1] + (1 - c[-1]) * v[-1]))
     none = np.zeros((0, *np.shape(h0)), np.result_type(h0))

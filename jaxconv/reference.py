@@ -46,10 +46,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     g with s − 1 zeros between its elements meets the kernel flipped, with its two channel axes exchanged.
     """
     array, kernel = _specs(geometry)
-    padding = [
-        (d * (k - 1) - lo, n + lo - 1 - s * (m - 1))
-        for n, k, s, (lo, _), d, m in _per_axis(geometry)
-    ]
+    padding = [(d * (k - 1) - lo, n + lo - 1 - s * (m - 1)) for n, k, s, (lo, _), d, m in _per_axis(geometry)]
     flipped = lax.rev(w, kernel[2:])
     return lax.conv_general_dilated(
         g,
@@ -71,10 +68,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     x meets g as a kernel: batch and channels exchange their roles, and so do stride and dilation.
     """
     array, kernel = _specs(geometry)
-    padding = [
-        (lo, s * (m - 1) + 1 - n + d * (k - 1) - lo)
-        for n, k, s, (lo, _), d, m in _per_axis(geometry)
-    ]
+    padding = [(lo, s * (m - 1) + 1 - n + d * (k - 1) - lo) for n, k, s, (lo, _), d, m in _per_axis(geometry)]
     batch, channels, *space = array
     out, per_group, *taps = kernel
     return lax.conv_general_dilated(

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxconv import oracle
 from jaxconv.convolution import conv, conv_weight_vjp
-from jaxconv.gated import GatedParams, gated_init, gated_scan, gated_step
+from jaxconv.gated import GatedParams, gated_scan, gated_step
 from jaxconv.jacobian import conv_input_jacobian, conv_weight_jacobian, gradient_flow
 from jaxconv.rounding import C, measured_units, spread, units
 from jaxconv.sizes import output_shape
@@ -101,7 +101,9 @@ def input_jacobian() -> Answer:
     _expect(np.array_equal(jacobian, expected), "the kernel, moved by 2 for the second output, zeros around")
     serves = (jacobian != 0).all(2).sum((0, 1))
     _expect(serves.tolist() == [1, 1, 2, 1, 1], "only the third position serves both outputs")
-    return Answer("∂f/∂x", "W[0, c, i−2r] where 0 ≤ i−2r ≤ 2, else 0", "shape (1, 2) + (2, 5); only x[:, 2] serves both")
+    return Answer(
+        "∂f/∂x", "W[0, c, i−2r] where 0 ≤ i−2r ≤ 2, else 0", "shape (1, 2) + (2, 5); only x[:, 2] serves both"
+    )
 
 
 def weight_gradient() -> Answer:
@@ -121,8 +123,13 @@ def weight_gradient() -> Answer:
 
 
 def _cell() -> tuple[GatedParams, jax.Array, jax.Array]:
-    params = gated_init(jax.random.key(7), 3, 4)
-    return params, jax.random.normal(jax.random.key(8), (6, 3)), jax.random.normal(jax.random.key(9), (6, 4))
+    draw = _draw(7)
+    return GatedParams(draw(4, 3), draw(4, 4), draw(4, 3), draw(4), draw(4)), draw(6, 3), draw(6, 4)
+
+
+def _draw(seed: int) -> Callable[..., jax.Array]:
+    random = np.random.default_rng(seed)
+    return lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
 
 
 def _wide(arrays: object) -> tuple[np.ndarray, ...]:
@@ -145,7 +152,9 @@ def cell() -> Answer:
     _close(h, exact, scale, 5, "h[6]", measured=True)
     c = jax.nn.sigmoid(params.w_c @ x[0] + params.b_c)
     _expect(params.w_c.shape == (4, 3) and c.shape == (4,), "W_c is (m, n), so c[t] is in R^m")
-    return Answer("the cell", "c = σ(W_c x + b_c + W_h h), h' = c ⊙ h + (1−c) ⊙ v", "W_c (m, n) = (4, 3), x (3,), c (4,)")
+    return Answer(
+        "the cell", "c = σ(W_c x + b_c + W_h h), h' = c ⊙ h + (1−c) ⊙ v", "W_c (m, n) = (4, 3), x (3,), c (4,)"
+    )
 
 
 def through_time() -> Answer:
@@ -181,14 +190,13 @@ _GRADIENTS = ("dW_c", "dW_h", "dW_x", "db_c", "db_x", "dx", "dh0")
 
 def regimes() -> Answer:
     """9. Gradients through time vanish, hold and explode."""
-    steps, m = 60, 8
-    x = jax.random.normal(jax.random.key(1), (steps, m))
-    base = gated_init(jax.random.key(2), m, m, bias=False)
-    w_h = jax.random.normal(jax.random.key(3), (m, m))
+    steps, m, draw = 60, 16, _draw(2)
+    base = GatedParams(draw(m, m) / 4, draw(m, m), draw(m, m) / 4, jnp.zeros(m))
+    x = draw(steps, m)
     flows = {
-        "vanish": gradient_flow(base._replace(w_h=0.1 * w_h), x),
+        "vanish": gradient_flow(base._replace(w_h=0.02 * base.w_h), x),
         "hold": gradient_flow(base._replace(b_c=jnp.full(m, 40.0)), x),  # c → 1: the state stands still
-        "explode": gradient_flow(base._replace(w_h=8 * w_h), x),
+        "explode": gradient_flow(base._replace(w_h=2 * base.w_h, w_x=3 * base.w_x), x),
     }
     first = {name: float(flow.norms[0]) for name, flow in flows.items()}
     _expect(first["vanish"] < 1e-6, "inside (0, 1) with a small W_h the gradient vanishes")

@@ -1,0 +1,247 @@
+"""One case of a table: every hand-written gradient against float64 and against `jax.grad`, in units of the error model.
+
+First order: value, and the pull-back of a random cotangent. Second order: the pull-back of that pull-back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv import oracle
+from jaxconv.convolution import conv
+from jaxconv.gated import GatedParams, gated_scan
+from jaxconv.geometry import Geometry
+from jaxconv.rounding import C, measured_units, spread, unit_roundoff
+from jaxconv.verify.cases import ConvCase, GatedCase
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a case gave.
+
+    Attributes:
+        units: worst distance from float64, in units of the error model; right is at most C.
+        where: the output and index of that worst element.
+        apart: worst distance from `jax.grad`; right is at most 2 C, since both round.
+        hand_ms, jax_ms: median time of value, gradients and second order, compiled.
+        elements: numbers compared.
+    """
+
+    units: float
+    where: str
+    apart: float
+    hand_ms: float
+    jax_ms: float
+    elements: int
+
+    @property
+    def passed(self) -> bool:
+        return self.units <= C and self.apart <= 2 * C
+
+
+class Expected(NamedTuple):
+    """One output: its name, its exact value, the spread it may have (without √L), and L."""
+
+    name: str
+    exact: np.ndarray
+    spread: np.ndarray
+    length: int
+
+
+@contextmanager
+def _wide_enough(dtype: str) -> Iterator[None]:
+    """64-bit types are switched on for the cases that need them."""
+    with jax.enable_x64(dtype == "float64" or bool(jax.config.jax_enable_x64)):
+        yield
+
+
+def compare(case: ConvCase | GatedCase) -> Comparison:
+    """Work one case on JAX's default device."""
+    with _wide_enough(case.dtype):
+        prepare = _conv_functions if isinstance(case, ConvCase) else _gated_functions
+        functions, arguments, expected = prepare(case)
+        hand, by_jax = (jax.jit(functions(derivative)) for derivative in ("hand", "jax"))
+        results = [jax.block_until_ready(f(*arguments)) for f in (hand, by_jax)]
+        hand_ms, jax_ms = _times(hand, by_jax, arguments)
+        worst, where, apart, elements = 0.0, "nothing to compare", 0.0, 0
+        for (name, exact, scale, length), ours, theirs in zip(expected, *map(_flat, results), strict=True):
+            if ours.shape != exact.shape:
+                raise AssertionError(f"{name} has shape {ours.shape}, not {exact.shape}")
+            elements += exact.size
+            if not exact.size:
+                continue
+            distance = measured_units(ours, exact, scale, length, case.dtype)
+            between = measured_units(ours - theirs + exact, exact, scale, length, case.dtype)
+            apart = max(apart, float(between.max()))
+            if distance.max() >= worst:
+                index = np.unravel_index(distance.argmax(), distance.shape)
+                worst, where = float(distance.max()), f"{name}[{', '.join(map(str, index))}]"
+        return Comparison(worst, where, apart, hand_ms, jax_ms, elements)
+
+
+def _flat(result: Any) -> list[np.ndarray]:
+    return [np.asarray(each).astype(np.float64) for each in jax.tree.leaves(result)]
+
+
+def _times(first: Callable, second: Callable, arguments: tuple, rounds: int = 5) -> tuple[float, float]:
+    """Median milliseconds of two compiled functions, called in turn."""
+    took: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for f, times in zip((first, second), took, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(f(*arguments))
+            times.append((time.perf_counter() - start) * 1e3)
+    return median(took[0]), median(took[1])
+
+
+def _random(case: ConvCase | GatedCase) -> Callable[..., jax.Array]:
+    random = np.random.default_rng(sum(map(ord, case.name)))
+    return lambda shape, scale=1.0: jnp.asarray(scale * random.normal(size=shape), case.dtype)
+
+
+def _pull_twice(value: Callable) -> Callable:
+    """(at, ḡ, t) → value, its pull-back of ḡ, and the pull-back of that by t, for `at` and for ḡ."""
+
+    def both(at: Any, g: Any, t: Any) -> Any:
+        y = value(*at)
+        gradient, again = jax.vjp(lambda at, g: jax.vjp(value, *at)[1](g), at, g)
+        return y, gradient, again(t)
+
+    return both
+
+
+# ----------------------------------------------------------------------------------------------- convolutions
+
+
+def _conv_functions(case: ConvCase) -> tuple[Callable, tuple, list[Expected]]:
+    draw = _random(case)
+    last = case.options.get("layout") == "channels_last"
+    axes = len(case.w) - 2
+    x, w, b = draw(case.x), draw(case.w), draw((case.w[-1] if last else case.w[0],))
+    y_shape = jax.eval_shape(lambda: conv(x, w, b, **case.options)).shape
+    at, g, t = (x, w, b), draw(y_shape), (draw(x.shape), draw(w.shape), draw(b.shape))
+
+    def functions(derivative: str) -> Callable:
+        return _pull_twice(lambda x, w, b: conv(x, w, b, derivative=derivative, **case.options))
+
+    space = slice(-axes - 1, -1) if last else slice(-axes, None)
+    kernel = case.w[:-2] if last else case.w[2:]
+    geometry = Geometry.of("verify", case.x[space], kernel, **case.options)
+    return functions, (at, g, t), _conv_expected(geometry, at, g, t)
+
+
+def _conv_expected(geometry: Geometry, at: tuple, g: Any, t: tuple) -> list[Expected]:
+    """The nine outputs: y, dx, dw, db; and of the second pull-back x̄, w̄, b̄ = 0, ḡ."""
+    u = unit_roundoff(g.dtype)
+    axes = geometry.axes
+    (x, w, b), (t_x, t_w, t_b) = at, t
+    batch = x.shape[: x.ndim - axes - 1]
+
+    def folded(a: Any) -> np.ndarray:
+        a = np.asarray(a).astype(np.float64)
+        return a.reshape(-1, *a.shape[len(batch) :]) if a.size else a.reshape(0, *a.shape[len(batch) :])
+
+    x_, t_x_, g_ = folded(x), folded(t_x), folded(g)
+    w_, t_w_, b_, t_b_ = (np.asarray(a).astype(np.float64) for a in (w, t_w, b, t_b))
+    per_channel = (slice(None), *(None,) * axes) if geometry.channels_first else (...,)
+    others = tuple(a for a in range(axes + 2) if a != (1 if geometry.channels_first else axes + 1))
+    out, per_group = (w.shape[0], w.shape[1]) if geometry.channels_first else (w.shape[-1], w.shape[-2])
+    positions = int(np.prod(g_.shape, dtype=int)) // max(out, 1)
+    reads_y, reads_x = per_group * geometry.taps, out // geometry.groups * geometry.taps
+
+    def entry(name: str, length: int, shape: tuple, *terms: tuple[Callable[..., np.ndarray], tuple]) -> Expected:
+        exact = sum(f(*arrays) for f, arrays in terms)
+        squares = sum(f(*(a * a for a in arrays)) for f, arrays in terms)
+        return Expected(name, np.reshape(exact, shape), u * np.sqrt(np.reshape(squares, shape)), length)
+
+    def forward(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return oracle.conv(x, w, geometry)
+
+    def for_x(g: np.ndarray, w: np.ndarray) -> np.ndarray:
+        return oracle.conv_input_vjp(g, w, geometry)
+
+    def for_w(x: np.ndarray, g: np.ndarray) -> np.ndarray:
+        return oracle.conv_weight_vjp(x, g, geometry)
+
+    def spread_out(b: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(b[per_channel], g_.shape)
+
+    return [
+        entry("y", reads_y + 1, g.shape, (forward, (x_, w_)), (spread_out, (b_,))),
+        entry("dx", reads_x, x.shape, (for_x, (g_, w_))),
+        entry("dw", positions, w.shape, (for_w, (x_, g_))),
+        entry("db", positions, b.shape, (lambda g: g.sum(others), (g_,))),
+        entry("second x̄", reads_x, x.shape, (for_x, (g_, t_w_))),
+        entry("second w̄", positions, w.shape, (for_w, (t_x_, g_))),
+        entry("second b̄", 1, b.shape, (np.zeros_like, (b_,))),
+        entry(
+            "second ḡ", 2 * reads_y + 1, g.shape, (forward, (t_x_, w_)), (forward, (x_, t_w_)), (spread_out, (t_b_,))
+        ),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ recurrences
+
+
+def _gated_functions(case: GatedCase) -> tuple[Callable, tuple, list[Expected]]:
+    draw = _random(case)
+    n, m = case.n, case.m
+    size = case.scale
+    biases = (draw((m,), size), draw((m,), size)) if case.bias else (None, None)
+    params = GatedParams(draw((m, n), size / n**0.5), draw((m, m), size / m**0.5), draw((m, n), size / n**0.5), *biases)
+    x, h0 = draw((case.steps, *case.batch, n)), draw((*case.batch, m)) if case.h0 else None
+    at = (params, x, h0)
+    g = draw((*case.batch, m)), draw((case.steps, *case.batch, m))
+    t = jax.tree.map(lambda a: draw(a.shape), at)
+
+    def functions(derivative: str) -> Callable:
+        return _pull_twice(lambda *at: gated_scan(*at, unroll=case.unroll, derivative=derivative))
+
+    return functions, (at, g, t), _gated_expected(case, at, g, t)
+
+
+def _gated_expected(case: GatedCase, at: tuple, g: tuple, t: tuple) -> list[Expected]:
+    """Value and gradients step by step; second order as the complex step of the gradients along t.
+
+    With ϕ(at, ḡ) the gradients and t their cotangent, the pull-back of ϕ for `at` is the derivative of the gradient
+    along t, since second derivatives commute; for ḡ it is the derivative of the value along t.
+    """
+    step = 1e-30
+
+    def wide(tree: Any) -> Any:
+        return jax.tree.map(lambda a: np.asarray(a).astype(np.float64), tree)
+
+    (params, x, h0), (g_last, y_bar), t = wide(at), wide(g), wide(t)
+    if h0 is None:
+        h0, t = np.zeros((*case.batch, case.m)), (t[0], t[1], np.zeros((*case.batch, case.m)))
+
+    def results(rounded: Callable) -> tuple[np.ndarray, ...]:
+        here = jax.tree.map(rounded, (params, x, h0))
+        h = oracle.gated_scan(*here, rounded).h
+        gradient = oracle.gated_vjp(*here, y_bar, g_last, rounded)
+        beside = jax.tree.map(lambda a, t: a + 1j * step * t, here, t)
+        h_along = oracle.gated_scan(*beside, rounded).h.imag / step
+        along = jax.tree.map(lambda a: a.imag / step, oracle.gated_vjp(*beside, y_bar, g_last, rounded))
+        if at[2] is None:
+            gradient, along = gradient[:2], along[:2]
+        return (
+            h[-1], h[1:], *jax.tree.leaves(gradient), *jax.tree.leaves(along), h_along[-1], h_along[1:],
+        )  # fmt: skip
+
+    exact, scale = results(lambda a: a), spread(results, case.dtype)
+    weights = [f for f, p in zip(GatedParams._fields, at[0], strict=True) if p is not None]
+    inputs = [*weights, "x", *(["h0"] if at[2] is not None else [])]
+    names = ["h_last", "h", *(f"d{i}" for i in inputs), *(f"second {i}" for i in inputs), "second ḡ_last", "second ḡ"]
+    sums = max(case.n, case.m) + 1
+    over_time = max(case.steps, 1) * int(np.prod(case.batch, dtype=int))
+    lengths = [max(sums, over_time) if name.split()[-1].lstrip("d") in weights else 2 * sums for name in names]
+    return [Expected(*each) for each in zip(names, exact, scale, lengths, strict=True)]
