@@ -10,7 +10,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def integer(function: str, name: str, value: object, *, least: int | None = None
     return number
 
 
-def is_sequence(value: object) -> bool:
+def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
 
 
@@ -66,7 +66,7 @@ def per_axis(
     """One integer for every axis, or one per axis, as a tuple of `axes` integers."""
     if not is_sequence(value):
         return (integer(function, name, value, least=least, symbolic=symbolic),) * axes
-    numbers = tuple(value)  # type: ignore[arg-type]
+    numbers = tuple(value)
     if len(numbers) != axes:
         wrong_value(function, f"`{name}` must be one integer or one per spatial axis ({axes})", f"{name}={value!r}")
     return tuple(integer(function, f"{name}[{i}]", v, least=least, symbolic=symbolic) for i, v in enumerate(numbers))

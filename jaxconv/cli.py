@@ -38,15 +38,18 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json is not None and not options.json.resolve().parent.is_dir():
         print(f"jaxconv verify: --json must name a file in a folder that exists; got {options.json}", file=sys.stderr)
         return 2
-    from jaxconv import report
-    from jaxconv.verify.run import Row, tasks
+    try:
+        from jaxconv import report
+        from jaxconv.verify import run
+    except KeyboardInterrupt:
+        return 130
 
     console = report.console()
-    rows: list[Row] = []
+    rows: list[run.Row] = []
     interrupted = False
     planned = 0
     try:
-        work = tasks(options.quick)
+        work = run.tasks(options.quick)
         planned = len(work)
         with report.progress(console) as progress:
             bar = progress.add_task("", total=sum(task.steps for task in work))

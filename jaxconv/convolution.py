@@ -267,7 +267,7 @@ def conv_input_vjp(
     function = "conv_input_vjp"
     _read(function, {"g": g, "w": w}, layout, "hand", lowering)
     out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
-    batch, channels, m = split_array(function, "g.shape", g.shape, len(k), layout)
+    _, channels, m = split_array(function, "g.shape", g.shape, len(k), layout)
     n = per_axis(function, "input_size", input_size, len(k), least=1, symbolic=True)
     geometry = Geometry.of(
         function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
@@ -329,7 +329,9 @@ def conv_weight_vjp(
     )
     context = f"x.shape={x.shape}, g.shape={g.shape}, kernel_size={k}"
     if batch != g_batch:
-        wrong_value(function, "`x` and `g` must have the same batch axes", f"{batch} and {g_batch} ({context})")
+        hint = "" if isinstance(kernel_size, Sequence) else f": kernel_size={kernel_size} means one spatial axis"
+        rule = "`x` and `g` must have the same batch axes"
+        wrong_value(function, rule, f"{batch} and {g_batch} ({context}){hint}")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
     _check_output(function, "g", geometry, m)
     return _weight_vjp_body(x, g, plan=Plan(geometry, read_precision(function, precision), lowering))

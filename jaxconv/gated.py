@@ -61,7 +61,9 @@ class GatedParams(NamedTuple):
 
 
 def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jnp.float32) -> GatedParams:
-    """Random weights: W_c and W_x uniform with variance 1/n, W_h uniform with variance 1/(4m), biases 0.
+    """Random weights, uniform, and biases 0.
+
+        W_c, W_x ~ √(3/n) · U(−1, 1)  (variance 1/n),   W_h ~ √(3/(4m)) · U(−1, 1)  (variance 1/(4m))
 
     The variances keep v of the size of x, and ‖W_h‖₂ near 1, where gradients through time neither vanish at once nor
     explode (see `gradient_flow`).
@@ -119,8 +121,8 @@ def _mix(c: Array, h: Array, v: Array) -> Array:
     return c * h + (1 - c) * v
 
 
-def _wide(array: Array | None) -> Array | None:
-    """An array in the dtype that its sums are accumulated in."""
+def _wide(array: Any) -> Any:
+    """An array in the dtype that its sums are accumulated in; None stays None."""
     return None if array is None else array.astype(accumulator(array.dtype))
 
 
@@ -199,7 +201,7 @@ def _scan_backward(unroll: int, kept: tuple, cotangents: tuple[Any, Any]) -> tup
         """Σ_t a[t], over the batch as well."""
         return a.sum(tuple(range(a.ndim - 1)))
 
-    def only(wanted: bool | None, gradient: Any) -> Array | None:
+    def only(wanted: bool | None, gradient: Any) -> Any:
         return gradient().astype(x.dtype) if wanted else None
 
     d_params = GatedParams(
@@ -321,7 +323,7 @@ def check_params(function: str, params: Any, arrays: dict[str, Any]) -> None:
     """Raise unless `params` is a GatedParams whose shapes agree, in one real dtype with `arrays`."""
     if not isinstance(params, GatedParams):
         wrong_kind(function, "`params` must be a GatedParams", f"params of type {type(params).__name__}")
-    read_arrays(function, {**arrays, **{k: v for k, v in params._asdict().items() if v is not None}})
+    read_arrays(function, {**arrays, **{f"params.{k}": v for k, v in params._asdict().items() if v is not None}})
     if jnp.issubdtype(params.w_c.dtype, jnp.complexfloating):
         wrong_kind(function, "`params` must be real: the gate has no complex form", f"w_c.dtype={params.w_c.dtype}")
     if params.w_c.ndim != 2:

@@ -82,7 +82,7 @@ def _rows(f: Any, at: Array) -> Array:
 @jax.jit
 def _step_jacobian(params: GatedParams, h: Array, x: Array) -> Array:
     wide = accumulator(x.dtype)
-    w_c, w_h, w_x, b_c, b_x = (None if p is None else p.astype(wide) for p in params)
+    w_c, w_h, w_x, b_c, b_x = jax.tree.map(lambda p: p.astype(wide), params)
     h, x = h.astype(wide), x.astype(wide)
     pre = x @ w_c.T + (0 if b_c is None else b_c) + (0 if w_h is None else h @ w_h.T)
     c = jax.nn.sigmoid(pre)

@@ -21,7 +21,7 @@ def _wide(array: Any) -> Array:
     return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
 
 
-def _taps(geometry: Geometry) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
+def _taps(geometry: Geometry) -> Iterator[tuple[Any, Any, Any]]:
     """For every tap q: the outputs p, and the inputs j = s·p + d·q − lo that lie inside the input."""
     axes = []
     for n, k, s, (lo, _), d, m in zip(

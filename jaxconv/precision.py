@@ -27,7 +27,11 @@ def read_arrays(function: str, arrays: dict[str, Any]) -> None:
     first: tuple[str, Any] | None = None
     for name, value in arrays.items():
         if not isinstance(value, (jax.Array, np.ndarray)):
-            wrong_kind(function, f"`{name}` must be an array", f"{name} of type {type(value).__name__}")
+            wrong_kind(
+                function,
+                f"`{name}` must be an array",
+                f"{name} of type {type(value).__name__}: convert with jax.numpy.asarray({name}, 'float32')",
+            )
         if value.dtype not in DTYPES:
             rule = f"`{name}` must have dtype bfloat16, float16, float32, float64, complex64 or complex128"
             wrong_kind(function, rule, f"{name}.dtype={value.dtype}: convert with {name}.astype('float32')")
@@ -35,7 +39,12 @@ def read_arrays(function: str, arrays: dict[str, Any]) -> None:
             first = name, value.dtype
         elif value.dtype != first[1]:
             rule = f"`{first[0]}` and `{name}` must share one dtype"
-            wrong_kind(function, rule, f"{first[0]}.dtype={first[1]}, {name}.dtype={value.dtype}")
+            wrong_kind(
+                function,
+                rule,
+                f"{first[0]}.dtype={first[1]}, {name}.dtype={value.dtype}: "
+                f"convert with {name}.astype({first[0]}.dtype)",
+            )
 
 
 def read_precision(function: str, precision: Any) -> Precision:

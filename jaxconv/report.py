@@ -9,11 +9,11 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
     return {
         "jaxconv": jaxconv.__version__,
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": version("jaxlib"),
         "numpy": np.__version__,
         "python": machine.python_version(),
         "machine": f"{machine.machine()}, {os.cpu_count()} cores",

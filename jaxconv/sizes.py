@@ -60,7 +60,7 @@ def numeric_padding(function: str, padding: object, axes: int) -> tuple[Pair, ..
     if not is_sequence(padding):
         p = integer(function, "padding", padding)
         return ((p, p),) * axes
-    entries = tuple(padding)  # type: ignore[arg-type]
+    entries = tuple(padding)
     if len(entries) != axes:
         rule = f"`padding` must be one integer, one per spatial axis ({axes}) or one (lo, hi) pair per spatial axis"
         hint = f": write [{tuple(entries)}] for one (lo, hi) pair" if axes == 1 and len(entries) == 2 else "."
@@ -108,16 +108,17 @@ def _axes(function: str, **values: object) -> int | None:
     """How many axes the arguments speak of: the length of the first sequence; None where all are single numbers."""
     for name, value in values.items():
         if is_sequence(value):
-            if len(value) == 0:  # type: ignore[arg-type]
+            if len(value) == 0:
                 wrong_value(function, f"`{name}` must name at least one axis", f"{name}={value!r}")
-            return len(value)  # type: ignore[arg-type]
+            return len(value)
     return None
 
 
 def _single_axis(axes: int | None, padding: object) -> object:
     """Where the axis is a single number, so is its padding: (lo, hi) then means one pair, not two axes."""
-    pair = axes is None and is_sequence(padding) and len(padding) == 2  # type: ignore[arg-type]
-    return [padding] if pair and not any(map(is_sequence, padding)) else padding  # type: ignore[call-overload]
+    if axes is None and is_sequence(padding) and len(padding) == 2 and not any(is_sequence(p) for p in padding):
+        return [padding]
+    return padding
 
 
 def read_windows(
@@ -401,4 +402,4 @@ def read_shape(function: str, name: str, shape: object) -> tuple[Size, ...]:
     """A shape as a tuple of sizes."""
     if not is_sequence(shape):
         wrong_kind(function, f"`{name}` must be a sequence of integers", f"{name}={shape!r}")
-    return tuple(integer(function, f"{name}[{i}]", v, least=0, symbolic=True) for i, v in enumerate(shape))  # type: ignore[arg-type]
+    return tuple(integer(function, f"{name}[{i}]", v, least=0, symbolic=True) for i, v in enumerate(shape))

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -90,9 +91,8 @@ def _conv_logits(params: Params, images: jax.Array, derivative: str) -> jax.Arra
 
 
 def _gated_init(random: np.random.Generator) -> Params:
-    cell = GatedParams(
-        _scaled(random, 64, 8), 0.3 * _scaled(random, 64, 64), _scaled(random, 64, 8), _zeros(64), _zeros(64)
-    )
+    weights = _scaled(random, 64, 8), 0.3 * _scaled(random, 64, 64), _scaled(random, 64, 8), _zeros(64), _zeros(64)
+    cell = GatedParams(*(jnp.asarray(weight, jnp.float32) for weight in weights))
     return {"cell": cell, "w": _scaled(random, 10, 64), "b": _zeros(10)}
 
 
@@ -225,5 +225,5 @@ def train(model: Model, digits: Digits, *, epochs: int) -> Iterator[Training | N
 
 
 def _accuracy(model: Model, params: Params, digits: Digits, derivative: str) -> float:
-    logits = np.asarray(model.logits(params, digits.held_out_x, derivative))
+    logits = np.asarray(model.logits(params, jnp.asarray(digits.held_out_x), derivative))
     return float((logits.argmax(-1) == digits.held_out_y).mean())

@@ -150,7 +150,7 @@ def cell() -> Answer:
     for x_t in x:
         h = gated_step(params, h, x_t)
     _close(h, exact, scale, 5, "h[6]", measured=True)
-    c = jax.nn.sigmoid(params.w_c @ x[0] + params.b_c)
+    c = jax.nn.sigmoid(params.w_c @ x[0])
     _expect(params.w_c.shape == (4, 3) and c.shape == (4,), "W_c is (m, n), so c[t] is in R^m")
     return Answer(
         "the cell", "c = σ(W_c x + b_c + W_h h), h' = c ⊙ h + (1−c) ⊙ v", "W_c (m, n) = (4, 3), x (3,), c (4,)"
@@ -191,12 +191,13 @@ _GRADIENTS = ("dW_c", "dW_h", "dW_x", "db_c", "db_x", "dx", "dh0")
 def regimes() -> Answer:
     """9. Gradients through time vanish, hold and explode."""
     steps, m, draw = 60, 16, _draw(2)
-    base = GatedParams(draw(m, m) / 4, draw(m, m), draw(m, m) / 4, jnp.zeros(m))
+    w_h = draw(m, m)
+    base = GatedParams(draw(m, m) / 4, w_h, draw(m, m) / 4, jnp.zeros(m))
     x = draw(steps, m)
     flows = {
-        "vanish": gradient_flow(base._replace(w_h=0.02 * base.w_h), x),
+        "vanish": gradient_flow(base._replace(w_h=0.02 * w_h), x),
         "hold": gradient_flow(base._replace(b_c=jnp.full(m, 40.0)), x),  # c → 1: the state stands still
-        "explode": gradient_flow(base._replace(w_h=2 * base.w_h, w_x=3 * base.w_x), x),
+        "explode": gradient_flow(base._replace(w_h=2 * w_h, w_x=3 * base.w_x), x),
     }
     first = {name: float(flow.norms[0]) for name, flow in flows.items()}
     _expect(first["vanish"] < 1e-6, "inside (0, 1) with a small W_h the gradient vanishes")

@@ -60,15 +60,15 @@ class Expected(NamedTuple):
 @contextmanager
 def _wide_enough(dtype: str) -> Iterator[None]:
     """64-bit types are switched on for the cases that need them."""
-    with jax.enable_x64(dtype == "float64" or bool(jax.config.jax_enable_x64)):
+    with jax.enable_x64(dtype == "float64" or jax.dtypes.canonicalize_dtype("float64") == "float64"):
         yield
 
 
 def compare(case: ConvCase | GatedCase) -> Comparison:
     """Work one case on JAX's default device."""
     with _wide_enough(case.dtype):
-        prepare = _conv_functions if isinstance(case, ConvCase) else _gated_functions
-        functions, arguments, expected = prepare(case)
+        prepared = _conv_functions(case) if isinstance(case, ConvCase) else _gated_functions(case)
+        functions, arguments, expected = prepared
         hand, by_jax = (jax.jit(functions(derivative)) for derivative in ("hand", "jax"))
         results = [jax.block_until_ready(f(*arguments)) for f in (hand, by_jax)]
         hand_ms, jax_ms = _times(hand, by_jax, arguments)
@@ -130,7 +130,7 @@ def _conv_functions(case: ConvCase) -> tuple[Callable, tuple, list[Expected]]:
     y_shape = jax.eval_shape(lambda: conv(x, w, b, **case.options)).shape
     at, g, t = (x, w, b), draw(y_shape), (draw(x.shape), draw(w.shape), draw(b.shape))
 
-    def functions(derivative: str) -> Callable:
+    def functions(derivative: Any) -> Callable:
         return _pull_twice(lambda x, w, b: conv(x, w, b, derivative=derivative, **case.options))
 
     space = slice(-axes - 1, -1) if last else slice(-axes, None)
@@ -203,7 +203,7 @@ def _gated_functions(case: GatedCase) -> tuple[Callable, tuple, list[Expected]]:
     g = draw((*case.batch, m)), draw((case.steps, *case.batch, m))
     t = jax.tree.map(lambda a: draw(a.shape), at)
 
-    def functions(derivative: str) -> Callable:
+    def functions(derivative: Any) -> Callable:
         return _pull_twice(lambda *at: gated_scan(*at, unroll=case.unroll, derivative=derivative))
 
     return functions, (at, g, t), _gated_expected(case, at, g, t)
@@ -225,12 +225,12 @@ def _gated_expected(case: GatedCase, at: tuple, g: tuple, t: tuple) -> list[Expe
         h0, t = np.zeros((*case.batch, case.m)), (t[0], t[1], np.zeros((*case.batch, case.m)))
 
     def results(rounded: Callable) -> tuple[np.ndarray, ...]:
-        here = jax.tree.map(rounded, (params, x, h0))
-        h = oracle.gated_scan(*here, rounded).h
-        gradient = oracle.gated_vjp(*here, y_bar, g_last, rounded)
-        beside = jax.tree.map(lambda a, t: a + 1j * step * t, here, t)
-        h_along = oracle.gated_scan(*beside, rounded).h.imag / step
-        along = jax.tree.map(lambda a: a.imag / step, oracle.gated_vjp(*beside, y_bar, g_last, rounded))
+        here: tuple[Any, Any, Any] = jax.tree.map(rounded, (params, x, h0))
+        beside: tuple[Any, Any, Any] = jax.tree.map(lambda a, t: a + 1j * step * t, here, t)
+        h = oracle.gated_scan(*here, rounded=rounded).h
+        h_along = oracle.gated_scan(*beside, rounded=rounded).h.imag / step
+        gradient: tuple = oracle.gated_vjp(*here, y_bar, g_last, rounded)
+        along: tuple = jax.tree.map(lambda a: a.imag / step, oracle.gated_vjp(*beside, y_bar, g_last, rounded))
         if at[2] is None:
             gradient, along = gradient[:2], along[:2]
         return (

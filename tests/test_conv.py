@@ -1,0 +1,169 @@
+"""Every case: value, gradients and gradients of gradients, against the float64 oracle and against JAX's own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+import jaxconv
+import oracles
+from cases import CASES, FEW, Case, arrays, assert_right, assert_same, by_id, computed, expected, integers
+from jaxconv import conv, conv_input_vjp, conv_weight_vjp
+from jaxconv.convolution import LOWERINGS
+from oracles import Exact, exact
+
+
+def assert_all_right(case: Case, dtype: Any, **how: Any) -> None:
+    inputs = arrays(case, dtype)
+    right = expected(case, inputs)
+    for name, value in computed(case, inputs, **how).items():
+        assert_right(name, value, right[name], dtype)
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("case", **by_id(CASES))
+def test_value_gradients_and_second_order(case: Case, lowering: str) -> None:
+    assert_all_right(case, jnp.float32, lowering=lowering)
+
+
+@pytest.mark.parametrize("case", **by_id(FEW))
+def test_bfloat16(case: Case) -> None:
+    assert_all_right(case, jnp.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.complex64], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("case", **by_id(FEW[::3]))
+def test_other_dtypes(case: Case, dtype: Any) -> None:
+    assert_all_right(case, dtype)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("case", **by_id(FEW[1::5]))
+def test_double_precision(case: Case, dtype: Any) -> None:
+    with jax.enable_x64(True):
+        assert_all_right(case, dtype)
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("case", **by_id(FEW))
+def test_public_gradients_are_the_gradients(case: Case, lowering: str) -> None:
+    """The two maps called by name, on whole numbers, where every order of adding gives the same bits."""
+    x, w, g = integers(0, case.x_shape, case.w_shape, case.y_shape)
+    options = {**case.options, "lowering": lowering}
+    dx = conv_input_vjp(g, w, input_size=case.input_size, **options)
+    dw = conv_weight_vjp(x, g, kernel_size=case.kernel_size, **options)
+    assert_same((dx, dw), jax.vjp(lambda x, w: conv(x, w, **options), x, w)[1](g))
+
+
+@pytest.mark.parametrize("accumulated", [jnp.bfloat16, jnp.float16], ids=lambda d: d.__name__)
+def test_half_precision_accumulates_in_single(accumulated: Any) -> None:
+    """4096 ones and then some: in half precision itself the sum would stand still (at 256, at 2048)."""
+    ones = jnp.ones((1, 1, 4096), accumulated)
+    kernel = jnp.ones((1, 1, 4096), accumulated)
+    bias = jnp.zeros((1,), accumulated)
+    g = jnp.ones((1, 1, 1), accumulated)
+    assert conv(ones, kernel)[0, 0, 0] == 4096
+    _, pull_back = jax.vjp(lambda b: conv(ones, kernel[..., :1], b), bias)
+    assert pull_back(jnp.ones_like(ones))[0] == 4096
+    assert_same(conv_weight_vjp(ones, jnp.ones_like(ones), kernel_size=1), jnp.full((1, 1, 1), 4096, accumulated))
+    wide = jnp.ones((4096, 1, 1), accumulated)
+    assert_same(conv_input_vjp(jnp.ones((1, 4096, 1), accumulated), wide, input_size=1), 4096 * g)
+
+
+def test_numpy_arrays_are_arrays() -> None:
+    x, w = integers(0, (2, 5), (1, 2, 3))
+    assert_same(conv(np.asarray(x), np.asarray(w)), conv(x, w))
+
+
+def test_public_names() -> None:
+    """Everything that the package says it has is there, and nothing else answers."""
+    for name in jaxconv.__all__:
+        assert getattr(jaxconv, name) is not None
+    assert set(jaxconv.__all__) <= set(dir(jaxconv))
+    with pytest.raises(AttributeError, match="module 'jaxconv' has no attribute 'convolve'"):
+        _ = jaxconv.convolve
+
+
+# ------------------------------------------------------------------------------------ padding that is not zeros
+
+MODES = {"reflect": "reflect", "edge": "edge", "circular": "wrap"}  # ours: NumPy's
+
+PADDED = (
+    Case("1d", (2, 3, 9), (4, 3, 3), {"padding": 2}),
+    Case("1d-asymmetric-strided", (2, 3, 9), (4, 3, 3), {"padding": [(3, 1)], "stride": 2}),
+    Case("1d-cut-before", (2, 3, 9), (4, 3, 3), {"padding": [(-2, 3)]}),
+    Case("1d-cut-both", (2, 3, 9), (4, 3, 3), {"padding": -1}),
+    Case("1d-as-wide-as-can-be", (2, 5, 3), (3, 3, 4), {"padding": 4, "layout": "channels_last"}),
+    Case("2d-same", (2, 6, 7, 4), (3, 3, 2, 6), {"padding": "SAME", "groups": 2, "layout": "channels_last"}),
+    Case("2d-causal-dilated", (2, 3, 6, 7), (4, 3, 2, 3), {"padding": "CAUSAL", "dilation": 2}),
+)
+
+
+def padding_matrices(case: Case, mode: str) -> list[np.ndarray]:
+    """For each spatial axis the matrix that cuts off and then pads: np.pad of the identity, (padded size, size)."""
+    windows = oracles.Windows.of(
+        case.input_size,
+        case.kernel_size,
+        case.options.get("stride", 1),
+        case.options["padding"],
+        case.options.get("dilation", 1),
+    )
+    matrices = []
+    for n, lo, hi in zip(windows.n, windows.lo, windows.hi, strict=True):
+        cut = np.eye(n)[max(-lo, 0) : n - max(-hi, 0)]
+        matrices.append(np.pad(cut, [(max(lo, 0), max(hi, 0)), (0, 0)], mode=MODES[mode]))
+    return matrices
+
+
+def applied(case: Case, matrices: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The map that multiplies each spatial axis by its matrix."""
+
+    def linear(a: np.ndarray) -> np.ndarray:
+        for axis, matrix in enumerate(matrices, start=-case.axes - (0 if case.channels_first else 1)):
+            a = np.moveaxis(np.tensordot(matrix, a, (1, axis)), 0, axis)
+        return a
+
+    return linear
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", **by_id(PADDED))
+def test_padding_mode(case: Case, mode: str) -> None:
+    """Value and gradients are those of the padded input; padding is linear, so its adjoint is its matrix transposed."""
+    x, w, _, g, *_ = arrays(case, jnp.float32)
+
+    @jax.jit
+    def both(x: Array, w: Array, g: Array) -> tuple[Array, ...]:
+        y, pull_back = jax.vjp(lambda x, w: conv(x, w, **case.options, padding_mode=mode), x, w)
+        return y, *pull_back(g)
+
+    y, dx, dw = both(x, w, g)
+    matrices = padding_matrices(case, mode)
+    padded = applied(case, matrices)(np.asarray(x, np.float64))
+    unpadded = applied(case, [matrix.T for matrix in matrices])
+    options = {**case.options, "padding": 0}
+    d_padded: Exact = exact(oracles.conv_input_vjp, g, w, input_size=case.space(padded.shape), **options)
+    assert_right("y", y, exact(oracles.conv, padded, w, **options), jnp.float32)
+    assert_right("dx", dx, d_padded.mapped(unpadded), jnp.float32)
+    right = exact(oracles.conv_weight_vjp, padded, g, kernel_size=case.kernel_size, **options)
+    assert_right("dw", dw, right, jnp.float32)
+
+
+def test_padding_mode_second_order() -> None:
+    """The gradient's gradient passes through the padding too: on whole numbers, as JAX has it."""
+    x, w, g, t = integers(0, (2, 3, 7), (4, 3, 3), (2, 4, 9), (2, 3, 7))
+
+    def second(derivative: str) -> tuple[Array, ...]:
+        def pull_back(x: Array, w: Array, g: Array) -> Array:
+            f = lambda x: conv(x, w, padding=2, padding_mode="reflect", derivative=derivative)  # noqa: E731
+            return jax.vjp(f, x)[1](g)[0]
+
+        return jax.vjp(pull_back, x, w, g)[1](t)
+
+    assert_same(second("hand"), second("jax"))

@@ -1,0 +1,343 @@
+"""What JAX does to a function it may do to ours, and the bits stay the same.
+
+All data are small whole numbers: sums of their products are exact in any order, so equality is the test throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import FEW, Case, assert_same, by_id, integers, named
+from jax import Array, export, lax
+from jax.extend.core import subjaxprs
+
+from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_transpose, conv_weight_jacobian, conv_weight_vjp
+
+CASE = named("1d-groups-last")
+
+
+def triple(case: Case) -> Callable[[Array, Array, Array], tuple[Array, ...]]:
+    """(x, w, g) ↦ (y, dx, dw)"""
+
+    def all_three(x: Array, w: Array, g: Array) -> tuple[Array, ...]:
+        y, pull_back = jax.vjp(lambda x, w: conv(x, w, **case.options), x, w)
+        return y, *pull_back(g)
+
+    return all_three
+
+
+def data(case: Case, *, mapped: tuple[int, ...] = ()) -> list[Array]:
+    """x, w and g as whole numbers, with `mapped` leading axes."""
+    return integers(1, *((*mapped, *shape) for shape in (case.x_shape, case.w_shape, case.y_shape)))
+
+
+@pytest.mark.parametrize("case", **by_id(FEW[::2]))
+def test_jit(case: Case) -> None:
+    inputs = data(case)
+    assert_same(jax.jit(triple(case))(*inputs), triple(case)(*inputs))
+
+
+@pytest.mark.parametrize("axes", [(0, None, 0), (None, 0, 0), (0, 0, 0), (2, 1, 3), (0, 0, None)], ids=str)
+@pytest.mark.parametrize("case", **by_id(FEW[1::5]))
+def test_vmap_is_a_loop(case: Case, axes: tuple[int | None, ...]) -> None:
+    """Over x, over w, over both, over axes further in, and with one cotangent for all."""
+    inputs = [
+        each[0] if axis is None else jnp.moveaxis(each, 0, axis)
+        for each, axis in zip(data(case, mapped=(3,)), axes, strict=True)
+    ]
+    results = jax.jit(jax.vmap(triple(case), axes))(*inputs)
+    one = jax.jit(triple(case))
+    for i in range(3):
+        chosen = [each if axis is None else jnp.take(each, i, axis) for each, axis in zip(inputs, axes, strict=True)]
+        assert_same(tuple(result[i] for result in results), one(*chosen))
+
+
+def test_vmap_over_x_is_a_batch_axis() -> None:
+    x, w, g = data(CASE, mapped=(3,))
+    y, dx, dw = jax.vmap(triple(CASE), (0, None, 0))(x, w[0], g)
+    y_merged, dx_merged, dw_merged = triple(CASE)(x, w[0], g)
+    assert_same((y, dx, dw.sum(0)), (y_merged, dx_merged, dw_merged))
+
+
+def test_vmap_of_grad() -> None:
+    """Gradients example by example, as for clipping them one by one."""
+    x, w = integers(2, (5, 3, 9), (4, 3, 3))
+    loss = lambda w, x: (conv(x, w, stride=2) ** 2).sum()  # noqa: E731
+    each = jax.vmap(jax.grad(loss), (None, 0))(w, x)
+    assert_same(each.sum(0), jax.grad(loss)(w, x))
+    assert_same(each[3], jax.grad(loss)(w, x[3]))
+
+
+def test_grad_of_vmap() -> None:
+    x, w = integers(2, (5, 3, 9), (2, 4, 3, 3))
+    over_both = lambda x, w: (jax.vmap(lambda w: conv(x, w, padding=1))(w) ** 2).sum()  # noqa: E731
+    one_by_one = lambda x, w: sum((conv(x, each, padding=1) ** 2).sum() for each in w)  # noqa: E731
+    assert_same(jax.grad(over_both, (0, 1))(x, w), jax.grad(one_by_one, (0, 1))(x, w))
+
+
+@pytest.mark.parametrize("case", **by_id(FEW[::2]))
+def test_layouts_agree(case: Case) -> None:
+    """The same numbers with the axes in the other order."""
+    x, w, g = data(case)
+    axes = case.axes
+
+    def array_turned(a: Array) -> Array:
+        last, first = -1, a.ndim - 1 - axes
+        return jnp.moveaxis(a, first, last) if case.channels_first else jnp.moveaxis(a, last, first)
+
+    def kernel_turned(a: Array) -> Array:
+        return jnp.moveaxis(a, (0, 1), (-1, -2)) if case.channels_first else jnp.moveaxis(a, (-1, -2), (0, 1))
+
+    other = Case(case.id, (), (), {**case.options, "layout": "channels_" + ("last" if case.channels_first else "first")})
+    y, dx, dw = jax.jit(triple(case))(x, w, g)
+    turned = jax.jit(triple(other))(array_turned(x), kernel_turned(w), array_turned(g))
+    assert_same((array_turned(y), array_turned(dx), kernel_turned(dw)), turned)
+
+
+def test_reads_as_documented_with_any_number_of_batch_axes() -> None:
+    x, w = integers(3, (2, 3, 4, 5, 9), (6, 5, 3))
+    flat = conv(x.reshape(24, 5, 9), w)
+    assert_same(conv(x, w), flat.reshape(2, 3, 4, 6, 7))
+    assert_same(conv(x[0, 0, 0], w), flat[0])
+
+
+# ------------------------------------------------------------------------------------------------ higher orders
+
+
+def directional(f: Callable[..., Array], *directions: tuple[Array, ...]) -> Callable[..., tuple[Array, ...]]:
+    """Gradient of the derivative of f along each of the directions in turn, all by reverse mode."""
+    gradient = jax.grad(f, tuple(range(len(directions[0]))))
+    if not directions[1:]:
+        along = directions[0]
+        return jax.grad(
+            lambda *args: sum(jnp.vdot(d, t) for d, t in zip(gradient(*args), along, strict=True)), tuple(range(2))
+        )
+    inner = directional(f, *directions[:-1])
+    return jax.grad(
+        lambda *args: sum(jnp.vdot(d, t) for d, t in zip(inner(*args), directions[-1], strict=True)), tuple(range(2))
+    )
+
+
+@pytest.mark.parametrize("case", [named("1d-remainder"), named("1d-groups-last")], ids=lambda c: c.id)
+def test_third_order(case: Case) -> None:
+    x, w, *t = integers(4, *(case.x_shape, case.w_shape) * 3, most=1)
+
+    def cubed(derivative: str) -> Callable[[Array, Array], Array]:
+        return lambda x, w: (conv(x, w, **case.options, derivative=derivative) ** 3).sum()
+
+    ways = [jax.jit(directional(cubed(how), tuple(t[:2]), tuple(t[2:])))(x, w) for how in ("hand", "jax")]
+    assert max(abs(each).max() for each in ways[0]) > 0
+    assert_same(*ways)
+
+
+@pytest.mark.parametrize("derivative", ["hand", "jax"])
+def test_jacobians_are_made_of_the_gradients(derivative: str) -> None:
+    x, w, g = data(CASE)
+    into_x = conv_input_jacobian(x, w, **CASE.options, derivative=derivative)
+    into_w = conv_weight_jacobian(x, w, **CASE.options, derivative=derivative)
+    assert into_x.shape == (*g.shape, *x.shape)
+    assert into_w.shape == (*g.shape, *w.shape)
+    _, dx, dw = triple(CASE)(x, w, g)
+    assert_same((jnp.tensordot(g, into_x, g.ndim), jnp.tensordot(g, into_w, g.ndim)), (dx, dw))
+
+
+def test_hessian_through_jax() -> None:
+    """Where forward mode is asked for, derivative="jax" has it; reverse over reverse by hand agrees."""
+    x, w = integers(5, (2, 3, 6), (2, 3, 3), most=1)
+    loss = lambda w, how: (conv(x, w, padding=1, derivative=how) ** 3).sum()  # noqa: E731
+    by_jax = jax.hessian(loss)(w, "jax")
+    assert_same(by_jax, jax.jacrev(jax.grad(loss))(w, "hand"))
+
+
+def test_forward_mode_through_jax() -> None:
+    x, w, tx, tw = integers(6, *(CASE.x_shape, CASE.w_shape) * 2)
+    by_jax = lambda x, w: conv(x, w, **CASE.options, derivative="jax")  # noqa: E731
+    y, t = jax.jvp(by_jax, (x, w), (tx, tw))
+    assert_same(y, conv(x, w, **CASE.options))
+    assert_same(t, conv(tx, w, **CASE.options) + conv(x, tw, **CASE.options))
+    assert_same(jax.jacfwd(by_jax)(x, w), conv_input_jacobian(x, w, **CASE.options))
+
+
+def test_forward_mode_by_hand_is_refused() -> None:
+    x, w = integers(6, (1, 5), (1, 1, 3))
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(conv, (x, w), (x, w))
+
+
+# ------------------------------------------------------------------------------------------- control flow
+
+
+def test_checkpoint() -> None:
+    x, w, g = data(CASE)
+    f = lambda x, w: conv(x, w, **CASE.options)  # noqa: E731
+    assert_same(jax.vjp(jax.checkpoint(f), x, w)[1](g), jax.vjp(f, x, w)[1](g))
+
+
+def test_scan() -> None:
+    """Layers of one shape as a scan over their kernels, and its gradient."""
+    x, w = integers(7, (2, 3, 7), (4, 3, 3, 3), most=1)
+
+    def scanned(x: Array, w: Array) -> Array:
+        return lax.scan(lambda x, w: (conv(x, w, padding="SAME"), None), x, w)[0].sum()
+
+    def unrolled(x: Array, w: Array) -> Array:
+        for each in w:
+            x = conv(x, each, padding="SAME")
+        return x.sum()
+
+    assert_same(jax.grad(scanned, (0, 1))(x, w), jax.grad(unrolled, (0, 1))(x, w))
+
+
+def test_cond_and_while() -> None:
+    x, w = integers(8, (2, 3, 7), (3, 3, 3), most=1)
+    f = lambda x: conv(x, w, padding=1)  # noqa: E731
+    assert_same(jax.grad(lambda x: lax.cond(x[0, 0, 0] < 99, f, jnp.zeros_like, x).sum())(x), jax.grad(_total(f))(x))
+    assert_same(lax.fori_loop(0, 3, lambda _, x: f(x), x), f(f(f(x))))
+
+
+def _total(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    return lambda x: f(x).sum()
+
+
+def test_eval_shape() -> None:
+    """Shapes alone suffice, and errors come from shapes alone."""
+    x, w, g = (jax.ShapeDtypeStruct(each.shape, jnp.bfloat16) for each in data(CASE))
+    for result, expected in zip(jax.eval_shape(triple(CASE), x, w, g), (g, x, w), strict=True):
+        assert (result.shape, result.dtype) == (expected.shape, expected.dtype)
+
+
+def test_export_with_symbolic_batch_and_size() -> None:
+    """One exported program for every batch and every length, gradients included."""
+    w, *_ = integers(9, (4, 3, 3))
+    batch, length = export.symbolic_shape("batch, length", constraints=["length >= 8"])
+    f = jax.jit(lambda x: jax.value_and_grad(lambda x: (conv(x, w, padding=1) ** 2).sum())(x))
+    exported = export.export(f)(jax.ShapeDtypeStruct((batch, 3, length), jnp.float32))
+    for seed, shape in enumerate([(1, 3, 8), (3, 3, 11)]):
+        (x,) = integers(seed, shape)
+        assert_same(exported.call(x), f(x))
+
+
+# ----------------------------------------------------------------------------- what is computed, kept, compiled
+
+
+def convolutions(f: Callable[..., Any], *args: Array) -> int:
+    """Convolutions in the program that f traces to, those of inner functions included."""
+
+    def count(jaxpr: Any) -> int:
+        here = sum(equation.primitive is lax.conv_general_dilated_p for equation in jaxpr.eqns)
+        return here + sum(map(count, subjaxprs(jaxpr)))
+
+    return count(jax.make_jaxpr(f)(*args).jaxpr)
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [((0,), 2), ((1,), 2), ((0, 1), 3)], ids=["dx", "dw", "dx-dw"])
+def test_only_the_wanted_gradients_are_computed(wanted: tuple[int, ...], expected: int) -> None:
+    """One convolution for the value and one for each gradient; no dead code for the compiler to find, so eagerly too."""
+    x, w, b = integers(10, (2, 3, 9), (4, 3, 3), (4,))
+    loss = lambda x, w: conv(x, w, b, lowering="reference").sum()  # noqa: E731
+    assert convolutions(loss, x, w) == 1
+    assert convolutions(jax.grad(loss, wanted), x, w) == expected
+
+
+def test_a_bias_alone_costs_no_convolution_backward() -> None:
+    x, w, b = integers(10, (2, 3, 9), (4, 3, 3), (4,))
+    assert convolutions(jax.grad(lambda b: conv(x, w, b, lowering="reference").sum()), b) == 1
+
+
+@pytest.mark.parametrize(("wanted", "kept"), [((0,), {"w"}), ((1,), {"x"}), ((0, 1), {"x", "w"})], ids=str)
+def test_only_the_needed_factor_is_kept(wanted: tuple[int, ...], kept: set[str]) -> None:
+    """Eagerly, the pull-back holds on to the factor that it multiplies by and to no other."""
+    shapes = {"x": (2, 3, 9), "w": (4, 3, 3)}
+    inputs = integers(11, *shapes.values())
+
+    def chosen(*args: Array) -> Array:
+        both = list(inputs)
+        for i, arg in zip(wanted, args, strict=True):
+            both[i] = arg
+        return conv(*both)
+
+    _, pull_back = jax.vjp(chosen, *(inputs[i] for i in wanted))
+    held = {leaf.shape for leaf in jax.tree.leaves(pull_back)}
+    assert {name for name, shape in shapes.items() if shape in held} == kept
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["x-first", "w-first"])
+def test_pull_backs_alive_together(first: int) -> None:
+    """Each pull-back keeps to its own factor, however many were made before it is called.
+
+    All shapes are equal here, so that a mixed-up factor would go unnoticed but for its numbers.
+    """
+    x, w, g = integers(12, *[(3, 3, 3)] * 3)
+    with_x = lambda x: conv(x, w, padding=1)  # noqa: E731
+    with_w = lambda w: conv(x, w, padding=1)  # noqa: E731
+    made = [jax.vjp(*each)[1] for each in ((with_x, x), (with_w, w))[:: -1 if first else 1]]
+    (dx,), (dw,) = [pull_back(g) for pull_back in made][:: -1 if first else 1]
+    assert_same(dx, conv_input_vjp(g, w, input_size=3, padding=1))
+    assert_same(dw, conv_weight_vjp(x, g, kernel_size=3, padding=1))
+
+
+@contextmanager
+def counted_work() -> Iterator[list[str]]:
+    """Everything JAX traces, lowers or compiles in here, by the name of its event."""
+    events: list[str] = []
+
+    def note(event: str, duration: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile"):
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield events
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, w, g: conv(x, w, stride=2),
+        lambda x, w, g: conv_input_vjp(g, w, input_size=9, stride=2),
+        lambda x, w, g: conv_weight_vjp(x, g, kernel_size=3, stride=2),
+        lambda x, w, g: conv_transpose(g, w, stride=2, output_size=9),
+        lambda x, w, g: jax.vjp(lambda x, w: conv(x, w, stride=2), x, w)[1](g),
+    ],
+    ids=["conv", "conv_input_vjp", "conv_weight_vjp", "conv_transpose", "gradients"],
+)
+def test_a_second_call_compiles_nothing(call: Callable[..., Any]) -> None:
+    shapes = (5, 3, 9), (7, 3, 3), (5, 7, 4)  # met in no other test, so that the first call does have work
+    with counted_work() as first:
+        call(*integers(13, *shapes))
+    with counted_work() as second:
+        call(*integers(14, *shapes))
+    assert first
+    assert not [event for event in second if "backend_compile" in event or "trace" in event]
+
+
+def test_precision_reaches_every_product() -> None:
+    """It is one of lax's, and the gradients use the value's."""
+    x, w, g = integers(15, (2, 3, 9), (4, 3, 3), (2, 4, 7))
+
+    def precisions(jaxpr: Any) -> list[Any]:
+        here = [e.params["precision"] for e in jaxpr.eqns if e.primitive is lax.conv_general_dilated_p]
+        return here + [p for inner in subjaxprs(jaxpr) for p in precisions(inner)]
+
+    def all_three(x: Array, w: Array, g: Array) -> Any:
+        return jax.vjp(lambda x, w: conv(x, w, precision="high", lowering="reference"), x, w)[1](g)
+
+    assert precisions(jax.make_jaxpr(all_three)(x, w, g).jaxpr) == [(lax.Precision.HIGH,) * 2] * 3
+
+
+def test_strict_promotion() -> None:
+    """Nothing leans on JAX to widen a dtype or to add an axis in silence."""
+    x, w, b, g = (each.astype(jnp.bfloat16) for each in integers(16, (2, 3, 9), (4, 3, 3), (4,), (2, 4, 9)))
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        y, pull_back = jax.vjp(lambda *args: conv(*args, padding=1, padding_mode="edge"), x, w, b)
+        pull_back(g)
+        conv_transpose(g, w, jnp.zeros(3, jnp.bfloat16), padding=1)
+    assert np.isfinite(y.astype(np.float32)).all()

@@ -1,0 +1,223 @@
+"""The gated recurrence against float64 loops: states, every gradient, and the gradient of the gradient."""
+
+from contextlib import nullcontext
+from functools import cache
+
+import gated_oracles as oracle
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gated_cases import BY_ID, CASES, SOME, WEIGHTS, pick
+
+from jaxconv import GatedParams, gated_init, gated_scan, gated_step, rounding
+
+COTANGENTS = {"both": (1, 1), "last": (1, 0), "stack": (0, 1)}  # which of the two outputs the loss reads
+
+EXTREME = pick("large-recurrent-weight", "gates-near-1")
+ONE_OUTPUT = pick("two-batch-axes", "no-recurrent-weight", "time-1", "time-0")
+AGAINST_JAX = [*SOME, *EXTREME, *pick("plain", "time-0", "unroll-3-of-7", "nothing-optional")]
+PRECISIONS = [
+    *[(case, "float32") for case in CASES],
+    *[(case, "float64") for case in pick("two-batch-axes", "time-0", "time-40")],
+    *[(case, half) for case in SOME[:2] for half in ("bfloat16", "float16")],
+]
+TWICE = [
+    *[(case, "float32") for case in [*SOME, *EXTREME]],
+    *[(case, "float32") for case in pick("time-0", "time-1", "zero-start", "unroll-3-of-7", "nothing-optional")],
+    *[(case, "float64") for case in pick("two-batch-axes", "gates-near-1")],
+]
+
+
+def names(pairs):
+    return [pytest.param(case, dtype, id=f"{case.id}-{dtype}") for case, dtype in pairs]
+
+
+def x64(dtype):
+    return jax.enable_x64(True) if jnp.dtype(dtype) == np.float64 else nullcontext()
+
+
+def judge(case, computed, exact, spread, dtype):
+    """Every element of every named array lies within the error model; returns the largest distance."""
+    worst = 0.0
+    assert computed.keys() == exact.keys()
+    for name, value in computed.items():
+        assert value.dtype == jnp.dtype(dtype), name
+        assert value.shape == exact[name].shape, name
+        found = rounding.measured_units(value, exact[name], spread[name], case.sums()[name], dtype)
+        largest = found.max(initial=0.0)
+        assert largest <= rounding.C, f"{name}: {largest:.3g} units at {np.unravel_index(found.argmax(), found.shape)}"
+        worst = max(worst, largest)
+    return worst
+
+
+@cache
+def expected(case, dtype, quantity, cotangents="both", seed=0):
+    """(exact, spread) of "states", "gradient" or "curvature", as dicts by name."""
+    a, direction, g_last, y_bar = case.draw(dtype, seed)
+    on_last, on_stack = COTANGENTS[cotangents]
+    g_last, y_bar = on_last * g_last, on_stack * y_bar
+
+    def f(rounded):
+        if quantity == "states":
+            return dict(zip(("h_last", "h"), oracle.forward(a, rounded), strict=True))
+        if quantity == "gradient":
+            return oracle.adjoint(a, g_last, y_bar, rounded)
+        return oracle.curvature(a, direction, g_last, y_bar, rounded)
+
+    exact = f(oracle.same)
+    spread = rounding.spread(lambda rounded: tuple(f(rounded).values()), dtype)
+    return exact, dict(zip(exact, spread, strict=True))
+
+
+def scan(case, a, derivative="hand"):
+    """`gated_scan` of the arrays in `a`."""
+    params = GatedParams(*map(a.get, WEIGHTS))
+    return gated_scan(params, a["x"], a.get("h0"), unroll=case.unroll, derivative=derivative)
+
+
+def losses(case, g_last, y_bar, derivative="hand"):
+    """The losses that read both outputs, h_last alone and the stack alone, by name."""
+
+    def loss(cotangents):
+        def of(a):
+            h_last, h = scan(case, a, derivative)
+            on_last, on_stack = COTANGENTS[cotangents]
+            return (jnp.vdot(h_last, g_last) if on_last else 0) + (jnp.vdot(h, y_bar) if on_stack else 0)
+
+        return of
+
+    return {cotangents: loss(cotangents) for cotangents in COTANGENTS}
+
+
+def cast(tree, dtype):
+    return jax.tree.map(lambda value: jnp.asarray(value, dtype), tree)
+
+
+@pytest.mark.parametrize(("case", "dtype"), names(PRECISIONS))
+def test_states_and_gradients(case, dtype):
+    """Both outputs, and the gradient for every input under random cotangents on both."""
+    with x64(dtype):
+        a, _, g_last, y_bar = cast(case.draw(dtype), dtype)
+
+        @jax.jit
+        def both(a):
+            states, pull_back = jax.vjp(lambda a: scan(case, a), a)
+            return states, pull_back((g_last, y_bar))[0]
+
+        states, gradient = both(a)
+    judge(case, dict(zip(("h_last", "h"), states, strict=True)), *expected(case, dtype, "states"), dtype)
+    judge(case, gradient, *expected(case, dtype, "gradient"), dtype)
+
+
+@pytest.mark.parametrize("case", AGAINST_JAX, ids=lambda case: case.id)
+def test_gradients_left_to_jax(case):
+    """derivative="jax" has the same states, bit for bit, and a gradient as near to the hand-written one as rounding."""
+    a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
+
+    @jax.jit
+    def both(a):
+        forms = (jax.vjp(lambda a, form=form: scan(case, a, form), a) for form in ("hand", "jax"))
+        return [(states, pull_back((g_last, y_bar))[0]) for states, pull_back in forms]
+
+    (states, gradient), (states_jax, gradient_jax) = both(a)
+    jax.tree.map(np.testing.assert_array_equal, states, states_jax)
+    exact, spread = expected(case, "float32", "gradient")
+    judge(case, gradient_jax, exact, spread, "float32")
+    judge(case, gradient, {name: np.float64(value) for name, value in gradient_jax.items()}, spread, "float32")
+
+
+@pytest.mark.parametrize("output", ["last", "stack"])
+@pytest.mark.parametrize("case", ONE_OUTPUT, ids=lambda case: case.id)
+def test_gradients_through_one_output(case, output):
+    """A loss that reads h_last alone, or the stack alone: the other cotangent is a symbolic zero."""
+    a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
+    computed = jax.jit(jax.grad(losses(case, g_last, y_bar)[output]))(a)
+    judge(case, computed, *expected(case, "float32", "gradient", output), "float32")
+
+
+@pytest.mark.parametrize(("case", "dtype"), names(TWICE))
+def test_second_order(case, dtype):
+    """The gradient of ⟨gradient, d⟩, reverse over reverse: the Hessian times d."""
+    with x64(dtype):
+        a, direction, g_last, y_bar = cast(case.draw(dtype), dtype)
+        loss = losses(case, g_last, y_bar)["both"]
+
+        @jax.jit
+        def twice(a):
+            along = jax.grad(lambda a: sum(jax.tree.leaves(jax.tree.map(jnp.vdot, jax.grad(loss)(a), direction))))
+            return along(a)
+
+        computed = twice(a)
+    judge(case, computed, *expected(case, dtype, "curvature"), dtype)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_adjoint_oracle(case):
+    """The oracle's adjoint is its complex step: number by number where that is quick, else along a direction."""
+    a, direction, g_last, y_bar = case.draw(np.float64)
+    adjoint, spread = expected(case, np.float64, "gradient")
+    steps = case.time * int(np.prod(case.batch))
+    if steps * sum(value.size for value in a.values()) < 3000:
+        judge(case, oracle.complex_step(a, g_last, y_bar), adjoint, spread, np.float64)
+    along = sum(np.sum(adjoint[name] * direction[name]) for name in a)
+    inner = sum(np.sum(np.abs(adjoint[name] * direction[name])) for name in a)
+    error = abs(oracle.slope(a, direction, g_last, y_bar) - along)
+    blur = sum(np.sum(spread[name] * np.abs(direction[name])) for name in a)
+    assert error <= rounding.C * (rounding.unit_roundoff(np.float64) * inner + blur)
+
+
+@pytest.mark.parametrize("case", SOME, ids=lambda case: case.id)
+def test_curvature_oracle_is_symmetric(case):
+    """⟨d, H e⟩ = ⟨e, H d⟩"""
+    a, d, g_last, y_bar = case.draw(np.float64)
+    _, e, _, _ = case.draw(np.float64, seed=1)
+    h_d, h_e = (oracle.curvature(a, each, g_last, y_bar) for each in (d, e))
+    terms = np.concatenate([(d[name] * h_e[name] - e[name] * h_d[name]).ravel() for name in a])
+    size = np.concatenate([np.abs(d[name] * h_e[name]).ravel() for name in a]).sum()
+    assert abs(terms.sum()) <= rounding.C * rounding.unit_roundoff(np.float64) * np.sqrt(terms.size) * size
+
+
+@pytest.mark.parametrize("case", SOME, ids=lambda case: case.id)
+def test_step_is_the_first_of_the_scan(case):
+    a, *_ = case.draw()
+    a = cast(a, jnp.float32)
+    first = gated_step(GatedParams(*map(a.get, WEIGHTS)), a["h0"], a["x"][0])
+    (_, h), (_, spread) = (expected(case, "float32", "states")[i].values() for i in (0, 1))
+    found = rounding.measured_units(first, h[0], spread[0], case.sums()["h"], np.float32)
+    assert found.max() <= rounding.C
+
+
+def test_last_state_is_the_last_of_the_stack():
+    a, *_ = cast(BY_ID["two-batch-axes"].draw(), jnp.float32)
+    h_last, h = scan(BY_ID["two-batch-axes"], a)
+    np.testing.assert_array_equal(h_last, h[-1])
+
+
+def test_numpy_arrays_are_taken():
+    a, *_ = BY_ID["plain"].draw()
+    of_numpy = scan(BY_ID["plain"], {name: value.astype(np.float32) for name, value in a.items()})
+    jax.tree.map(np.testing.assert_array_equal, of_numpy, scan(BY_ID["plain"], cast(a, jnp.float32)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+def test_init(bias, dtype):
+    """Shapes, dtype and the documented variances: 1/n for W_c and W_x, 1/(4m) for W_h, within four standard errors."""
+    n, m = 60, 90
+    params = gated_init(jax.random.key(3), n, m, bias=bias, dtype=dtype)
+    assert [None if p is None else p.shape for p in params] == [(m, n), (m, m), (m, n), *[(m,) if bias else None] * 2]
+    assert {p.dtype for p in params if p is not None} == {jnp.dtype(dtype)}
+    for w, variance in ((params.w_c, 1 / n), (params.w_h, 1 / (4 * m)), (params.w_x, 1 / n)):
+        squares = np.float64(w) ** 2
+        assert abs(squares.mean() - variance) < 4 * squares.std() / np.sqrt(squares.size)
+        assert np.abs(np.float64(w)).max() <= (3 * variance) ** 0.5 * (1 + rounding.unit_roundoff(dtype))
+    assert not bias or not np.any(np.float64(params.b_c)) | np.any(np.float64(params.b_x))
+    assert not np.array_equal(params.w_c, params.w_x)
+
+
+def test_init_can_be_donated():
+    """No two leaves share a buffer: an optimiser step may donate the parameters."""
+    params = gated_init(jax.random.key(0), 2, 3)
+    update = jax.jit(lambda params: jax.tree.map(lambda p: p + 1, params), donate_argnums=0)
+    assert update(params).b_x.shape == (3,)

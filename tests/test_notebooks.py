@@ -1,0 +1,127 @@
+"""The notebooks: stored without outputs, and running from top to bottom in the interpreter of these tests."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+# ------------------------------------------------------------------------------------------------- as they are stored
+
+
+def test_the_notebooks_hold_the_nine_exercises():
+    texts = [nbformat.read(path, as_version=4) for path in NOTEBOOKS]
+    text = "\n".join(cell.source for notebook in texts for cell in notebook.cells if cell.cell_type == "markdown")
+    assert re.findall(r"^## Exercise (\d+)", text, re.MULTILINE) == [str(number) for number in range(1, 10)]
+
+
+@each_notebook
+def test_is_valid_and_stripped(path):
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.language_info == {"name": "python"}
+    for cell in notebook.cells:
+        assert cell.metadata == {}, cell.id
+    for cell in code_cells(notebook):
+        assert cell.outputs == [], cell.id
+        assert cell.execution_count is None, cell.id
+
+
+@each_notebook
+def test_ends_in_asserts_and_one_closing_line(path):
+    last = nbformat.read(path, as_version=4).cells[-1]
+    assert last.cell_type == "code"
+    assert "assert " in last.source
+    assert last.source.count("print(") == 1
+    assert last.source.splitlines()[-1].startswith("print(")
+
+
+# ------------------------------------------------------------------------------------------------------ as they run
+
+
+@pytest.fixture
+def run_notebook(tmp_path, monkeypatch):
+    """A function that executes a notebook with this interpreter, away from the user's settings and the checkout."""
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    pytest.importorskip("matplotlib")
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class ThisInterpreter(AsyncKernelManager):
+        """The kernel that ipykernel starts with sys.executable, whichever kernels are installed on the machine."""
+
+        def __init__(self, **options):
+            super().__init__(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), **options)
+
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "JAX_PLATFORMS": "cpu",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "IPYTHONDIR": str(tmp_path),
+    }
+
+    def run(path):
+        notebook = nbformat.read(path, as_version=4)
+        client = nbclient.NotebookClient(
+            notebook,
+            kernel_name="python3",
+            kernel_manager_class=ThisInterpreter,
+            timeout=300,
+            resources={"metadata": {"path": str(tmp_path)}},
+        )
+        client.create_kernel_manager()
+        assert client.km.kernel_spec.argv[0] == sys.executable
+        client.execute(env=environment)
+        return notebook
+
+    return run
+
+
+def images(notebook):
+    """The pictures among the outputs, as arrays of pixels (height, width, channels) between 0 and 1."""
+    from matplotlib.image import imread
+
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    encoded = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    return [imread(io.BytesIO(base64.b64decode(each)), format="png") for each in encoded]
+
+
+def printed(cells, name):
+    outputs = [output for cell in cells for output in cell.outputs]
+    return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == name)
+
+
+@pytest.mark.slow
+@each_notebook
+def test_runs_from_top_to_bottom(path, run_notebook):
+    notebook = run_notebook(path)  # raises CellExecutionError where a cell does
+    assert re.fullmatch(r".+\n", printed(notebook.cells[-1:], "stdout"))  # the closing line
+    assert "Warning" not in printed(code_cells(notebook), "stderr")
+    pictures = images(notebook)
+    assert pictures
+    for picture in pictures:
+        assert min(picture.shape[:2]) > 100
+        assert picture[..., :3].std() > 0.02, "the picture is blank"

@@ -1,0 +1,171 @@
+"""The main job: it passes where the rules are right, fails where one is wrong, and stops cleanly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from jaxconv import cli, convolution, gated, report
+from jaxconv.rounding import C
+from jaxconv.verify import cases, digits, run
+from jaxconv.verify.exercises import EXERCISES
+from jaxconv.verify.gradients import compare
+from jaxconv.verify.run import Row, Task
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.__name__)
+def test_exercise(exercise):
+    answer = exercise()
+    assert answer.title
+    assert answer.formula
+    assert answer.found
+
+
+def test_tables_are_as_large_as_promised():
+    assert len(cases.CONV_CASES) >= 60
+    assert len(cases.GATED_CASES) >= 20
+    names = [case.name for case in (*cases.CONV_CASES, *cases.GATED_CASES)]
+    assert len(set(names)) == len(names)
+
+
+def conv_case(name: str) -> cases.ConvCase:
+    return next(case for case in cases.CONV_CASES if case.name == name)
+
+
+@pytest.fixture
+def broken(monkeypatch) -> Iterator[pytest.MonkeyPatch]:
+    """Rules may be broken in here; what was compiled with them is forgotten afterwards."""
+    bodies = convolution._conv_body, gated._scan_body
+    for body in bodies:
+        body.clear_cache()
+    yield monkeypatch
+    for body in bodies:
+        body.clear_cache()
+
+
+def test_a_right_rule_agrees():
+    found = compare(conv_case("2-D 3 × 3"))
+    assert found.passed
+    assert 0 < found.units <= C
+    assert found.elements > 1000
+
+
+def test_a_wrong_input_gradient_disagrees(broken):
+    right = convolution.reference.conv_input_vjp
+    broken.setattr(convolution.reference, "conv_input_vjp", lambda g, w, *rest: right(g, w[..., ::-1], *rest))
+    found = compare(conv_case("2-D 3 × 3"))
+    assert not found.passed
+    assert found.where.startswith(("dx", "second"))
+
+
+def test_a_gradient_wrong_by_a_tenth_of_a_thousandth_disagrees(broken):
+    right = convolution.reference.conv_weight_vjp
+    broken.setattr(convolution.reference, "conv_weight_vjp", lambda *at: right(*at) * 1.0001)
+    assert not compare(conv_case("2-D 3 × 3")).passed
+
+
+def test_a_wrong_gate_disagrees(broken):
+    broken.setattr(gated, "_mix", lambda c, h, v: c * h + (1 - c) * v * 1.0001)
+    assert not compare(next(case for case in cases.GATED_CASES if case.name == "no batch")).passed
+
+
+def test_training_agrees_and_learns():
+    model = digits.MODELS[1]
+    *steps, outcome = digits.train(model, digits.load(), epochs=2)
+    assert len(steps) == digits.steps(digits.load(), 2)
+    assert outcome.units <= C
+    assert outcome.curves.hand[-1] < 0.7 * outcome.curves.hand[0]
+    assert outcome.accuracy_hand > 0.3
+
+
+def test_training_with_a_model_off_by_a_thousandth_disagrees():
+    model = digits.MODELS[1]
+    hand_is_wrong = {"hand": 1e-3, "jax": 0.0}
+    logits = lambda p, x, kind: model.logits(p, x, kind) * (1 + hand_is_wrong[kind])  # noqa: E731
+    wrong = digits.Model(model.name, model.init, logits, model.learning_rate, 1, 1, 0.0)
+    *_, outcome = digits.train(wrong, digits.load(), epochs=1)
+    assert not outcome.passed
+
+
+ROWS = [
+    Row("exercise", "1. sizes", "cpu", True, detail="4 × 5"),
+    Row("convolution", "3 × 3", "cpu", True, 0.5, 0.25, "dw[0]", 1.0, 2.0),
+]
+
+
+def fake(rows: list[Row], stop: bool = False) -> list[Task]:
+    def work(row: Row) -> Iterator[Row]:
+        if stop and row is rows[-1]:
+            raise KeyboardInterrupt
+        yield row
+
+    return [Task(row.part, row.name, row.platform, 1, lambda row=row: work(row)) for row in rows]
+
+
+def test_exit_status_and_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(run, "tasks", lambda quick: fake(ROWS))
+    file = tmp_path / "out.json"
+    assert cli.main(["verify", "--json", str(file)]) == 0
+    assert "All 2 checks agree (1 exercises, 1 convolutions); the worst is 0.50 of 3 units" in capsys.readouterr().out
+    outcome = json.loads(file.read_text())
+    assert outcome["passed"]
+    assert outcome["complete"]
+    assert outcome["rows"][1]["where"] == "dw[0]"
+    assert os.listdir(tmp_path) == ["out.json"]
+
+
+def test_disagreement_is_exit_status_1(monkeypatch, capsys):
+    wrong = Row("convolution", "3 × 3", "cpu", False, float("inf"), 0.2, "dw[0]", 1.0, 1.0)
+    monkeypatch.setattr(run, "tasks", lambda quick: fake([*ROWS, wrong]))
+    assert cli.main(["verify"]) == 1
+    assert "1 of 3 checks disagree: convolution '3 × 3' on cpu." in capsys.readouterr().out
+
+
+def test_interrupted_says_what_was_done(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(run, "tasks", lambda quick: fake(ROWS, stop=True))
+    assert cli.main(["verify", "--json", str(tmp_path / "out.json")]) == 130
+    assert "Stopped after 1 of 2 checks." in capsys.readouterr().out
+    outcome = json.loads((tmp_path / "out.json").read_text())
+    assert not outcome["complete"]
+    assert not outcome["passed"]
+
+
+def test_json_into_no_folder_is_said_before_the_work(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(run, "tasks", lambda quick: pytest.fail("worked in vain"))
+    assert cli.main(["verify", "--json", str(tmp_path / "none" / "out.json")]) == 2
+    assert "--json must name a file in a folder that exists" in capsys.readouterr().err
+
+
+def test_a_file_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
+    file = tmp_path / "out.json"
+    file.write_text("before")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        report.write_whole(file, "after")
+    assert file.read_text() == "before"
+    assert os.listdir(tmp_path) == ["out.json"]
+
+
+def test_infinity_is_valid_json():
+    text = report.as_json([Row("convolution", "c", "cpu", False, np.inf)], 1)
+    assert json.loads(text)["rows"][0]["units"] == "inf"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_real_run_cleanly(tmp_path):
+    file = tmp_path / "out.json"
+    command = [sys.executable, "-m", "jaxconv", "verify", "--json", str(file)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Stopped after" in out
+    assert "Traceback" not in err
+    assert not json.loads(file.read_text())["complete"]
