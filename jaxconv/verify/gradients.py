@@ -112,8 +112,11 @@ def _pull_twice(value: Callable) -> Callable:
     """(at, ḡ, t) → value, its pull-back of ḡ, and the pull-back of that by t, for `at` and for ḡ."""
 
     def both(at: Any, g: Any, t: Any) -> Any:
-        y = value(*at)
-        gradient, again = jax.vjp(lambda at, g: jax.vjp(value, *at)[1](g), at, g)
+        def pulled(at: Any, g: Any) -> Any:
+            y, pull_back = jax.vjp(value, *at)
+            return pull_back(g), y
+
+        gradient, again, y = jax.vjp(pulled, at, g, has_aux=True)
         return y, gradient, again(t)
 
     return both
