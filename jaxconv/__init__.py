@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from jaxconv.convolution import conv_input_vjp as conv_input_vjp
     from jaxconv.convolution import conv_transpose as conv_transpose
     from jaxconv.convolution import conv_weight_vjp as conv_weight_vjp
+    from jaxconv.cost import ConvCost as ConvCost
+    from jaxconv.cost import OperationCost as OperationCost
+    from jaxconv.cost import conv_cost as conv_cost
     from jaxconv.gated import GatedParams as GatedParams
     from jaxconv.gated import gated_init as gated_init
     from jaxconv.gated import gated_scan as gated_scan
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
     from jaxconv.jacobian import conv_weight_jacobian as conv_weight_jacobian
     from jaxconv.jacobian import gated_step_jacobian as gated_step_jacobian
     from jaxconv.jacobian import gradient_flow as gradient_flow
+    from jaxconv.receptive import ReceptiveField as ReceptiveField
+    from jaxconv.receptive import TransposedWindow as TransposedWindow
+    from jaxconv.receptive import Window as Window
+    from jaxconv.receptive import merge_receptive_fields as merge_receptive_fields
+    from jaxconv.receptive import receptive_field as receptive_field
+    from jaxconv.receptive import unread_inputs as unread_inputs
     from jaxconv.sizes import input_sizes as input_sizes
     from jaxconv.sizes import output_shape as output_shape
     from jaxconv.sizes import output_size as output_size
@@ -31,25 +40,34 @@ if TYPE_CHECKING:
     from jaxconv.sizes import transpose_output_size as transpose_output_size
 
 _HOME = {
+    "ConvCost": "cost",
+    "GatedParams": "gated",
+    "Geometry": "geometry",
+    "GradientFlow": "jacobian",
+    "OperationCost": "cost",
+    "ReceptiveField": "receptive",
+    "TransposedWindow": "receptive",
+    "Window": "receptive",
     "conv": "convolution",
+    "conv_cost": "cost",
+    "conv_input_jacobian": "jacobian",
     "conv_input_vjp": "convolution",
     "conv_transpose": "convolution",
+    "conv_weight_jacobian": "jacobian",
     "conv_weight_vjp": "convolution",
-    "GatedParams": "gated",
     "gated_init": "gated",
     "gated_scan": "gated",
     "gated_step": "gated",
-    "Geometry": "geometry",
-    "GradientFlow": "jacobian",
-    "conv_input_jacobian": "jacobian",
-    "conv_weight_jacobian": "jacobian",
     "gated_step_jacobian": "jacobian",
     "gradient_flow": "jacobian",
     "input_sizes": "sizes",
+    "merge_receptive_fields": "receptive",
     "output_shape": "sizes",
     "output_size": "sizes",
+    "receptive_field": "receptive",
     "same_padding": "sizes",
     "transpose_output_size": "sizes",
+    "unread_inputs": "receptive",
 }
 
 __all__ = sorted(_HOME)

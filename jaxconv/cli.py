@@ -23,7 +23,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     verify.add_argument("--quick", action="store_true", help="a part of the tables and shorter trainings")
     verify.add_argument("--json", type=Path, metavar="FILE", help="write the outcome as JSON, whole or not at all")
+    size = commands.add_parser(
+        "size",
+        help="sizes, cost and receptive field of a layer or a chain of layers",
+        description=_SIZE,
+        epilog=_SIZE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    size.add_argument("input", help="channels and sizes, like 3x224x224")
+    size.add_argument("layers", nargs="*", metavar="LAYER", help='a layer in words, like "64 7x7 s2 p3"')
+    size.add_argument("--kernel", help="one layer by options instead of words: 3, or 3x5")
+    size.add_argument("--filters", help="filters of that layer; without it, pooling")
+    for name in ("stride", "padding", "dilation", "groups"):
+        size.add_argument(f"--{name}", help="of that layer")
     options = parser.parse_args(arguments)
+    if options.command == "size":
+        return _size(options)
     missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(sorted({EXTRAS[name] for name in missing}))
@@ -32,6 +47,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     return _verify(options)
+
+
+_SIZE = """Each layer's output size with the numbers put into the formula, its cost and its receptive field.
+
+a layer in words:
+  64 7x7 s2 p3      a convolution: 64 filters, kernel 7 x 7 (or k7), stride 2, padding 3
+  pool 3x3 s2 p1    pooling
+  up 32 4x4 s2 p1   a transposed convolution; o1 is its output padding
+  also d2 (dilation), g4 (groups), p1:2 (1 before, 2 behind), pSAME, s2x1 (per axis)"""
+_SIZE_EXAMPLES = """examples:
+  jaxconv size 3x224x224 "64 7x7 s2 p3" "pool 3x3 s2 p1"
+  jaxconv size 3x10x11 --kernel 3 --filters 8 --stride 2"""
+
+
+def _size(options: argparse.Namespace) -> int:
+    from jaxconv import chain
+
+    words = {"kernel": "k", "stride": "s", "padding": "p", "dilation": "d", "groups": "g"}
+    given = [
+        f"{letter}{getattr(options, name)}" for name, letter in words.items() if getattr(options, name) is not None
+    ]
+    texts = list(options.layers)
+    if given or options.filters is not None:
+        texts.append(" ".join([options.filters or "pool", *given]))
+    try:
+        if not texts:
+            raise ValueError("jaxconv size: at least one layer must be given; got none.")
+        shape = chain.read_shape(options.input)
+        layers = [chain.read_layer(text, len(shape) - 1) for text in texts]
+        for line in chain.lines(shape, layers):
+            print(line)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:

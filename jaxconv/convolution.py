@@ -22,7 +22,7 @@ from jax import Array
 from jaxconv import reference
 from jaxconv.arguments import integer, is_symbolic, one_of, per_axis, wrong_value
 from jaxconv.geometry import Geometry
-from jaxconv.padding import PADDING_MODES, PaddingMode, pad, pad_apart
+from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.sizes import LAYOUTS, Layout, Padding, check_channels, input_sizes, split_array, split_kernel, transposed
 
@@ -220,7 +220,7 @@ def conv(
     geometry = _geometry_of(function, x, w, stride, padding, dilation, groups, layout)
     _check_bias(function, b, w.shape[0 if layout == "channels_first" else -1])
     mode = None
-    if one_of(function, "padding_mode", padding_mode, PADDING_MODES) != "zeros":
+    if must_pad_apart(geometry, one_of(function, "padding_mode", padding_mode, PADDING_MODES)):
         geometry, mode = pad_apart(function, geometry, padding_mode)
     plan = Plan(geometry, read_precision(function, precision), lowering)
     return _conv_body(x, w, b, plan=plan, mode=mode, derivative=derivative)

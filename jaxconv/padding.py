@@ -17,12 +17,17 @@ from typing import Literal
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv.arguments import wrong_value
+from jaxconv.arguments import holds, is_symbolic, wrong_value
 from jaxconv.geometry import Geometry
 
 PaddingMode = Literal["zeros", "reflect", "edge", "circular"]
 PADDING_MODES = ("zeros", "reflect", "edge", "circular")
-_NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "circular": "wrap"}
+_NUMPY_MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "circular": "wrap"}
+
+
+def must_pad_apart(geometry: Geometry, mode: str) -> bool:
+    """Whether the padding is not zeros, or a symbolic number of them, which lax takes no convolution with."""
+    return mode != "zeros" or any(is_symbolic(width) for pair in geometry.padding for width in pair)
 
 
 def pad_apart(function: str, geometry: Geometry, mode: str) -> tuple[Geometry, tuple]:
@@ -31,10 +36,12 @@ def pad_apart(function: str, geometry: Geometry, mode: str) -> tuple[Geometry, t
     Raises:
         ValueError: the padding asks for more positions than there are to copy.
     """
-    for axis, (n, (lo, hi)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
+    pairs = () if mode == "zeros" else zip(geometry.input_size, geometry.padding, strict=True)
+    for axis, (n, (lo, hi)) in enumerate(pairs):
         kept = n + min(lo, 0) + min(hi, 0)
         most = {"reflect": kept - 1, "circular": kept}.get(mode)
-        if kept < 1 or (most is not None and max(lo, hi) > most):
+        widest = max(lo, hi)
+        if not holds(lambda kept=kept, most=most, widest=widest: kept >= 1 and (most is None or widest <= most)):
             rule = f"`padding` with padding_mode={mode!r} must not be wider than the {most} positions to copy"
             wrong_value(function, rule, f"padding=({lo}, {hi}) on spatial axis {axis} of {n} positions")
     padded = tuple(n + lo + hi for n, (lo, hi) in zip(geometry.input_size, geometry.padding, strict=True))
@@ -46,5 +53,8 @@ def pad(x: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first:
     """x, (batch, channels, *space) or (batch, *space, channels), padded by (lo, hi) on each spatial axis."""
     still = ((0, 0),)
     widths = still * 2 + pairs if channels_first else still + pairs + still
-    cut = lax.pad(x, jnp.zeros((), x.dtype), [(min(lo, 0), min(hi, 0), 0) for lo, hi in widths])
-    return jnp.pad(cut, [(max(lo, 0), max(hi, 0)) for lo, hi in widths], mode=_NUMPY_MODES[mode])
+    # A symbolic width comes from a padding by name, which cuts nothing off.
+    less = [tuple(0 if is_symbolic(width) else min(width, 0) for width in pair) for pair in widths]
+    more = [tuple(width - cut for width, cut in zip(*both, strict=True)) for both in zip(widths, less, strict=True)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(before, behind, 0) for before, behind in less])
+    return jnp.pad(x, more, mode=_NUMPY_MODES[mode])

@@ -6,7 +6,8 @@
     conv_input_vjp  dx = ∂T/∂x
     conv_weight_vjp dw = ∂T/∂w
 
-Letters, per spatial axis: n input size, k kernel size, s stride, d dilation, (lo, hi) padding, m output size.
+Letters, per spatial axis: n input size, k kernel size, s stride, d dilation, (lo, hi) padding, m output size,
+r the last positions of the padded input that no window reads.
 x is (batch, in, *n), w (out, in/groups, *k), g (batch, out, *m); channels last: (batch, *n, in), (*k, in/groups, out),
 (batch, *m, out). Half precision accumulates in float32 and is rounded once.
 
@@ -15,11 +16,12 @@ Source: the sums above, each index shift read off T; V. Dumoulin and F. Visin 20
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxconv.arguments import Size, is_symbolic
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
 
@@ -43,16 +45,18 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]
 
-    g with s − 1 zeros between its elements meets the kernel flipped, with its two channel axes exchanged.
+    g with s − 1 zeros between its elements meets the kernel flipped, with its two channel axes exchanged. The padding
+    behind, n + lo − 1 − s(m − 1), is d(k − 1) − hi + r.
     """
     array, kernel = _specs(geometry)
-    padding = [(d * (k - 1) - lo, n + lo - 1 - s * (m - 1)) for n, k, s, (lo, _), d, m in _per_axis(geometry)]
-    flipped = lax.rev(w, kernel[2:])
-    return lax.conv_general_dilated(
+    # A symbolic size leaves r open: pad for the largest one, and cut off what that gives too much.
+    sizes = geometry.input_size, geometry.stride, _rest(geometry)
+    r = [s - 1 if is_symbolic(n) else rest for n, s, rest in zip(*sizes, strict=True)]
+    dx = lax.conv_general_dilated(
         g,
-        exchange_channels(flipped, geometry),
+        exchange_channels(lax.rev(w, kernel[2:]), geometry),
         window_strides=(1,) * geometry.axes,
-        padding=padding,
+        padding=[(d * (k - 1) - lo, d * (k - 1) - hi + r) for k, (lo, hi), d, r in _per_axis(geometry, r)],
         lhs_dilation=geometry.stride,
         rhs_dilation=geometry.dilation,
         dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
@@ -60,22 +64,24 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
         precision=precision,
         preferred_element_type=accumulator(g.dtype),
     ).astype(g.dtype)
+    return _cut(dx, array[2:], geometry.input_size)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
-    x meets g as a kernel: batch and channels exchange their roles, and so do stride and dilation.
+    x meets g as a kernel: batch and channels exchange their roles, and so do stride and dilation. The padding behind,
+    s(m − 1) + 1 − n + d(k − 1) − lo, is hi − r.
     """
     array, kernel = _specs(geometry)
-    padding = [(lo, s * (m - 1) + 1 - n + d * (k - 1) - lo) for n, k, s, (lo, _), d, m in _per_axis(geometry)]
+    r = [0 if is_symbolic(n) else rest for n, rest in zip(geometry.input_size, _rest(geometry), strict=True)]
     batch, channels, *space = array
     out, per_group, *taps = kernel
-    return lax.conv_general_dilated(
+    dw = lax.conv_general_dilated(
         x,
         g,
         window_strides=geometry.dilation,
-        padding=padding,
+        padding=[(lo, hi - r) for _, (lo, hi), _, r in _per_axis(geometry, r)],
         rhs_dilation=geometry.stride,
         dimension_numbers=lax.ConvDimensionNumbers(
             (channels, batch, *space), (channels, batch, *space), (per_group, out, *taps)
@@ -84,6 +90,26 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
         precision=precision,
         preferred_element_type=accumulator(x.dtype),
     ).astype(x.dtype)
+    return _cut(dw, taps, geometry.kernel_size)
+
+
+def _rest(geometry: Geometry) -> list[int]:
+    """r per axis: the last positions of the padded input, (n + lo + hi − d(k − 1) − 1) mod s, that no window reads."""
+    sizes = geometry.input_size, geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
+    return [(n + lo + hi - d * (k - 1) - 1) % s for n, k, s, (lo, hi), d in zip(*sizes, strict=True)]
+
+
+def _per_axis(geometry: Geometry, rest: Sequence[int]) -> Iterator[tuple]:
+    """(k, (lo, hi), d, r) for each spatial axis."""
+    return zip(geometry.kernel_size, geometry.padding, geometry.dilation, rest, strict=True)
+
+
+def _cut(array: Array, axes: Sequence[int], sizes: Sequence[Size]) -> Array:
+    """`array` cut to `sizes` on `axes`; a no-op where it has them already."""
+    for axis, size in zip(axes, sizes, strict=True):
+        if array.shape[axis] is not size and array.shape[axis] != size:
+            array = lax.slice_in_dim(array, 0, size, axis=axis)
+    return array
 
 
 def exchange_channels(w: Array, geometry: Geometry) -> Array:
@@ -103,18 +129,3 @@ def _specs(geometry: Geometry) -> tuple[tuple[int, ...], tuple[int, ...]]:
         first = tuple(range(axes + 2))
         return first, first
     return (0, axes + 1, *range(1, axes + 1)), (axes + 1, axes, *range(axes))
-
-
-def _per_axis(geometry: Geometry) -> Sequence[tuple]:
-    """(n, k, s, (lo, hi), d, m) for each spatial axis."""
-    return tuple(
-        zip(
-            geometry.input_size,
-            geometry.kernel_size,
-            geometry.stride,
-            geometry.padding,
-            geometry.dilation,
-            geometry.output_size,
-            strict=True,
-        )
-    )

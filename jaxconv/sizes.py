@@ -11,7 +11,7 @@ Source: V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxconv.arguments import Size, holds, integer, is_sequence, one_of, per_axis, wrong_kind, wrong_value
 
@@ -104,7 +104,7 @@ def require_fit(function: str, axis: int, n: Size, k: int, lo: Size, hi: Size, d
     )
 
 
-def _axes(function: str, **values: object) -> int | None:
+def axes_of(function: str, **values: object) -> int | None:
     """How many axes the arguments speak of: the length of the first sequence; None where all are single numbers."""
     for name, value in values.items():
         if is_sequence(value):
@@ -114,7 +114,7 @@ def _axes(function: str, **values: object) -> int | None:
     return None
 
 
-def _single_axis(axes: int | None, padding: object) -> object:
+def single_axis(axes: int | None, padding: object) -> object:
     """Where the axis is a single number, so is its padding: (lo, hi) then means one pair, not two axes."""
     if axes is None and is_sequence(padding) and len(padding) == 2 and not any(is_sequence(p) for p in padding):
         return [padding]
@@ -162,10 +162,10 @@ def output_size(size: Any, kernel: Any, *, stride: Any = 1, padding: Any = 0, di
     2
     """
     function = "output_size"
-    axes = _axes(function, size=size, kernel=kernel)
+    axes = axes_of(function, size=size, kernel=kernel)
     n = per_axis(function, "size", size, axes or 1, least=1, symbolic=True)
     k = per_axis(function, "kernel", kernel, axes or 1, least=1)
-    *_, m = read_windows(function, n, k, stride, _single_axis(axes, padding), dilation)
+    *_, m = read_windows(function, n, k, stride, single_axis(axes, padding), dilation)
     return m if axes else m[0]
 
 
@@ -198,13 +198,13 @@ def transpose_output_size(
     (8, 8)
     """
     function = "transpose_output_size"
-    axes = _axes(function, size=size, kernel=kernel)
+    axes = axes_of(function, size=size, kernel=kernel)
     count = axes or 1
     m = per_axis(function, "size", size, count, least=1, symbolic=True)
     k = per_axis(function, "kernel", kernel, count, least=1)
     s = per_axis(function, "stride", stride, count, least=1)
     d = per_axis(function, "dilation", dilation, count, least=1)
-    n = transposed(function, m, k, s, _single_axis(axes, padding), output_padding, d)
+    n = transposed(function, m, k, s, single_axis(axes, padding), output_padding, d)
     return n if axes else n[0]
 
 
@@ -265,13 +265,13 @@ def input_sizes(output: Any, kernel: Any, *, stride: Any = 1, padding: Any = 0, 
     range(0, 0)
     """
     function = "input_sizes"
-    axes = _axes(function, output=output, kernel=kernel)
+    axes = axes_of(function, output=output, kernel=kernel)
     m = per_axis(function, "output", output, axes or 1, least=0)
     k = per_axis(function, "kernel", kernel, axes or 1, least=1)
     s = per_axis(function, "stride", stride, len(m), least=1)
     d = per_axis(function, "dilation", dilation, len(m), least=1)
     same = isinstance(padding, str) and padding in ("SAME", "SAME_LOWER")
-    pads = padding_pairs(function, "VALID" if same else _single_axis(axes, padding), m, k, s, d)
+    pads = padding_pairs(function, "VALID" if same else single_axis(axes, padding), m, k, s, d)
     ranges = []
     for m_, k_, s_, (lo, hi), d_ in zip(m, k, s, pads, d, strict=True):
         first = s_ * (m_ - 1) + (1 if same else window_size(k_, d_) - lo - hi)
@@ -305,7 +305,7 @@ def same_padding(size: Any, kernel: Any, *, stride: Any = 1, dilation: Any = 1, 
     function = "same_padding"
     if not isinstance(lower, bool):
         wrong_kind(function, "`lower` must be True or False", f"lower={lower!r}")
-    axes = _axes(function, size=size, kernel=kernel)
+    axes = axes_of(function, size=size, kernel=kernel)
     n = per_axis(function, "size", size, axes or 1, least=1, symbolic=True)
     k = per_axis(function, "kernel", kernel, axes or 1, least=1)
     s = per_axis(function, "stride", stride, len(n), least=1)
@@ -387,15 +387,43 @@ def output_shape(
     >>> output_shape((32, 224, 224, 3), (7, 7, 3, 64), stride=2, padding=3, layout="channels_last")
     (32, 112, 112, 64)
     """
-    function = "output_shape"
+    call = read_call("output_shape", x_shape, w_shape, stride, padding, dilation, groups, layout)
+    return (*call.batch, call.out, *call.m) if layout == "channels_first" else (*call.batch, *call.m, call.out)
+
+
+class Call(NamedTuple):
+    """Shapes and options of a convolution, read and checked; s, pads, d, n, k, m one entry per spatial axis."""
+
+    batch: tuple[Size, ...]
+    per_group: int
+    out: int
+    n: tuple[Size, ...]
+    k: tuple[int, ...]
+    s: tuple[int, ...]
+    pads: tuple[tuple[Size, Size], ...]
+    d: tuple[int, ...]
+    m: tuple[Size, ...]
+
+
+def read_call(
+    function: str,
+    x_shape: object,
+    w_shape: object,
+    stride: object,
+    padding: object,
+    dilation: object,
+    groups: object,
+    layout: str,
+) -> Call:
+    """What `output_shape` and `conv_cost` are told, read once."""
     one_of(function, "layout", layout, LAYOUTS)
-    groups = integer(function, "groups", groups, least=1)
-    x_shape, w_shape = read_shape(function, "x_shape", x_shape), read_shape(function, "w_shape", w_shape)
-    out, per_group, k = split_kernel(function, "w_shape", w_shape, layout)
-    batch, channels, n = split_array(function, "x_shape", x_shape, len(k), layout)
-    check_channels(function, groups, channels, per_group, out, f"x_shape={x_shape}, w_shape={w_shape}")
-    *_, m = read_windows(function, n, k, stride, padding, dilation)
-    return (*batch, out, *m) if layout == "channels_first" else (*batch, *m, out)
+    count = integer(function, "groups", groups, least=1)
+    x, w = read_shape(function, "x_shape", x_shape), read_shape(function, "w_shape", w_shape)
+    out, per_group, k = split_kernel(function, "w_shape", w, layout)
+    batch, channels, n = split_array(function, "x_shape", x, len(k), layout)
+    check_channels(function, count, channels, per_group, out, f"x_shape={x}, w_shape={w}")
+    s, pads, d, m = read_windows(function, n, k, stride, padding, dilation)
+    return Call(batch, per_group, out, n, k, s, pads, d, m)
 
 
 def read_shape(function: str, name: str, shape: object) -> tuple[Size, ...]:

@@ -9,6 +9,6 @@ from hypothesis import settings
 jax.config.update("jax_default_matmul_precision", "highest")
 
 # Each drawn geometry is compiled, so few are drawn by default; `pytest --hypothesis-profile thorough` draws many.
-settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("quick", max_examples=30, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile("quick")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gated_cases import BY_ID, WEIGHTS, pick
+from gated_cases import BY_ID, WEIGHTS, Case, pick
 from test_gated import cast, expected, judge, losses, scan
 
 from jaxconv import GatedParams, gated_scan, gated_step, rounding
@@ -172,7 +172,7 @@ def test_step_broadcasts():
         judge(case, {"h": computed}, {"h": h}, {"h": spread}, "float32")
 
 
-# ----------------------------------------------------------------------------------------- derivative="jax" goes both ways
+# ------------------------------------------------------------ derivative="jax", which goes both ways
 
 
 def test_forward_derivatives_of_the_jax_form():
@@ -233,6 +233,29 @@ def test_only_what_is_asked_for_is_computed(name):
     shared = products("h0")
     assert products(name) - shared == PRODUCTS[name]
     assert products(*INPUTS) - shared == sum(PRODUCTS.values())
+
+
+INTERLEAVED = [("x", "h0"), ("h0", "x"), ("w_c", "x"), ("b_x", "w_h"), ("h0", "w_x"), ("x", "b_c")]
+
+
+@pytest.mark.parametrize(("first", "second"), INTERLEAVED, ids=map("-then-".join, INTERLEAVED))
+def test_pull_backs_do_not_disturb_each_other(first, second):
+    """Two pull-backs in hand, for different inputs, and either may be used first.
+
+    JAX asks a rule for the structure of its residuals when it pulls back, and answers with that of the forward pass
+    traced last. What differs from one forward pass to the next must not be held in that structure.
+    """
+    case = Case(
+        f"interleaved-{first}-{second}", time=3, m=2 + INTERLEAVED.index((first, second))
+    )  # traced nowhere else
+    a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
+    pull_backs = {
+        name: jax.vjp(lambda value, name=name: scan(case, {**a, name: value}), a[name])[1] for name in (first, second)
+    }
+    exact, spread = expected(case, "float32", "gradient")
+    for name, pull_back in pull_backs.items():
+        (gradient,) = pull_back((g_last, y_bar))
+        judge(case, {name: gradient}, {name: exact[name]}, spread, "float32")
 
 
 def test_adjoint_is_one_loop_each_way():

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, Case, by_id
-from oracles import Windows
 
+from cases import CASES, Case, by_id
 from jaxconv.geometry import Geometry
+from oracles import Windows
 
 
 def geometry(case: Case) -> Geometry:

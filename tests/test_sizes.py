@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from itertools import product
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import CASES, Case, by_id
-from oracles import count_windows, named_padding
 
+from cases import CASES, Case, by_id
 from jaxconv.sizes import input_sizes, output_shape, output_size, same_padding, transpose_output_size
+from oracles import count_windows, named_padding
 
 STRIDES_AND_DILATIONS = list(product(range(1, 5), range(1, 5)))
 PADS = list(product(range(-1, 4), repeat=2))
@@ -196,8 +195,9 @@ def test_output_shape(case: Case) -> None:
     ],
 )
 def test_errors(call: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+    with pytest.raises(error) as raised:
         call()
+    assert str(raised.value) == message
 
 
 def test_needs_no_jax() -> None:

@@ -1,0 +1,458 @@
+"""Bad input to the convolutions: every rule has a call that breaks it, and the whole message is read.
+
+A message names function, argument, rule and what came, with the numbers; it is raised from static facts alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cases import integers
+from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_transpose, conv_weight_vjp
+from jaxconv.convolution import LOWERINGS
+
+X, W, G = integers(0, (2, 8, 32), (4, 8, 3), (2, 4, 30))
+SHAPES = "(x.shape=(2, 8, 32), w.shape=(4, 8, 3))"
+DTYPES = "bfloat16, float16, float32, float64, complex64 or complex128"
+PADDINGS = "'VALID', 'SAME', 'SAME_LOWER', 'CAUSAL', 'FULL'"
+
+
+def assert_refuses(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        call()
+    assert str(raised.value) == message
+
+
+def no_fit(window: int, have: int, where: str, advice: str) -> str:
+    rule = f"a window of {window} needs at least {window} positions"
+    return f"`kernel` must fit into the padded input: {rule}; got {have} on spatial axis 0 ({where}): {advice}."
+
+
+OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    # one integer per axis
+    ({"stride": 0}, ValueError, "`stride` must be at least 1; got stride=0."),
+    ({"stride": -1}, ValueError, "`stride` must be at least 1; got stride=-1."),
+    ({"stride": 1.5}, TypeError, "`stride` must be an integer; got stride=1.5 (float)."),
+    ({"stride": True}, TypeError, "`stride` must be an integer; got stride=True (bool)."),
+    ({"stride": "2"}, TypeError, "`stride` must be an integer; got stride='2' (str)."),
+    ({"stride": None}, TypeError, "`stride` must be an integer; got stride=None (NoneType)."),
+    ({"stride": (0,)}, ValueError, "`stride[0]` must be at least 1; got stride[0]=0."),
+    (
+        {"stride": (1, 1)},
+        ValueError,
+        "`stride` must be one integer or one per spatial axis (1); got stride=(1, 1).",
+    ),
+    ({"dilation": 0}, ValueError, "`dilation` must be at least 1; got dilation=0."),
+    ({"dilation": -1}, ValueError, "`dilation` must be at least 1; got dilation=-1."),
+    ({"dilation": 1.5}, TypeError, "`dilation` must be an integer; got dilation=1.5 (float)."),
+    ({"dilation": True}, TypeError, "`dilation` must be an integer; got dilation=True (bool)."),
+    (
+        {"dilation": (1, 1)},
+        ValueError,
+        "`dilation` must be one integer or one per spatial axis (1); got dilation=(1, 1).",
+    ),
+    # groups
+    ({"groups": 0}, ValueError, "`groups` must be at least 1; got groups=0."),
+    ({"groups": -1}, ValueError, "`groups` must be at least 1; got groups=-1."),
+    ({"groups": 1.5}, TypeError, "`groups` must be an integer; got groups=1.5 (float)."),
+    ({"groups": True}, TypeError, "`groups` must be an integer; got groups=True (bool)."),
+    ({"groups": (1,)}, TypeError, "`groups` must be an integer; got groups=(1,) (tuple)."),
+    ({"groups": 3}, ValueError, f"`groups` must divide the input channels; got groups=3, channels=8 {SHAPES}."),
+    ({"groups": 8}, ValueError, f"`groups` must divide the output channels; got groups=8, channels=4 {SHAPES}."),
+    # padding
+    (
+        {"padding": "SAMEE"},
+        ValueError,
+        f"`padding` must be one of {PADDINGS}; got padding='SAMEE': did you mean 'SAME'?",
+    ),
+    (
+        {"padding": "same"},
+        ValueError,
+        f"`padding` must be one of {PADDINGS}; got padding='same': did you mean 'SAME'?",
+    ),
+    ({"padding": "reflect"}, ValueError, f"`padding` must be one of {PADDINGS}; got padding='reflect'."),
+    ({"padding": 1.5}, TypeError, "`padding` must be an integer; got padding=1.5 (float)."),
+    ({"padding": True}, TypeError, "`padding` must be an integer; got padding=True (bool)."),
+    (
+        {"padding": (1, 2, 3)},
+        ValueError,
+        "`padding` must be one integer, one per spatial axis (1) or one (lo, hi) pair per spatial axis; "
+        "got padding=(1, 2, 3).",
+    ),
+    (
+        {"padding": [(1, 2, 3)]},
+        ValueError,
+        "`padding[0]` must be one integer or one (lo, hi) pair; got padding=[(1, 2, 3)].",
+    ),
+    ({"padding": [(1.5, 1)]}, TypeError, "`padding[0][0]` must be an integer; got padding[0][0]=1.5 (float)."),
+    ({"padding": [(1, False)]}, TypeError, "`padding[0][1]` must be an integer; got padding[0][1]=False (bool)."),
+    # windows that do not fit; lax returns an empty array
+    (
+        {"dilation": 16},
+        ValueError,
+        no_fit(
+            33,
+            32,
+            "size=32, padding=(0, 0), kernel=3, dilation=16",
+            "raise padding by 1 or use a kernel ≤ 2",
+        ),
+    ),
+    (
+        {"padding": -15},
+        ValueError,
+        no_fit(3, 2, "size=32, padding=(-15, -15), kernel=3, dilation=1", "raise padding by 1 or use a kernel ≤ 2"),
+    ),
+    (
+        {"padding": -20},
+        ValueError,
+        no_fit(3, -8, "size=32, padding=(-20, -20), kernel=3, dilation=1", "raise padding by 11"),
+    ),
+    # words
+    (
+        {"layout": "NCHW"},
+        ValueError,
+        "`layout` must be one of 'channels_first', 'channels_last'; got layout='NCHW'.",
+    ),
+    (
+        {"layout": None},
+        TypeError,
+        "`layout` must be one of 'channels_first', 'channels_last'; got layout=None.",
+    ),
+    (
+        {"derivative": "hands"},
+        ValueError,
+        "`derivative` must be one of 'hand', 'jax'; got derivative='hands': did you mean 'hand'?",
+    ),
+    (
+        {"padding_mode": "zero"},
+        ValueError,
+        "`padding_mode` must be one of 'zeros', 'reflect', 'edge', 'circular'; got padding_mode='zero': "
+        "did you mean 'zeros'?",
+    ),
+    (
+        {"precision": "best"},
+        ValueError,
+        "`precision` must be 'default', 'high' or 'highest'; got precision='best'.",
+    ),
+    (
+        {"precision": 3},
+        TypeError,
+        "`precision` must be None, a name, a lax.Precision or a pair of these; got precision=3.",
+    ),
+    # copies of what is not there
+    (
+        {"padding": 32, "padding_mode": "reflect"},
+        ValueError,
+        "`padding` with padding_mode='reflect' must not be wider than the 31 positions to copy; got padding=(32, 32) "
+        "on spatial axis 0 of 32 positions.",
+    ),
+    (
+        {"padding": [(0, 33)], "padding_mode": "circular"},
+        ValueError,
+        "`padding` with padding_mode='circular' must not be wider than the 32 positions to copy; got padding=(0, 33) "
+        "on spatial axis 0 of 32 positions.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), OPTIONS, ids=[str(o) for o, *_ in OPTIONS])
+def test_options(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    """Eagerly, and with the same words while tracing."""
+    assert_refuses(lambda: conv(X, W, **options), error, f"conv: {message}")
+    assert_refuses(lambda: jax.eval_shape(lambda x, w: conv(x, w, **options), X, W), error, f"conv: {message}")
+
+
+def test_padding_of_two_numbers_on_one_axis_is_told_how_to_be_a_pair() -> None:
+    message = (
+        "conv: `padding` must be one integer, one per spatial axis (1) or one (lo, hi) pair per spatial axis; "
+        "got padding=(1, 2): write [(1, 2)] for one (lo, hi) pair"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}[.]?$"):
+        conv(X, W, padding=(1, 2))
+
+
+def test_padding_none() -> None:
+    with pytest.raises(TypeError, match=r"^conv: `padding` must be .* got padding=None\.$"):
+        conv(X, W, padding=None)
+
+
+def test_lowering_names_the_choices() -> None:
+    choices = ", ".join(map(repr, LOWERINGS))
+    message = f"conv: `lowering` must be one of {choices}; got lowering='lax'."
+    assert_refuses(lambda: conv(X, W, lowering="lax"), ValueError, message)
+
+
+def test_second_axis_is_named() -> None:
+    x, w = integers(0, (3, 5, 6), (4, 3, 2, 9))
+    message = (
+        "conv: `kernel` must fit into the padded input: a window of 9 needs at least 9 positions; got 8 on spatial "
+        "axis 1 (size=6, padding=(2, 0), kernel=9, dilation=1): raise padding by 1 or use a kernel ≤ 8."
+    )
+    assert_refuses(lambda: conv(x, w, padding=[(0, 0), (2, 0)]), ValueError, message)
+
+
+@pytest.mark.parametrize("option", ["stride", "padding", "dilation", "groups"])
+def test_traced_option(option: str) -> None:
+    """An option decides the shape of the result, so it cannot be a value that is only known later."""
+    with pytest.raises(TypeError) as raised:
+        jax.jit(lambda value: conv(X, W, **{option: value}))(2)
+    assert re.fullmatch(rf"conv: `{option}` must be an integer; got {option}=.*Tracer.*\.", str(raised.value))
+
+
+ARRAYS: list[tuple[str, tuple[Any, ...], type[Exception], str]] = [
+    (
+        "integer-x",
+        (X.astype(jnp.int32), W),
+        TypeError,
+        f"`x` must have dtype {DTYPES}; got x.dtype=int32: convert with x.astype('float32').",
+    ),
+    (
+        "integer-w",
+        (X, W.astype(jnp.uint8)),
+        TypeError,
+        f"`w` must have dtype {DTYPES}; got w.dtype=uint8: convert with w.astype('float32').",
+    ),
+    (
+        "bool",
+        (X > 0, W),
+        TypeError,
+        f"`x` must have dtype {DTYPES}; got x.dtype=bool: convert with x.astype('float32').",
+    ),
+    (
+        "mixed-dtypes",
+        (X, W.astype(jnp.bfloat16)),
+        TypeError,
+        "`x` and `w` must share one dtype; got x.dtype=float32, w.dtype=bfloat16: convert with w.astype(x.dtype).",
+    ),
+    (
+        "bias-of-another-dtype",
+        (X, W, jnp.zeros(4, jnp.bfloat16)),
+        TypeError,
+        "`x` and `b` must share one dtype; got x.dtype=float32, b.dtype=bfloat16: convert with b.astype(x.dtype).",
+    ),
+    (
+        "list",
+        (X.tolist(), W),
+        TypeError,
+        "`x` must be an array; got x of type list: convert with jax.numpy.asarray(x, 'float32').",
+    ),
+    (
+        "number",
+        (X, 1.0),
+        TypeError,
+        "`w` must be an array; got w of type float: convert with jax.numpy.asarray(w, 'float32').",
+    ),
+    ("bias-too-long", (X, W, jnp.zeros(8)), ValueError, "`b` must have shape (out,) = (4,); got b.shape=(8,)."),
+    ("bias-scalar", (X, W, jnp.zeros(())), ValueError, "`b` must have shape (out,) = (4,); got b.shape=()."),
+    ("bias-column", (X, W, jnp.zeros((4, 1))), ValueError, "`b` must have shape (out,) = (4,); got b.shape=(4, 1)."),
+    (
+        "channels",
+        (X[:, :7], W),
+        ValueError,
+        "the kernel's input channels times `groups` must be the input's channels; got 8 · 1 = 8 for 7 "
+        "(x.shape=(2, 7, 32), w.shape=(4, 8, 3)).",
+    ),
+    (
+        "w-of-rank-2",
+        (X, W[0]),
+        ValueError,
+        "`w.shape` must have at least one spatial axis, as (out, in/groups, *kernel); got rank 2, shape (8, 3).",
+    ),
+    (
+        "x-of-rank-1",
+        (X[0, 0], W),
+        ValueError,
+        "`x.shape` must have 2 or more axes, (*batch, channels, *space), with 1 spatial axes as the kernel has; "
+        "got rank 1, shape (32,).",
+    ),
+    (
+        "no-space",
+        (X[:, :, :0], W),
+        ValueError,
+        "`x.shape` may have size 0 on batch axes alone; got shape (2, 8, 0).",
+    ),
+    (
+        "no-input-channels",
+        (X[:, :0], W),
+        ValueError,
+        "`x.shape` may have size 0 on batch axes alone; got shape (2, 0, 32).",
+    ),
+    ("no-taps", (X, W[:, :, :0]), ValueError, "`w.shape` must have no axis of size 0; got shape (4, 8, 0)."),
+    ("no-output-channels", (X, W[:0]), ValueError, "`w.shape` must have no axis of size 0; got shape (0, 8, 3)."),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"), [each[1:] for each in ARRAYS], ids=[each[0] for each in ARRAYS]
+)
+def test_arrays(arguments: tuple, error: type[Exception], message: str) -> None:
+    assert_refuses(lambda: conv(*arguments), error, f"conv: {message}")
+
+
+@pytest.mark.parametrize("arguments", [(None, W), (X, None)], ids=["x", "w"])
+def test_none_is_no_array(arguments: tuple) -> None:
+    with pytest.raises(TypeError, match=r"^conv: `[xw]` must be an array; got [xw] of type NoneType.*\.$"):
+        conv(*arguments)
+
+
+def test_channels_last_names_its_own_axes() -> None:
+    message = (
+        "conv: `w.shape` must have at least one spatial axis, as (*kernel, in/groups, out); got rank 2, shape (8, 3)."
+    )
+    assert_refuses(lambda: conv(X, W[0], layout="channels_last"), ValueError, message)
+    message = (
+        "conv: `x.shape` must have 2 or more axes, (*batch, *space, channels), with 1 spatial axes as the kernel has; "
+        "got rank 1, shape (32,)."
+    )
+    assert_refuses(lambda: conv(X[0, 0], W, layout="channels_last"), ValueError, message)
+
+
+OTHERS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
+    (
+        "g-of-another-size",
+        lambda: conv_input_vjp(G, W, input_size=31),
+        ValueError,
+        "conv_input_vjp: `g` must have the spatial size of the convolution's output, (29,); got (30,) "
+        "(input size (31,), kernel size (3,)).",
+    ),
+    (
+        "input-size-0",
+        lambda: conv_input_vjp(G, W, input_size=0),
+        ValueError,
+        "conv_input_vjp: `input_size` must be at least 1; got input_size=0.",
+    ),
+    (
+        "input-size-float",
+        lambda: conv_input_vjp(G, W, input_size=32.0),
+        TypeError,
+        "conv_input_vjp: `input_size` must be an integer; got input_size=32.0 (float).",
+    ),
+    (
+        "input-size-per-axis",
+        lambda: conv_input_vjp(G, W, input_size=(32, 32)),
+        ValueError,
+        "conv_input_vjp: `input_size` must be one integer or one per spatial axis (1); got input_size=(32, 32).",
+    ),
+    (
+        "input-size-below-kernel",
+        lambda: conv_input_vjp(G, W, input_size=2),
+        ValueError,
+        "conv_input_vjp: "
+        + no_fit(3, 2, "size=2, padding=(0, 0), kernel=3, dilation=1", "raise padding by 1 or use a kernel ≤ 2"),
+    ),
+    (
+        "g-of-other-channels",
+        lambda: conv_input_vjp(G[:, :3], W, input_size=32),
+        ValueError,
+        "conv_input_vjp: `g` must have the kernel's output channels; got 3 for 4 "
+        "(g.shape=(2, 3, 30), w.shape=(4, 8, 3)).",
+    ),
+    (
+        "groups-of-g",
+        lambda: conv_input_vjp(G, W, input_size=32, groups=3),
+        ValueError,
+        "conv_input_vjp: `groups` must divide the output channels; got groups=3, channels=4 "
+        "(g.shape=(2, 4, 30), w.shape=(4, 8, 3)).",
+    ),
+    (
+        "g-and-w-mixed",
+        lambda: conv_input_vjp(G, W.astype(jnp.float16), input_size=32),
+        TypeError,
+        "conv_input_vjp: `g` and `w` must share one dtype; got g.dtype=float32, w.dtype=float16: "
+        "convert with w.astype(g.dtype).",
+    ),
+    (
+        "kernel-of-another-size",
+        lambda: conv_weight_vjp(X, G, kernel_size=4),
+        ValueError,
+        "conv_weight_vjp: `g` must have the spatial size of the convolution's output, (29,); got (30,) "
+        "(input size (32,), kernel size (4,)).",
+    ),
+    (
+        "kernel-size-0",
+        lambda: conv_weight_vjp(X, G, kernel_size=0),
+        ValueError,
+        "conv_weight_vjp: `kernel_size` must be at least 1; got kernel_size=0.",
+    ),
+    (
+        "kernel-over-input",
+        lambda: conv_weight_vjp(X, G, kernel_size=33),
+        ValueError,
+        "conv_weight_vjp: "
+        + no_fit(33, 32, "size=32, padding=(0, 0), kernel=33, dilation=1", "raise padding by 1 or use a kernel ≤ 32"),
+    ),
+    (
+        "other-batch",
+        lambda: conv_weight_vjp(X, G[:1], kernel_size=(3,)),
+        ValueError,
+        "conv_weight_vjp: `x` and `g` must have the same batch axes; got (2,) and (1,) "
+        "(x.shape=(2, 8, 32), g.shape=(1, 4, 30), kernel_size=(3,)).",
+    ),
+    (
+        "groups-of-x",
+        lambda: conv_weight_vjp(X, G, kernel_size=3, groups=8),
+        ValueError,
+        "conv_weight_vjp: `groups` must divide the output channels; got groups=8, channels=4 "
+        "(x.shape=(2, 8, 32), g.shape=(2, 4, 30), kernel_size=(3,)).",
+    ),
+    (
+        "transposed-channels",
+        lambda: conv_transpose(X, W),
+        ValueError,
+        "conv_transpose: `x` must have the kernel's input channels; got 8 for 4 "
+        "(x.shape=(2, 8, 32), w.shape=(4, 8, 3)).",
+    ),
+    (
+        "transposed-bias",
+        lambda: conv_transpose(G, W, jnp.zeros(4)),
+        ValueError,
+        "conv_transpose: `b` must have shape (out,) = (8,); got b.shape=(4,).",
+    ),
+    (
+        "jacobian",
+        lambda: conv_input_jacobian(X, W, stride=0),
+        ValueError,
+        "conv: `stride` must be at least 1; got stride=0.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [each[1:] for each in OTHERS], ids=[each[0] for each in OTHERS])
+def test_other_functions(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    assert_refuses(call, error, message)
+
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "conv_input_vjp": lambda **options: conv_input_vjp(G, W, input_size=32, **options),
+    "conv_weight_vjp": lambda **options: conv_weight_vjp(X, G, kernel_size=3, **options),
+    "conv_transpose": lambda **options: conv_transpose(G, W, **options),
+}
+# Not those that only conv has, nor the rules that each function states in its own terms.
+SHARED = [
+    each
+    for each in OPTIONS
+    if not {"padding_mode", "derivative"} & each[0].keys() and "divide" not in each[2] and "must fit" not in each[2]
+]
+
+
+@pytest.mark.parametrize("function", CALLS)
+@pytest.mark.parametrize(("options", "error", "message"), SHARED, ids=[str(o) for o, *_ in SHARED])
+def test_every_function_reads_its_options_alike(
+    function: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    assert_refuses(lambda: CALLS[function](**options), error, f"{function}: {message}")
+
+
+def test_a_batch_of_0_is_fine() -> None:
+    x, g = X[:0], G[:0]
+    assert conv(x, W).shape == (0, 4, 30)
+    assert conv_input_vjp(g, W, input_size=32).shape == (0, 8, 32)
+    assert conv_transpose(g, W).shape == (0, 8, 32)
+    assert not np.any(conv_weight_vjp(x, g, kernel_size=3))
