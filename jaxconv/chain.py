@@ -136,18 +136,14 @@ def read_layer(text: str, axes: int) -> Layer:
                 put(words, next((group for group in match.groups() if group is not None), word))
                 break
         else:
-            words.fail(
-                "every word must be a number of filters, a kernel 3x3, or one of k s p d g o with numbers", repr(word)
-            )
+            words.fail("a word must be a number of filters, a kernel 3x3, or k s p d g o with numbers", repr(word))
     found = words.found
     kind = found.get("kind", "conv")
     if "kernel" not in found:
         words.fail("a kernel must be given, like 3x3 or k3", repr(text))
     if (kind == "pool") == ("filters" in found):
-        rule = (
-            "pooling must have no number of filters" if kind == "pool" else "a number of filters must be given, like 64"
-        )
-        words.fail(rule, repr(text))
+        must = "have no number of filters" if kind == "pool" else "have a number of filters, like 64"
+        words.fail(f"`{kind}` must {must}", repr(text))
     if "output_padding" in found and kind != "up":
         words.fail("`output_padding` must go with a transposed convolution, up", repr(text))
     once = (1,) * axes

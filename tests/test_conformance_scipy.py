@@ -149,7 +149,7 @@ def test_modes_of_correlate(sizes: tuple[tuple[int, ...], tuple[int, ...]], mode
 
 
 def test_a_kernel_wider_than_the_input() -> None:
-    """ "full" and "same" have outputs still; "valid" exchanges the two in SciPy and is an error here."""
+    """The modes full and same have outputs still; valid exchanges the two in SciPy and is an error here."""
     x, w = normal(3, (1, 3), (1, 1, 5))
     for mode in ("full", "same"):
         right = exactly(lambda x, w, mode=mode: (scipy.signal.correlate(x, w[0], mode, "direct"),), x, w)

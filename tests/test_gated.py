@@ -15,16 +15,15 @@ from jaxconv import GatedParams, gated_init, gated_scan, gated_step, rounding
 COTANGENTS = {"both": (1, 1), "last": (1, 0), "stack": (0, 1)}  # which of the two outputs the loss reads
 
 EXTREME = pick("large-recurrent-weight", "gates-near-1")
-ONE_OUTPUT = pick("two-batch-axes", "no-recurrent-weight", "time-1", "time-0")
-AGAINST_JAX = [*SOME, *EXTREME, *pick("plain", "time-0", "unroll-3-of-7", "nothing-optional")]
+ONE_OUTPUT = pick("two-batch-axes", "no-recurrent-weight", "time-0")
+AGAINST_JAX = pick("two-batch-axes", "gate-bias-only", "gates-near-1", "time-0", "unroll-3-of-7")
 PRECISIONS = [
     *[(case, "float32") for case in CASES],
     *[(case, "float64") for case in pick("two-batch-axes", "time-0", "time-40")],
     *[(case, half) for case in SOME[:2] for half in ("bfloat16", "float16")],
 ]
 TWICE = [
-    *[(case, "float32") for case in [*SOME, *EXTREME]],
-    *[(case, "float32") for case in pick("time-0", "time-1", "zero-start", "unroll-3-of-7", "nothing-optional")],
+    *[(case, "float32") for case in [*SOME[:3], *EXTREME, *pick("time-0", "time-1", "unroll-3-of-7")]],
     *[(case, "float64") for case in pick("two-batch-axes", "gates-near-1")],
 ]
 
@@ -112,7 +111,7 @@ def test_states_and_gradients(case, dtype):
 
 @pytest.mark.parametrize("case", AGAINST_JAX, ids=lambda case: case.id)
 def test_gradients_left_to_jax(case):
-    """derivative="jax" has the same states, bit for bit, and a gradient as near to the hand-written one as rounding."""
+    """derivative="jax": its states and gradient lie within the model too, and within it of the hand-written ones."""
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
 
     @jax.jit
@@ -121,7 +120,10 @@ def test_gradients_left_to_jax(case):
         return [(states, pull_back((g_last, y_bar))[0]) for states, pull_back in forms]
 
     (states, gradient), (states_jax, gradient_jax) = both(a)
-    jax.tree.map(np.testing.assert_array_equal, states, states_jax)
+    named = [dict(zip(("h_last", "h"), each, strict=True)) for each in (states, states_jax)]
+    exact, spread = expected(case, "float32", "states")
+    judge(case, named[1], exact, spread, "float32")
+    judge(case, named[0], {name: np.float64(value) for name, value in named[1].items()}, spread, "float32")
     exact, spread = expected(case, "float32", "gradient")
     judge(case, gradient_jax, exact, spread, "float32")
     judge(case, gradient, {name: np.float64(value) for name, value in gradient_jax.items()}, spread, "float32")

@@ -1,0 +1,123 @@
+"""`jaxconv size`: layers in words, sizes by formula, the smallest input that works, messages that name the layer."""
+
+import subprocess
+import sys
+
+import pytest
+
+from jaxconv import Geometry, cli, output_shape
+from jaxconv.chain import read_layer, read_shape, smallest_input, walk
+from jaxconv.sizes import output_size, transpose_output_size
+
+
+def chain(shape, *texts):
+    size = read_shape(shape)
+    return size, [read_layer(text, len(size) - 1) for text in texts]
+
+
+def test_resnet_stem():
+    first, second = walk(*chain("3x224x224", "64 7x7 s2 p3", "pool 3x3 s2 p1"))
+    assert first.shape == (64, 112, 112)
+    assert first.weights == 64 * 3 * 49
+    assert first.formulas == ("⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1 = ⌊(224 + 3 + 3 − 1·(7 − 1) − 1)/2⌋ + 1 = 112",)
+    assert second.shape == (64, 56, 56)
+    assert second.weights == 0
+    assert tuple(second.field) == ((11, 11), (4, 4), (-5, -5))
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("8 3x3 s2", {"stride": 2}),
+        ("8 k3 p1", {"padding": 1}),
+        ("8 3×3 p1:2x0", {"padding": [(1, 2), (0, 0)]}),
+        ("conv 8 3x3 d2 pSAME", {"dilation": 2, "padding": "SAME"}),
+        ("8 3x3 s2x1 g2 p-1", {"stride": (2, 1), "groups": 2, "padding": -1}),
+        ("8 3x3 pFULL", {"padding": "FULL"}),
+    ],
+)
+def test_words_are_the_options(words, options):
+    (step,) = walk(*chain("4x20x21", words))
+    assert step.shape == output_shape((4, 20, 21), (8, 4 // options.get("groups", 1), 3, 3), **options)
+
+
+def test_transposed_layer():
+    (step,) = walk(*chain("6x9", "up 4 k3 s2 p1 o1"))
+    assert step.shape == (4, transpose_output_size(9, 3, stride=2, padding=1, output_padding=1))
+    assert step.formulas[0].endswith("= 2·(9 − 1) + 1·(3 − 1) + 1 − 1 − 1 + 1 = 18")
+    assert step.multiply_adds == 6 * 4 * (9 * 3 - 1)  # one tap of one output falls into the padding
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("64 7x7 s2", "pool 3x3 s2", "64 5x5"),
+        ("8 3x3 d2", "up 4 k2 s2", "8 5x5 s3 p1"),
+        ("8 3x3 pSAME s2", "8 4x4"),
+        ("8 2x2 p3", "8 9x9"),
+        ("up 4 k4 s3 p5", "8 3x3"),
+    ],
+)
+def test_smallest_input_is_the_smallest(texts):
+    """The size said works, and no smaller one does."""
+
+    def works(size):
+        try:
+            return bool(list(walk(*chain(f"3x{size}x{size}", *texts))))
+        except ValueError:
+            return False
+
+    _, layers = chain("3x1x1", *texts)
+    smallest = smallest_input(layers, 0)
+    assert [works(size) for size in range(1, smallest + 1)] == [False] * (smallest - 1) + [True]
+
+
+def test_a_layer_that_does_not_fit_says_which_and_what_would():
+    with pytest.raises(ValueError, match="layer 3") as caught:
+        list(walk(*chain("3x20x24", "64 7x7 s2", "pool 3x3 s2", "64 5x5")))
+    assert str(caught.value) == (
+        "jaxconv size: layer 3, '64 5x5', gets 64x3x4: `kernel` must fit into the padded input: a window of 5 needs at "
+        "least 5 positions; got 3 on spatial axis 0 (size=3, padding=(0, 0), kernel=5, dilation=1): raise padding by 2 "
+        "or use a kernel ≤ 3. The smallest input that works for the whole chain: 27x27."
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["3x8x8", "8 3x3 q2"], "layer '8 3x3 q2': a word must be a number of filters, a kernel 3x3, or k s p d g o"),
+        (["3x8x8", "8"], "layer '8': a kernel must be given, like 3x3 or k3; got '8'."),
+        (["3x8x8", "3x3"], "`conv` must have a number of filters"),
+        (["3x8x8", "pool 4 3x3"], "`pool` must have no number of filters"),
+        (["3x8x8", "8 3x3 3x3"], "`kernel` must be given once"),
+        (["3x8x8", "8 3x3x3"], "`kernel` must be one number or one per axis (2)"),
+        (["3x8x8", "8 3x3 s0"], "`stride` must be at least 1; got 0"),
+        (["3x8x8", "8 3x3 g2"], "`groups` must divide the input channels; got groups=2, channels=3"),
+        (["3x8x8", "8 3x3 o1"], "`output_padding` must go with a transposed convolution"),
+        (["8", "8 k3"], "the input must be channels and sizes, like 3x224x224; got '8'"),
+        (["3x0", "8 k3"], "the input's channels and sizes must be at least 1"),
+        (["3x8x8"], "at least one layer must be given"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_wrong_words_are_named(texts, message, capsys):
+    assert cli.main(["size", *texts]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith("jaxconv size: ")
+
+
+def test_one_layer_by_options(capsys):
+    assert cli.main(["size", "3x10x11", "--kernel", "3", "--filters", "8", "--stride", "2"]) == 0
+    assert "→ 8 × 4 × 5" in capsys.readouterr().out
+
+
+def test_needs_neither_jax_nor_an_extra():
+    code = "import sys; from jaxconv import cli; cli.main(['size', '3x9', '4 k3']); "
+    code += "assert not {'jax', 'rich'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_sizes_agree_with_geometry():
+    geometry = Geometry.of("size", (20, 21), (3, 3), stride=2, padding="SAME_LOWER")
+    assert geometry.output_size == output_size((20, 21), 3, stride=2, padding="SAME_LOWER")
