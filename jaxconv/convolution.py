@@ -24,6 +24,7 @@ from jaxconv.arguments import integer, is_symbolic, one_of, per_axis, wrong_valu
 from jaxconv.geometry import Geometry
 from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
+from jaxconv.rules import dense, is_wanted, values, wanted
 from jaxconv.sizes import LAYOUTS, Layout, Padding, check_channels, input_sizes, split_array, split_kernel, transposed
 
 Derivative = Literal["hand", "jax"]
@@ -66,25 +67,20 @@ Bilinear = Callable[[Array, Array, Plan], Array]
 def _register(product: Any, first: Bilinear, second: Bilinear) -> None:
     """Give product(a, b) its two derivatives: first(t, b) for a and second(a, t) for b, t the cotangent.
 
-    A derivative that nobody asked for is not computed, and the factor that it alone needs is not kept:
-    `perturbed` says, while tracing, which of the two is being differentiated.
+    A derivative that nobody asked for is not computed.
     """
 
-    def forward(a: Any, b: Any, plan: Plan) -> tuple[Array, tuple[Array | None, Array | None]]:
-        kept = (a.value if b.perturbed else None, b.value if a.perturbed else None)
-        return product(a.value, b.value, plan), kept
+    def forward(a: Any, b: Any, plan: Plan) -> tuple[Array, tuple]:
+        marks = wanted((a, b))
+        a, b = values((a, b))
+        return product(a, b, plan), (a, b, marks)
 
-    def backward(plan: Plan, kept: tuple[Array | None, Array | None], t: Any) -> tuple[Array | None, Array | None]:
-        a, b = kept
-        t = _dense(t)
-        return (None if b is None else first(t, b, plan)), (None if a is None else second(a, t, plan))
+    def backward(plan: Plan, kept: tuple, t: Any) -> tuple[Array | None, Array | None]:
+        a, b, (for_a, for_b) = kept
+        t = dense(t)
+        return (first(t, b, plan) if is_wanted(for_a) else None), (second(a, t, plan) if is_wanted(for_b) else None)
 
     product.defvjp(forward, backward, symbolic_zeros=True)
-
-
-def _dense(t: Any) -> Array:
-    """A cotangent that JAX knows to be zero, as an array."""
-    return jnp.zeros(t.shape, t.dtype) if isinstance(t, jax.custom_derivatives.SymbolicZero) else t
 
 
 # The whole calculus. Each line: a product, its derivative in the first factor, its derivative in the second.
@@ -99,15 +95,15 @@ def _add_bias(y: Array, b: Array, channel_axis: int) -> Array:
     return y + jnp.expand_dims(b, tuple(a for a in range(y.ndim) if a != channel_axis))
 
 
-def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, Array | None]:
-    return _add_bias(y.value, b.value, channel_axis), b.value if b.perturbed else None
+def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, Array]:
+    return _add_bias(y.value, b.value, channel_axis), wanted(b)
 
 
-def _add_bias_backward(channel_axis: int, b: Array | None, g: Any) -> tuple[Array, Array | None]:
+def _add_bias_backward(channel_axis: int, for_b: Array, g: Any) -> tuple[Array, Array | None]:
     """dy = g,  db[o] = Σ_{b,p} g[b,o,p]"""
-    g = _dense(g)
+    g = dense(g)
     others = tuple(a for a in range(g.ndim) if a != channel_axis)
-    return g, None if b is None else jnp.sum(g, others, dtype=accumulator(g.dtype)).astype(g.dtype)
+    return g, jnp.sum(g, others, dtype=accumulator(g.dtype)).astype(g.dtype) if is_wanted(for_b) else None
 
 
 _add_bias.defvjp(_add_bias_forward, _add_bias_backward, symbolic_zeros=True)

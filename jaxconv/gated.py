@@ -24,7 +24,6 @@ the GRU of K. Cho et al. 2014 without reset gate and with a linear candidate (ac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -34,6 +33,7 @@ from jax import Array, lax
 
 from jaxconv.arguments import integer, one_of, wrong_kind, wrong_value
 from jaxconv.precision import DTYPES, accumulator, read_arrays
+from jaxconv.rules import dense, is_wanted, values, wanted
 
 Derivative = Literal["hand", "jax"]
 
@@ -88,7 +88,11 @@ def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jn
     True
     """
     n, m = integer("gated_init", "n", n, least=1), integer("gated_init", "m", m, least=1)
-    if jnp.dtype(dtype) not in DTYPES or jnp.issubdtype(dtype, jnp.complexfloating):
+    try:
+        real = jnp.dtype(dtype) in DTYPES and not jnp.issubdtype(dtype, jnp.complexfloating)
+    except TypeError:  # no dtype at all
+        real = False
+    if not real:
         wrong_kind("gated_init", "`dtype` must be a real floating-point dtype", f"dtype={dtype!r}")
 
     def uniform(key: Array, shape: tuple[int, int], variance: float) -> Array:
@@ -96,10 +100,8 @@ def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jn
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     for_c, for_h, for_x = jax.random.split(key, 3)
-    zeros = jnp.zeros(m, dtype) if bias else None
-    return GatedParams(
-        uniform(for_c, (m, n), 1 / n), uniform(for_h, (m, m), 1 / (4 * m)), uniform(for_x, (m, n), 1 / n), zeros, zeros
-    )
+    weights = uniform(for_c, (m, n), 1 / n), uniform(for_h, (m, m), 1 / (4 * m)), uniform(for_x, (m, n), 1 / n)
+    return GatedParams(*weights, *((jnp.zeros(m, dtype), jnp.zeros(m, dtype)) if bias else (None, None)))
 
 
 # ------------------------------------------------------------------------------------------------ the equations
@@ -142,39 +144,21 @@ def _forward(params: GatedParams, x: Array, h0: Array, unroll: int) -> tuple[Arr
 # -------------------------------------------------------------------------------------------------- the adjoint
 
 
-@jax.tree_util.register_static
-@dataclass(frozen=True)
-class _Wanted:
-    """Which inputs are being differentiated, known while tracing."""
-
-    params: GatedParams
-    x: bool
-    h0: bool
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _scan(params: GatedParams, x: Array, h0: Array, unroll: int) -> tuple[Array, Array]:
     return _forward(params, x, h0, unroll)
 
 
 def _scan_forward(params: Any, x: Any, h0: Any, unroll: int) -> tuple[tuple[Array, Array], tuple]:
-    def leaf(name: str) -> Any:
-        return jax.tree.map(lambda each: getattr(each, name), (params, x, h0), is_leaf=_is_primal)
-
-    (p_params, p_x, p_h0), wanted = leaf("value"), _Wanted(*leaf("perturbed"))
-    h_last, h = _scan(p_params, p_x, p_h0, unroll)
-    return (h_last, h), (p_params, p_x, p_h0, h, wanted)
-
-
-def _is_primal(leaf: Any) -> bool:
-    return isinstance(leaf, jax.custom_derivatives.CustomVJPPrimal)
+    marks = wanted((params, x, h0))
+    params, x, h0 = values((params, x, h0))
+    h_last, h = _scan(params, x, h0, unroll)
+    return (h_last, h), (params, x, h0, h, marks)
 
 
 def _scan_backward(unroll: int, kept: tuple, cotangents: tuple[Any, Any]) -> tuple[GatedParams, Any, Any]:
-    params, x, h0, h, wanted = kept
-    g_last, y_bar = (
-        jnp.zeros(t.shape, t.dtype) if isinstance(t, jax.custom_derivatives.SymbolicZero) else t for t in cotangents
-    )
+    params, x, h0, h, (for_params, for_x, for_h0) = kept
+    g_last, y_bar = dense(cotangents)
     w_c, w_h, w_x, _, _ = map(_wide, params)
     h_before = jnp.concatenate([h0[None], h[:-1]]) if h.shape[0] else h
     h_before, x_wide = _wide(h_before), _wide(x)
@@ -201,17 +185,17 @@ def _scan_backward(unroll: int, kept: tuple, cotangents: tuple[Any, Any]) -> tup
         """Σ_t a[t], over the batch as well."""
         return a.sum(tuple(range(a.ndim - 1)))
 
-    def only(wanted: bool | None, gradient: Any) -> Any:
-        return gradient().astype(x.dtype) if wanted else None
+    def only(mark: Array | None, gradient: Any) -> Any:
+        return gradient().astype(x.dtype) if mark is not None and is_wanted(mark) else None
 
     d_params = GatedParams(
-        only(wanted.params.w_c, lambda: outer(delta, x_wide)),
-        only(wanted.params.w_h, lambda: outer(delta, h_before)),
-        only(wanted.params.w_x, lambda: outer(nu, x_wide)),
-        only(wanted.params.b_c, lambda: total(delta)),
-        only(wanted.params.b_x, lambda: total(nu)),
+        only(for_params.w_c, lambda: outer(delta, x_wide)),
+        only(for_params.w_h, lambda: outer(delta, h_before)),
+        only(for_params.w_x, lambda: outer(nu, x_wide)),
+        only(for_params.b_c, lambda: total(delta)),
+        only(for_params.b_x, lambda: total(nu)),
     )
-    return d_params, only(wanted.x, lambda: delta @ w_c + nu @ w_x), only(wanted.h0, lambda: g_h0)
+    return d_params, only(for_x, lambda: delta @ w_c + nu @ w_x), only(for_h0, lambda: g_h0)
 
 
 _scan.defvjp(_scan_forward, _scan_backward, symbolic_zeros=True)
@@ -323,17 +307,24 @@ def check_params(function: str, params: Any, arrays: dict[str, Any]) -> None:
     """Raise unless `params` is a GatedParams whose shapes agree, in one real dtype with `arrays`."""
     if not isinstance(params, GatedParams):
         wrong_kind(function, "`params` must be a GatedParams", f"params of type {type(params).__name__}")
-    read_arrays(function, {**arrays, **{f"params.{k}": v for k, v in params._asdict().items() if v is not None}})
+    weights = params._asdict()
+    for name in ("w_c", "w_x"):
+        if weights[name] is None:
+            wrong_kind(function, f"`params.{name}` must be an array", f"params.{name}=None")
+    given = {f"params.{name}": value for name, value in weights.items() if value is not None}
+    read_arrays(function, {**arrays, **given})
     if jnp.issubdtype(params.w_c.dtype, jnp.complexfloating):
-        wrong_kind(function, "`params` must be real: the gate has no complex form", f"w_c.dtype={params.w_c.dtype}")
+        wrong_kind(
+            function, "`params` must be real: the gate has no complex form", f"params.w_c.dtype={params.w_c.dtype}"
+        )
     if params.w_c.ndim != 2:
-        wrong_value(function, "`w_c` must have the shape (m, n)", f"w_c.shape={params.w_c.shape}")
+        wrong_value(function, "`params.w_c` must have the shape (m, n)", f"params.w_c.shape={params.w_c.shape}")
     m, n = params.w_c.shape
     for name, shape in (("w_x", (m, n)), ("w_h", (m, m)), ("b_c", (m,)), ("b_x", (m,))):
         value = getattr(params, name)
         if value is not None and value.shape != shape:
-            rule = f"`{name}` must have the shape {shape} that w_c.shape={params.w_c.shape} implies"
-            wrong_value(function, rule, f"{name}.shape={value.shape}")
+            rule = f"`params.{name}` must have the shape {shape} that params.w_c.shape={params.w_c.shape} implies"
+            wrong_value(function, rule, f"params.{name}.shape={value.shape}")
 
 
 def check_features(function: str, params: GatedParams, x: Array, h: Array | None) -> None:
@@ -341,5 +332,5 @@ def check_features(function: str, params: GatedParams, x: Array, h: Array | None
     m, n = params.w_c.shape
     for name, value, count in (("x", x, n), ("h", h, m)):
         if value is not None and (value.ndim < 1 or value.shape[-1] != count):
-            rule = f"the last axis of `{name}` must have the {count} features of w_c.shape={params.w_c.shape}"
+            rule = f"the last axis of `{name}` must have the {count} features of params.w_c.shape={params.w_c.shape}"
             wrong_value(function, rule, f"{name}.shape={value.shape}")

@@ -115,7 +115,7 @@ class GatedRun(NamedTuple):
 
 def _sigmoid(pre: Array, rounded: Rounded) -> Array:
     """σ, whose slope c(1 − c) sees the rounded c, as in any program: near c = 1 that is what limits it."""
-    c = rounded(1 / (1 + np.exp(-np.real(pre))))
+    c = rounded(np.exp(-np.logaddexp(0, -np.real(pre))))  # 1/(1 + e⁻ᵖ), which would overflow for p ≪ 0
     return c + 1j * np.imag(pre) * c * (1 - c) if np.iscomplexobj(pre) else c
 
 

@@ -49,15 +49,15 @@ def refuses(kind, message, call, *args, **options):
     ],
 )
 def test_shape_of_a_weight(name, leaf, shape, right):
-    rule = f"`{leaf}` must have the shape {right} that w_c.shape=(4, 3) implies"
-    message = f"{name}: {rule}; got {leaf}.shape={shape}."
+    rule = f"`params.{leaf}` must have the shape {right} that params.w_c.shape=(4, 3) implies"
+    message = f"{name}: {rule}; got params.{leaf}.shape={shape}."
     refuses(ValueError, message, CALLS[name], GOOD._replace(**{leaf: jnp.zeros(shape)}))
 
 
 @every
 @pytest.mark.parametrize("shape", [(), (4,), (4, 3, 1)], ids=str)
 def test_rank_of_w_c(name, shape):
-    message = f"{name}: `w_c` must have the shape (m, n); got w_c.shape={shape}."
+    message = f"{name}: `params.w_c` must have the shape (m, n); got params.w_c.shape={shape}."
     refuses(ValueError, message, CALLS[name], GOOD._replace(w_c=jnp.zeros(shape)))
 
 
@@ -76,7 +76,7 @@ def test_params_as_a_dict(name):
 @every
 @pytest.mark.parametrize("leaf", ["w_c", "w_x"])
 def test_a_weight_that_cannot_be_none(name, leaf):
-    message = f"{name}: `params.{leaf}` must be an array; got params.{leaf} of type NoneType."
+    message = f"{name}: `params.{leaf}` must be an array; got params.{leaf}=None."
     refuses(TypeError, message, CALLS[name], GOOD._replace(**{leaf: None}))
 
 
@@ -151,7 +151,7 @@ def test_numpy_float64_beside_float32(name):
 @every
 def test_complex(name):
     """The gate has no complex form."""
-    message = f"{name}: `params` must be real: the gate has no complex form; got w_c.dtype=complex64."
+    message = f"{name}: `params` must be real: the gate has no complex form; got params.w_c.dtype=complex64."
     params = jax.tree.map(lambda each: each.astype(jnp.complex64), GOOD)
     refuses(TypeError, message, CALLS[name], params, CALLS_X[name].astype(jnp.complex64), H.astype(jnp.complex64))
 
@@ -169,20 +169,22 @@ def test_x_without_time(name, shape):
 @every
 def test_features_of_x(name):
     x = jnp.zeros((*CALLS_X[name].shape[:-1], 4))
-    message = f"{name}: the last axis of `x` must have the 3 features of w_c.shape=(4, 3); got x.shape={x.shape}."
+    message = (
+        f"{name}: the last axis of `x` must have the 3 features of params.w_c.shape=(4, 3); got x.shape={x.shape}."
+    )
     refuses(ValueError, message, CALLS[name], x=x)
 
 
 @one_step
 @pytest.mark.parametrize("shape", [(), (2, 3)], ids=str)
 def test_features_of_h(name, shape):
-    message = f"{name}: the last axis of `h` must have the 4 features of w_c.shape=(4, 3); got h.shape={shape}."
+    message = f"{name}: the last axis of `h` must have the 4 features of params.w_c.shape=(4, 3); got h.shape={shape}."
     refuses(ValueError, message, CALLS[name], h=jnp.zeros(shape))
 
 
 @one_step
 def test_x_that_is_a_scalar(name):
-    message = f"{name}: the last axis of `x` must have the 3 features of w_c.shape=(4, 3); got x.shape=()."
+    message = f"{name}: the last axis of `x` must have the 3 features of params.w_c.shape=(4, 3); got x.shape=()."
     refuses(ValueError, message, CALLS[name], x=jnp.zeros(()))
 
 

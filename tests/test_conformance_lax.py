@@ -33,13 +33,19 @@ import numpy as np
 import pytest
 from jax import Array, lax
 
-from cases import assert_same, by_id, integers
+from cases import assert_same, by_id
 from jaxconv import conv, conv_input_vjp, conv_transpose, conv_weight_vjp
 
 Pairs = tuple[tuple[int, int], ...]
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiling is all of the time
 FIRST = {1: ("NCH", "OIH", "NCH"), 2: ("NCHW", "OIHW", "NCHW"), 3: ("NCDHW", "OIDHW", "NCDHW")}
 LAST = {1: ("NHC", "HIO", "NHC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+
+
+def integers(seed: int, *shapes: tuple[int, ...], most: int = 3) -> list[Any]:
+    """Small whole numbers in float32, as NumPy arrays: to make a jax array of them would compile a conversion."""
+    random = np.random.default_rng(seed)
+    return [random.integers(-most, most + 1, shape).astype(np.float32) for shape in shapes]
 
 
 @dataclass(frozen=True)
@@ -286,7 +292,7 @@ def test_dtypes(dtype: Any) -> None:
     small = case("dtypes", (2, 4, 3, 4), (4, 2, 1, 2), (1, 2), ONE_SIDE, feature_groups=2)
     with jax.enable_x64(dtype == jnp.float64):
         lhs, rhs, g = (
-            jnp.asarray(np.asarray(a) * (1 + 2j if jnp.issubdtype(dtype, jnp.complexfloating) else 1), dtype)
+            (a * (1 + 2j if jnp.issubdtype(dtype, jnp.complexfloating) else 1)).astype(dtype)
             for a in small.arrays(most=1)
         )
         assert_agree(ours(small), small.lax, lhs, rhs, g)
@@ -471,17 +477,17 @@ def test_what_lax_lets_through_in_silence_is_an_error(
     lhs_shape: tuple[int, ...], rhs_shape: tuple[int, ...], padding: Pairs, of_lax: tuple[int, ...], rule: str
 ) -> None:
     """lax returns an empty array, or one of zeros where padding alone fills the windows."""
-    lhs, rhs = jnp.zeros(lhs_shape), jnp.zeros(rhs_shape)
+    lhs, rhs = np.zeros(lhs_shape, np.float32), np.zeros(rhs_shape, np.float32)
     result = lax.conv_general_dilated(lhs, rhs, (1, 1), padding)
     assert result.shape == of_lax
-    assert not result.any()
+    assert not np.any(result)
     with pytest.raises(ValueError, match=rule):
         conv(lhs, rhs, padding=padding)
 
 
 def test_an_integer_image_is_an_error() -> None:
     """all_dtypes of lax_test holds integers and bools; jaxconv says how to convert."""
-    x, w = jnp.ones((1, 1, 4), int), jnp.ones((1, 1, 2), int)
+    x, w = np.ones((1, 1, 4), np.int32), np.ones((1, 1, 2), np.int32)
     assert lax.conv_general_dilated(x, w, (1,), "VALID").dtype == x.dtype
     with pytest.raises(TypeError, match=r"convert with x\.astype\('float32'\)"):
         conv(x, w)

@@ -104,9 +104,9 @@ def exactly(f: Callable[..., Any], *factors: Array) -> list[Exact]:
     return [Exact(*each) for each in zip(*runs, strict=True)]
 
 
-def normal(seed: int, *shapes: tuple[int, ...]) -> list[Array]:
+def normal(seed: int, *shapes: tuple[int, ...]) -> list[Any]:
     random = np.random.default_rng(seed)
-    return [jnp.asarray(random.standard_normal(shape), jnp.float32) for shape in shapes]
+    return [random.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
 def assert_all_right(names: str, computed: Any, right: list[Exact]) -> None:
@@ -162,7 +162,7 @@ def test_a_kernel_wider_than_the_input() -> None:
 def test_complex() -> None:
     """Ours conjugates nothing: SciPy's correlation with the conjugated kernel."""
     parts = normal(4, (2, 9), (2, 9), (1, 2, 4), (1, 2, 4))
-    x, w = parts[0] + 1j * parts[1], parts[2] + 1j * parts[3]
+    x, w = ((parts[i] + 1j * parts[i + 1]).astype(np.complex64) for i in (0, 2))
     wide = [np.asarray(a, np.complex128) for a in (x, w[0])]
     value, squares, counts = (
         np.sum([scipy.signal.correlate(a, b, "valid", "direct") for a, b in zip(*pair, strict=True)], 0, keepdims=True)

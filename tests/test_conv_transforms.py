@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -224,14 +224,14 @@ def test_export_with_symbolic_batch_and_size() -> None:
 # ----------------------------------------------------------------------------- what is computed, kept, compiled
 
 
-def convolutions(f: Callable[..., Any], *args: Array) -> int:
-    """Convolutions in the program that f traces to, those of inner functions included."""
+def convolutions(f: Callable[..., Any], *args: Array) -> list[dict[str, Any]]:
+    """Parameters of every convolution in the program that f traces to, those of inner functions included."""
 
-    def count(jaxpr: Any) -> int:
-        here = sum(equation.primitive is lax.conv_general_dilated_p for equation in jaxpr.eqns)
-        return here + sum(map(count, subjaxprs(jaxpr)))
+    def found(jaxpr: Any) -> list[dict[str, Any]]:
+        here = [equation.params for equation in jaxpr.eqns if equation.primitive is lax.conv_general_dilated_p]
+        return here + [each for inner in subjaxprs(jaxpr) for each in found(inner)]
 
-    return count(jax.make_jaxpr(f)(*args).jaxpr)
+    return found(jax.make_jaxpr(f)(*args).jaxpr)
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [((0,), 2), ((1,), 2), ((0, 1), 3)], ids=["dx", "dw", "dx-dw"])
@@ -239,13 +239,13 @@ def test_only_the_wanted_gradients_are_computed(wanted: tuple[int, ...], expecte
     """One convolution for the value, one for each gradient, and no dead code left to the compiler: so eagerly too."""
     x, w, b = integers(10, (2, 3, 9), (4, 3, 3), (4,))
     loss = lambda x, w: conv(x, w, b, lowering="reference").sum()  # noqa: E731
-    assert convolutions(loss, x, w) == 1
-    assert convolutions(jax.grad(loss, wanted), x, w) == expected
+    assert len(convolutions(loss, x, w)) == 1
+    assert len(convolutions(jax.grad(loss, wanted), x, w)) == expected
 
 
 def test_a_bias_alone_costs_no_convolution_backward() -> None:
     x, w, b = integers(10, (2, 3, 9), (4, 3, 3), (4,))
-    assert convolutions(jax.grad(lambda b: conv(x, w, b, lowering="reference").sum()), b) == 1
+    assert len(convolutions(jax.grad(lambda b: conv(x, w, b, lowering="reference").sum()), b)) == 1
 
 
 @pytest.mark.parametrize(("wanted", "kept"), [((0,), {"w"}), ((1,), {"x"}), ((0, 1), {"x", "w"})], ids=str)
@@ -265,19 +265,26 @@ def test_only_the_needed_factor_is_kept(wanted: tuple[int, ...], kept: set[str])
     assert {name for name, shape in shapes.items() if shape in held} == kept
 
 
-@pytest.mark.parametrize("first", [0, 1], ids=["x-first", "w-first"])
-def test_pull_backs_alive_together(first: int) -> None:
+INTERLEAVED = [("x", "w"), ("w", "x"), ("b", "x"), ("x", "b"), ("w", "b")]
+
+
+@pytest.mark.parametrize("names", INTERLEAVED, ids="-then-".join)
+def test_pull_backs_alive_together(names: tuple[str, ...]) -> None:
     """Each pull-back keeps to its own factor, however many were made before it is called.
 
-    All shapes are equal here, so that a mixed-up factor would go unnoticed but for its numbers.
+    x, w and y have one shape here, so that a mixed-up factor would go unnoticed but for its numbers; and that shape is
+    met in no other test, since JAX remembers how it traced a rule before.
     """
-    x, w, g = integers(12, *[(3, 3, 3)] * 3)
-    with_x = lambda x: conv(x, w, padding=1)  # noqa: E731
-    with_w = lambda w: conv(x, w, padding=1)  # noqa: E731
-    made = [jax.vjp(*each)[1] for each in ((with_x, x), (with_w, w))[:: -1 if first else 1]]
-    (dx,), (dw,) = [pull_back(g) for pull_back in made][:: -1 if first else 1]
-    assert_same(dx, conv_input_vjp(g, w, input_size=3, padding=1))
-    assert_same(dw, conv_weight_vjp(x, g, kernel_size=3, padding=1))
+    n = 11 + INTERLEAVED.index(names)
+    *factors, g = integers(12, (n, n, n), (n, n, n), (n,), (n, n, n), most=1)
+    inputs = dict(zip("xwb", factors, strict=True))
+    f = partial(conv, padding="SAME")
+    pull_backs = {
+        name: jax.vjp(lambda value, name=name: f(**{**inputs, name: value}), inputs[name])[1] for name in names
+    }
+    by_jax = dict(zip("xwb", jax.vjp(partial(f, derivative="jax"), *factors)[1](g), strict=True))
+    for name in names:
+        assert_same(pull_backs[name](g), (by_jax[name],))
 
 
 @contextmanager
@@ -319,16 +326,19 @@ def test_a_second_call_compiles_nothing(call: Callable[..., Any]) -> None:
 
 def test_precision_reaches_every_product() -> None:
     """It is one of lax's, and the gradients use the value's."""
+    f = partial(conv, precision="high", lowering="reference")
     x, w, g = integers(15, (2, 3, 9), (4, 3, 3), (2, 4, 7))
+    found = convolutions(lambda x, w, g: jax.vjp(f, x, w)[1](g), x, w, g)
+    assert [each["precision"] for each in found] == [(lax.Precision.HIGH,) * 2] * 3
 
-    def precisions(jaxpr: Any) -> list[Any]:
-        here = [e.params["precision"] for e in jaxpr.eqns if e.primitive is lax.conv_general_dilated_p]
-        return here + [p for inner in subjaxprs(jaxpr) for p in precisions(inner)]
 
-    def all_three(x: Array, w: Array, g: Array) -> Any:
-        return jax.vjp(lambda x, w: conv(x, w, precision="high", lowering="reference"), x, w)[1](g)
-
-    assert precisions(jax.make_jaxpr(all_three)(x, w, g).jaxpr) == [(lax.Precision.HIGH,) * 2] * 3
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=lambda d: d.__name__)
+def test_half_precision_asks_for_single_sums(dtype: Any) -> None:
+    """A CPU widens the sums unasked, so what is asked for is read from the program."""
+    f = partial(conv, lowering="reference")
+    x, w, g = (each.astype(dtype) for each in integers(15, (2, 3, 9), (4, 3, 3), (2, 4, 7)))
+    found = convolutions(lambda x, w, g: jax.vjp(f, x, w)[1](g), x, w, g)
+    assert [each["preferred_element_type"] for each in found] == [jnp.float32] * 3
 
 
 def test_strict_promotion() -> None:

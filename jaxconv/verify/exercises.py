@@ -191,18 +191,21 @@ _GRADIENTS = ("dW_c", "dW_h", "dW_x", "db_c", "db_x", "dx", "dh0")
 def regimes() -> Answer:
     """9. Gradients through time vanish, hold and explode."""
     steps, m, draw = 60, 16, _draw(2)
-    w_h = draw(m, m)
-    base = GatedParams(draw(m, m) / 4, w_h, draw(m, m) / 4, jnp.zeros(m))
+    params = GatedParams(draw(m, m) / 4, 0.02 * draw(m, m), draw(m, m) / 4, jnp.zeros(m))
     x = draw(steps, m)
-    flows = {
-        "vanish": gradient_flow(base._replace(w_h=0.02 * w_h), x),
-        "hold": gradient_flow(base._replace(b_c=jnp.full(m, 40.0)), x),  # c → 1: the state stands still
-        "explode": gradient_flow(base._replace(w_h=2 * w_h, w_x=3 * base.w_x), x),
-    }
-    first = {name: float(flow.norms[0]) for name, flow in flows.items()}
-    _expect(first["vanish"] < 1e-6, "inside (0, 1) with a small W_h the gradient vanishes")
-    _expect(abs(first["hold"] - 1) < 1e-3, "with c → 1 it holds")
-    _expect(first["explode"] > 1e3, "with a large W_h it explodes: the sigmoid does not rule it out")
+    vanish = gradient_flow(params, x).norms[0]
+    hold = gradient_flow(params._replace(b_c=jnp.full(m, 40.0)), x).norms[0]  # c → 1: the state stands still
+    # An orbit that no rounding leaves: h = 1, −1, 1, … with every gate at σ(0) = 1/2, where two steps multiply a
+    # gradient by (1/2 + W_h)(1/2 − W_h) = 1/4 − W_h².
+    w_h = 3.0
+    orbit = GatedParams(jnp.array([[-w_h]]), jnp.array([[w_h]]), jnp.array([[-3.0]]))
+    signs = jnp.where(jnp.arange(steps) % 2 == 0, 1.0, -1.0)[:, None]
+    explode = gradient_flow(orbit, signs, jnp.ones(1)).log_norms[0]
+    _expect(vanish < 1e-6, "inside (0, 1) with a small W_h the gradient vanishes")
+    _expect(abs(hold - 1) < 1e-3, "with c → 1 it holds")
+    exact = steps / 2 * np.log(w_h**2 - 0.25)
+    _close(explode, exact, steps * exact**2, steps, "with a large W_h it explodes, sigmoid or not")
+    first = {"vanish": vanish, "hold": hold, "explode": np.exp(exact)}
     found = ", ".join(f"{name} {value:.2g}" for name, value in first.items())
     return Answer("vanish, hold, explode", "‖∂h[T]/∂h[0]‖ = ‖∏ ∂h[t]/∂h[t−1]‖", found)
 

@@ -1,0 +1,42 @@
+"""What the hand-written rules share: knowing, while tracing, which derivatives were asked for.
+
+With ``symbolic_zeros=True`` a forward rule is told which inputs are being differentiated, and the backward rule has to
+know too. The answer travels as the shape of an empty array: one that travels in the structure of what is kept goes
+stale, since inside a shared jit JAX pulls every trace back with the structure of the last one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def _is_primal(leaf: Any) -> bool:
+    return isinstance(leaf, jax.custom_derivatives.CustomVJPPrimal)
+
+
+def values(primals: Any) -> Any:
+    """The arrays of a forward rule's arguments."""
+    return jax.tree.map(lambda primal: primal.value, primals, is_leaf=_is_primal)
+
+
+def wanted(primals: Any) -> Any:
+    """For every array of a forward rule's arguments an empty array that tells whether it is being differentiated."""
+    return jax.tree.map(lambda primal: jnp.zeros((int(primal.perturbed), 0)), primals, is_leaf=_is_primal)
+
+
+def is_wanted(mark: Array) -> bool:
+    """What a mark made by `wanted` tells."""
+    return mark.shape[0] == 1
+
+
+def dense(cotangents: Any) -> Any:
+    """Cotangents as arrays, also those that JAX knows to be zero."""
+
+    def is_zero(t: Any) -> bool:
+        return isinstance(t, jax.custom_derivatives.SymbolicZero)
+
+    return jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype) if is_zero(t) else t, cotangents, is_leaf=is_zero)
