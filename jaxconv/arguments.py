@@ -49,7 +49,8 @@ def integer(function: str, name: str, value: object, *, least: int | None = None
     if symbolic and is_symbolic(value):
         return value
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        wrong_kind(function, f"`{name}` must be an integer", f"{name}={value!r} ({type(value).__name__})")
+        known = " known while tracing" if hasattr(value, "aval") else ""  # an array inside a jit
+        wrong_kind(function, f"`{name}` must be an integer{known}", f"{name}={value!r} ({type(value).__name__})")
     number = operator.index(value)
     if least is not None and number < least:
         wrong_value(function, f"`{name}` must be at least {least}", f"{name}={number}")

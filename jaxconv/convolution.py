@@ -20,12 +20,22 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxconv import reference
-from jaxconv.arguments import integer, is_symbolic, one_of, per_axis, wrong_value
+from jaxconv.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
 from jaxconv.geometry import Geometry
 from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.rules import dense, is_wanted, values, wanted
-from jaxconv.sizes import LAYOUTS, Layout, Padding, check_channels, input_sizes, split_array, split_kernel, transposed
+from jaxconv.sizes import (
+    LAYOUTS,
+    Layout,
+    Padding,
+    axes_of,
+    check_channels,
+    input_sizes,
+    split_array,
+    split_kernel,
+    transposed,
+)
 
 Derivative = Literal["hand", "jax"]
 Lowering = Literal["auto", "reference", "gemm"]
@@ -316,7 +326,7 @@ def conv_weight_vjp(
     """
     function = "conv_weight_vjp"
     _read(function, {"x": x, "g": g}, layout, "hand", lowering)
-    axes = len(kernel_size) if isinstance(kernel_size, Sequence) else 1
+    axes = axes_of(function, kernel_size=kernel_size) or 1
     k = per_axis(function, "kernel_size", kernel_size, axes, least=1)
     batch, channels, n = split_array(function, "x.shape", x.shape, axes, layout)
     g_batch, out, m = split_array(function, "g.shape", g.shape, axes, layout)
@@ -325,7 +335,7 @@ def conv_weight_vjp(
     )
     context = f"x.shape={x.shape}, g.shape={g.shape}, kernel_size={k}"
     if batch != g_batch:
-        hint = "" if isinstance(kernel_size, Sequence) else f": kernel_size={kernel_size} means one spatial axis"
+        hint = "" if is_sequence(kernel_size) else f": kernel_size={kernel_size} means one spatial axis"
         rule = "`x` and `g` must have the same batch axes"
         wrong_value(function, rule, f"{batch} and {g_batch} ({context}){hint}")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)

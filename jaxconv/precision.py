@@ -27,11 +27,8 @@ def read_arrays(function: str, arrays: dict[str, Any]) -> None:
     first: tuple[str, Any] | None = None
     for name, value in arrays.items():
         if not isinstance(value, (jax.Array, np.ndarray)):
-            wrong_kind(
-                function,
-                f"`{name}` must be an array",
-                f"{name} of type {type(value).__name__}: convert with jax.numpy.asarray({name}, 'float32')",
-            )
+            hint = "" if value is None else f": convert with jax.numpy.asarray({name}, 'float32')"
+            wrong_kind(function, f"`{name}` must be an array", f"{name} of type {type(value).__name__}{hint}")
         if value.dtype not in DTYPES:
             rule = f"`{name}` must have dtype bfloat16, float16, float32, float64, complex64 or complex128"
             wrong_kind(function, rule, f"{name}.dtype={value.dtype}: convert with {name}.astype('float32')")

@@ -203,7 +203,9 @@ def test_traced_option(option: str) -> None:
     """An option decides the shape of the result, so it cannot be a value that is only known later."""
     with pytest.raises(TypeError) as raised:
         jax.jit(lambda value: conv(X, W, **{option: value}))(2)
-    assert re.fullmatch(rf"conv: `{option}` must be an integer; got {option}=.*Tracer.*\.", str(raised.value))
+    assert re.fullmatch(
+        rf"conv: `{option}` must be an integer known while tracing; got {option}=.*Tracer.*\.", str(raised.value)
+    )
 
 
 ARRAYS: list[tuple[str, tuple[Any, ...], type[Exception], str]] = [
