@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jax import Array, lax
 
 import oracles
-from cases import integers
+from cases import Case, arrays, assert_right, expected, integers
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp
 from jaxconv.sizes import input_sizes, output_shape, output_size, transpose_output_size
 
@@ -69,6 +69,29 @@ def test_three_maps_of_one_form(drawn: tuple, seed: int) -> None:
     assert (y.shape, dx.shape, dw.shape) == (shape, x_shape, w_shape)
     assert jnp.vdot(y, g) == jnp.vdot(x, dx) == jnp.vdot(w, dw)
     assert (y == oracles.conv(x, w, **options)).all()
+
+
+@given(
+    convolutions(),
+    st.sampled_from([None, "SAME", "SAME_LOWER", "CAUSAL", "FULL"]),
+    st.lists(st.integers(1, 2), max_size=2),
+    st.sampled_from([jnp.float32, jnp.float32, jnp.bfloat16, jnp.float16, jnp.complex64]),
+)
+def test_right_within_the_error_model(drawn: tuple, name: str | None, batch: list[int], dtype: Any) -> None:
+    """Value and both gradients are the oracle's, in any dtype and layout and with any batch axes."""
+    x_shape, w_shape, options = drawn
+    options = {**options, "padding": name or options["padding"]}
+    case = Case(f"{drawn} {name} {batch}", (*batch, *x_shape[1:]), w_shape, options)
+    inputs = arrays(case, dtype)
+    right = expected(case, inputs, ("y", "dx", "dw"))
+
+    @jax.jit
+    def maps(x: Array, w: Array, b: Array, g: Array) -> dict[str, Array]:
+        y, pull_back = jax.vjp(lambda x, w: conv(x, w, b, **options), x, w)
+        return dict(zip(("y", "dx", "dw"), (y, *pull_back(g)), strict=True))
+
+    for key, value in maps(*inputs[:4]).items():
+        assert_right(key, value, right[key], dtype)
 
 
 @given(convolutions(), st.sampled_from([None, "VALID", "SAME", "SAME_LOWER"]))
