@@ -8,7 +8,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import pytest
+from jax import lax
 
 from cases import CASES, Case, by_id
 from jaxconv.sizes import input_sizes, output_shape, output_size, same_padding, transpose_output_size
@@ -53,6 +56,39 @@ def test_output_size_counts_windows(s: int, d: int) -> None:
         else:
             with pytest.raises(ValueError, match="`kernel` must fit into the padded input"):
                 output_size(n, k, **options)
+
+
+def lax_sizes(cases: list[tuple[int, ...]], s: int, d: int) -> tuple[int, ...]:
+    """The output size that lax gives each (n, k, lo, hi), every case an axis of one convolution that is never run."""
+    n, k, lo, hi = zip(*cases, strict=True)
+    axes = len(cases)
+    spec = tuple(range(axes + 2))
+    x, w = (jax.ShapeDtypeStruct((1, 1, *sizes), jnp.float32) for sizes in (n, k))
+
+    def run(x: jax.Array, w: jax.Array) -> jax.Array:
+        pads, spec_ = list(zip(lo, hi, strict=True)), lax.ConvDimensionNumbers(spec, spec, spec)
+        return lax.conv_general_dilated(x, w, (s,) * axes, pads, rhs_dilation=(d,) * axes, dimension_numbers=spec_)
+
+    return jax.eval_shape(run, x, w).shape[2:]
+
+
+@pytest.mark.parametrize(("s", "d"), STRIDES_AND_DILATIONS)
+def test_output_size_is_the_shape_of_lax_and_inverts(s: int, d: int) -> None:
+    """Every n, k ≤ 12 and lo, hi ≤ 3: the size of lax, an error where lax returns an empty array; and back."""
+    sizes = range(1, 13)
+    cases = list(product(sizes, sizes, range(4), range(4)))
+    by_lax = dict(zip(cases, lax_sizes(cases, s, d), strict=True))
+    for (n, k, lo, hi), size in by_lax.items():
+        options = {"stride": s, "padding": (lo, hi), "dilation": d}
+        if size:
+            assert output_size(n, k, **options) == size
+        else:
+            with pytest.raises(ValueError, match="`kernel` must fit"):
+                output_size(n, k, **options)
+    for k, lo, hi in product(sizes, range(4), range(4)):
+        for m in range(1, 19):
+            inverse = [n for n in input_sizes(m, k, stride=s, padding=(lo, hi), dilation=d) if n in sizes]
+            assert inverse == [n for n in sizes if by_lax[n, k, lo, hi] == m]
 
 
 @pytest.mark.parametrize(("s", "d"), STRIDES_AND_DILATIONS)
