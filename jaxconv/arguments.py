@@ -58,7 +58,9 @@ def integer(function: str, name: str, value: object, *, least: int | None = None
 
 
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
-    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    if isinstance(value, np.ndarray):
+        return value.ndim >= 1
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def per_axis(

@@ -24,7 +24,7 @@ from typing import Any
 from jaxconv.arguments import wrong_value
 from jaxconv.cost import conv_cost
 from jaxconv.receptive import ReceptiveField, TransposedWindow, Window, receptive_field
-from jaxconv.sizes import PADDINGS, input_sizes, output_size, padding_pairs, transpose_output_size
+from jaxconv.sizes import PADDINGS, input_sizes, output_size, padding_pairs, transpose_output_size, window_size
 
 FUNCTION = "jaxconv size"
 
@@ -45,8 +45,7 @@ class Layer:
 
     def window(self) -> Window | TransposedWindow:
         if self.kind == "up":
-            padding = 0 if self.padding in ("SAME", "SAME_LOWER") else self.padding
-            return TransposedWindow(self.kernel, self.stride, padding, self.dilation, self.output_padding)
+            return TransposedWindow(self.kernel, self.stride, self.padding, self.dilation, self.output_padding)
         return Window(self.kernel, self.stride, self.padding, self.dilation)
 
 
@@ -144,6 +143,8 @@ def read_layer(text: str, axes: int) -> Layer:
     if (kind == "pool") == ("filters" in found):
         must = "have no number of filters" if kind == "pool" else "have a number of filters, like 64"
         words.fail(f"`{kind}` must {must}", repr(text))
+    if "groups" in found and kind == "pool":
+        words.fail("`pool` must have no groups: every channel is pooled by itself", repr(text))
     if "output_padding" in found and kind != "up":
         words.fail("`output_padding` must go with a transposed convolution, up", repr(text))
     once = (1,) * axes
@@ -153,7 +154,7 @@ def read_layer(text: str, axes: int) -> Layer:
         found.get("filters"),
         found["kernel"],
         found.get("stride", found["kernel"] if kind == "pool" else once),
-        found.get("padding", 0),
+        found.get("padding", [(0, 0)] * axes),
         found.get("dilation", once),
         found.get("groups", 1),
         found.get("output_padding", (0,) * axes),
@@ -164,15 +165,14 @@ def smallest_input(layers: Sequence[Layer], axis: int) -> int:
     """The smallest size on one axis from which every layer still has an output."""
     needed = 1
     for layer in reversed(layers):
-        options = {
+        options: dict[str, Any] = {
             "stride": layer.stride[axis],
             "dilation": layer.dilation[axis],
-            "padding": layer.padding if isinstance(layer.padding, (str, int)) else layer.padding[axis],
+            "padding": layer.padding if isinstance(layer.padding, str) else layer.padding[axis],
         }
         k, m = layer.kernel[axis], needed
         if layer.kind == "up":
-            # Sizes grow with the input, so the first that reaches `needed` is the smallest.
-            needed = next(n for n in range(1, m + k + 2) if _reaches(n, k, m, layer.output_padding[axis], options))
+            needed = _smallest_transposed(m, k, layer.output_padding[axis], **options)
         else:
             while not (sizes := input_sizes(m, k, **options)):  # a wide padding may skip small outputs
                 m += 1
@@ -180,11 +180,14 @@ def smallest_input(layers: Sequence[Layer], axis: int) -> int:
     return needed
 
 
-def _reaches(n: int, k: int, m: int, output_padding: int, options: dict[str, Any]) -> bool:
-    try:
-        return bool(transpose_output_size(n, k, output_padding=output_padding, **options) >= m)
-    except ValueError:
-        return False
+def _smallest_transposed(n: int, k: int, extra: int, *, stride: int, padding: Any, dilation: int) -> int:
+    """The smallest m with s(m − 1) + d(k − 1) + 1 − lo − hi + o ≥ n, or s·m ≥ n with "SAME"."""
+    if padding in ("SAME", "SAME_LOWER"):
+        return -(-n // stride)
+    ((lo, hi),) = padding_pairs(
+        FUNCTION, padding if isinstance(padding, str) else [padding], [n], [k], [stride], [dilation]
+    )
+    return max(1, -(-(n + lo + hi - window_size(k, dilation) - extra) // stride) + 1)
 
 
 def _formulas(layer: Layer, sizes: Sequence[int], after: Sequence[int]) -> Iterator[str]:
@@ -233,9 +236,10 @@ def walk(shape: tuple[int, ...], layers: Sequence[Layer]) -> Iterator[Step]:
             cost = _cost(layer, channels, filters, sizes, after)
         except ValueError as error:
             why = str(error).split(": ", 1)[1]
-            smallest = "x".join(str(smallest_input(layers, axis)) for axis in range(len(sizes)))
-            came = "x".join(map(str, shape))
-            advice = f" The smallest input that works for the whole chain: {smallest}." if "must fit" in why else ""
+            came, advice = "x".join(map(str, shape)), ""
+            if "must fit" in why or "must leave at least one position" in why:
+                smallest = "x".join(str(smallest_input(layers, axis)) for axis in range(len(sizes)))
+                advice = f" The smallest input that works for the whole chain: {smallest}."
             raise ValueError(f"{FUNCTION}: layer {number}, {layer.text!r}, gets {came}: {why}{advice}") from None
         windows.append(layer.window())
         shape = (filters, *after)
@@ -260,11 +264,14 @@ def _cost(layer: Layer, channels: int, filters: int, sizes: tuple[int, ...], aft
 
 
 def _field(windows: Sequence[Window | TransposedWindow]) -> ReceptiveField | None:
-    """The receptive field of one output, or None where it depends on the input's size ("SAME" with a stride)."""
+    """The receptive field of one output, or None where there is none to tell: `_NO_FIELD`."""
     try:
         return receptive_field(windows)
     except ValueError:
         return None
+
+
+_NO_FIELD = "depends on the input's size (SAME with a stride), or no output reads an input"
 
 
 def lines(shape: tuple[int, ...], layers: Sequence[Layer]) -> Iterator[str]:
@@ -275,10 +282,11 @@ def lines(shape: tuple[int, ...], layers: Sequence[Layer]) -> Iterator[str]:
         total_cost += step.multiply_adds
         total_weights += step.weights
         yield f"{number:>2}  {step.layer.text:<22} → {' × '.join(map(str, step.shape))}"
-        yield from (f"      m = {formula}" for formula in step.formulas)
+        left = "n" if step.layer.kind == "up" else "m"
+        yield from (f"      {left} = {formula}" for formula in step.formulas)
         yield f"      {step.multiply_adds:,} multiply-adds, {step.weights:,} weights"
         if step.field is None:
-            yield "      receptive field: depends on the input's size (SAME with a stride)"
+            yield f"      receptive field: {_NO_FIELD}"
         else:
             size, stride, start = (_per_axis(numbers) for numbers in step.field)
             yield f"      receptive field: {size} inputs, moving by {stride}, the first from {start}"

@@ -70,7 +70,7 @@ def _size(options: argparse.Namespace) -> int:
     ]
     texts = list(options.layers)
     if given or options.filters is not None:
-        texts.append(" ".join([options.filters or "pool", *given]))
+        texts.append(" ".join(["pool" if options.filters is None else options.filters, *given]))
     try:
         if not texts:
             raise ValueError("jaxconv size: at least one layer must be given; got none.")
@@ -85,7 +85,7 @@ def _size(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    if options.json is not None and not options.json.resolve().parent.is_dir():
+    if options.json is not None and (options.json.is_dir() or not options.json.resolve().parent.is_dir()):
         print(f"jaxconv verify: --json must name a file in a folder that exists; got {options.json}", file=sys.stderr)
         return 2
     try:

@@ -307,7 +307,7 @@ def conv_weight_vjp(
     Args:
         x: the convolution's input, (*batch, in, *space); channels last: (*batch, *space, in).
         g: cotangent of the output, (*batch, out, *space_out); channels last: (*batch, *space_out, out).
-        kernel_size: k, one integer per spatial axis; a single integer means one spatial axis.
+        kernel_size: k, one integer per spatial axis; a single integer means one spatial axis (x has at most 3 axes).
         stride, padding, dilation, groups, layout, precision, lowering: those of the convolution, as in `conv`.
 
     Returns:
@@ -327,6 +327,10 @@ def conv_weight_vjp(
     function = "conv_weight_vjp"
     _read(function, {"x": x, "g": g}, layout, "hand", lowering)
     axes = axes_of(function, kernel_size=kernel_size) or 1
+    if not is_sequence(kernel_size) and x.ndim > 3:
+        rule = "`kernel_size` must be one integer per spatial axis where `x` has more than three axes"
+        k = kernel_size
+        wrong_value(function, rule, f"kernel_size={k!r}, x.shape={x.shape}: write ({k},) for one, ({k}, {k}) for two")
     k = per_axis(function, "kernel_size", kernel_size, axes, least=1)
     batch, channels, n = split_array(function, "x.shape", x.shape, axes, layout)
     g_batch, out, m = split_array(function, "g.shape", g.shape, axes, layout)
@@ -335,9 +339,8 @@ def conv_weight_vjp(
     )
     context = f"x.shape={x.shape}, g.shape={g.shape}, kernel_size={k}"
     if batch != g_batch:
-        hint = "" if is_sequence(kernel_size) else f": kernel_size={kernel_size} means one spatial axis"
         rule = "`x` and `g` must have the same batch axes"
-        wrong_value(function, rule, f"{batch} and {g_batch} ({context}){hint}")
+        wrong_value(function, rule, f"{batch} and {g_batch} ({context})")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
     _check_output(function, "g", geometry, m)
     return _weight_vjp_body(x, g, plan=Plan(geometry, read_precision(function, precision), lowering))
@@ -395,7 +398,9 @@ def conv_transpose(
     _, channels, m = split_array(function, "x.shape", x.shape, len(k), layout)
     groups = integer(function, "groups", groups, least=1)
     context = f"x.shape={x.shape}, w.shape={w.shape}"
-    check_channels(function, groups, per_group * groups, per_group, channels_in, context)
+    if channels_in % groups:
+        rule = "`groups` must divide the input channels"
+        wrong_value(function, rule, f"groups={groups}, channels={channels_in} ({context})")
     if channels != channels_in:
         rule = "`x` must have the kernel's input channels"
         wrong_value(function, rule, f"{channels} for {channels_in} ({context})")
@@ -437,7 +442,8 @@ def _transposed_size(
         if size not in sizes:
             choice = f"{sizes.start} to {sizes.stop - 1}" if sizes else "none"
             rule = f"`output_size` must be one that the convolution maps to {m[axis]} positions: {choice}"
-            hint = f" (or give output_padding 0 to {len(sizes) - 1} instead)" if len(sizes) > 1 else ""
+            every = not isinstance(padding, str) and len(sizes) == s[axis] > 1
+            hint = f" (or give output_padding 0 to {s[axis] - 1} instead)" if every else ""
             wrong_value(function, rule + hint, f"output_size={size} on spatial axis {axis}")
     return n
 

@@ -88,6 +88,8 @@ def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jn
     True
     """
     n, m = integer("gated_init", "n", n, least=1), integer("gated_init", "m", m, least=1)
+    if not isinstance(bias, bool):
+        wrong_kind("gated_init", "`bias` must be True or False", f"bias={bias!r}")
     try:
         real = jnp.dtype(dtype) in DTYPES and not jnp.issubdtype(dtype, jnp.complexfloating)
     except TypeError:  # no dtype at all

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxconv.arguments import Size, integer, one_of
+from jaxconv.arguments import Size, integer, one_of, wrong_value
 from jaxconv.sizes import LAYOUTS, Layout, Padding, axis_output, read_windows
 
 
@@ -59,7 +59,10 @@ class Geometry:
         """
         one_of(function, "layout", layout, LAYOUTS)
         groups = integer(function, "groups", groups, least=1)
-        n, k = tuple(input_size), tuple(kernel_size)
+        n = tuple(integer(function, f"input_size[{i}]", v, least=1, symbolic=True) for i, v in enumerate(input_size))
+        k = tuple(integer(function, f"kernel_size[{i}]", v, least=1) for i, v in enumerate(kernel_size))
+        if len(n) != len(k):
+            wrong_value(function, "`input_size` and `kernel_size` must have the same number of axes", f"{n} and {k}")
         s, pads, d, _ = read_windows(function, n, k, stride, padding, dilation)
         return cls(n, k, s, pads, d, groups, layout)
 

@@ -39,9 +39,12 @@ def pad_apart(function: str, geometry: Geometry, mode: str) -> tuple[Geometry, t
     pairs = () if mode == "zeros" else zip(geometry.input_size, geometry.padding, strict=True)
     for axis, (n, (lo, hi)) in enumerate(pairs):
         kept = n + min(lo, 0) + min(hi, 0)
+        if not holds(lambda kept=kept: kept >= 1):
+            rule = f"`padding` with padding_mode={mode!r} must leave a position to copy"
+            wrong_value(function, rule, f"padding=({lo}, {hi}) on spatial axis {axis} of {n} positions")
         most = {"reflect": kept - 1, "circular": kept}.get(mode)
         widest = max(lo, hi)
-        if not holds(lambda kept=kept, most=most, widest=widest: kept >= 1 and (most is None or widest <= most)):
+        if not holds(lambda most=most, widest=widest: most is None or widest <= most):
             rule = f"`padding` with padding_mode={mode!r} must not be wider than the {most} positions to copy"
             wrong_value(function, rule, f"padding=({lo}, {hi}) on spatial axis {axis} of {n} positions")
     padded = tuple(n + lo + hi for n, (lo, hi) in zip(geometry.input_size, geometry.padding, strict=True))

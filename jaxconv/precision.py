@@ -36,18 +36,20 @@ def read_arrays(function: str, arrays: dict[str, Any]) -> None:
             first = name, value.dtype
         elif value.dtype != first[1]:
             rule = f"`{first[0]}` and `{name}` must share one dtype"
-            wrong_kind(
-                function,
-                rule,
-                f"{first[0]}.dtype={first[1]}, {name}.dtype={value.dtype}: "
-                f"convert with {name}.astype({first[0]}.dtype)",
-            )
+            # NumPy's float64 is what JAX would narrow by itself, so that is the one to convert.
+            one, to = (first[0], name) if first[1] == np.float64 else (name, first[0])
+            dtypes = f"{first[0]}.dtype={first[1]}, {name}.dtype={value.dtype}"
+            wrong_kind(function, rule, f"{dtypes}: convert with {one}.astype({to}.dtype)")
 
 
 def read_precision(function: str, precision: Any) -> Precision:
     """`precision` as lax takes it, hashable: None, one precision, or one for each of the two operands."""
     if isinstance(precision, (tuple, list)) and len(precision) == 2:
-        return tuple(read_precision(function, each) for each in precision)
+        return tuple(_read_one_precision(function, each) for each in precision)
+    return _read_one_precision(function, precision)
+
+
+def _read_one_precision(function: str, precision: Any) -> lax.Precision | None:
     if precision is None or isinstance(precision, lax.Precision):
         return precision
     if not isinstance(precision, str):

@@ -90,7 +90,8 @@ def table(rows: Iterable[Row]) -> Table:
         shown.add_column(heading, justify="right")
     for row in rows:
         ratio = row.jax_ms / row.hand_ms if row.jax_ms and row.hand_ms else None
-        name = row.name if not row.detail or (row.passed and row.part != "training") else f"{row.name}\n{row.detail}"
+        name = f"{row.name}\n{row.detail}" if row.detail else row.name
+
         shown.add_row(
             "ok" if row.passed else "WRONG",
             row.part,

@@ -57,7 +57,7 @@ def units(computed: Any, exact: Any, squares: Any, length: int, dtype: Any) -> n
 def measured_units(computed: Any, exact: Any, spread: Any, length: int, dtype: Any) -> np.ndarray:
     """As `units`, with the spread of the exact result under perturbations by u in place of u · √(Σ terms²)."""
     exact = np.asarray(exact)
-    wide = np.complex128 if np.iscomplexobj(exact) else np.float64
+    wide = np.complex128 if np.iscomplexobj(exact) or np.iscomplexobj(computed) else np.float64
     error = np.abs(np.asarray(computed).astype(wide) - exact)
     scale = np.sqrt(max(length, 1)) * (unit_roundoff(dtype) * np.abs(exact) + np.asarray(spread)) + tiny(dtype)
     return np.where(np.isnan(error), np.inf, error / scale)

@@ -63,7 +63,11 @@ def numeric_padding(function: str, padding: object, axes: int) -> tuple[Pair, ..
     entries = tuple(padding)
     if len(entries) != axes:
         rule = f"`padding` must be one integer, one per spatial axis ({axes}) or one (lo, hi) pair per spatial axis"
-        hint = f": write [{tuple(entries)}] for one (lo, hi) pair" if axes == 1 and len(entries) == 2 else "."
+        hint = (
+            f": write [{tuple(entries)}] for one (lo, hi) pair."
+            if axes == 1 and len(entries) == 2 and not any(map(is_sequence, entries))
+            else "."
+        )
         raise ValueError(f"{function}: {rule}; got padding={padding!r}{hint}")
     pairs = []
     for i, entry in enumerate(entries):

@@ -458,3 +458,20 @@ def test_a_batch_of_0_is_fine() -> None:
     assert conv_input_vjp(g, W, input_size=32).shape == (0, 8, 32)
     assert conv_transpose(g, W).shape == (0, 8, 32)
     assert not np.any(conv_weight_vjp(x, g, kernel_size=3))
+
+
+def test_a_single_kernel_size_of_an_image_is_refused() -> None:
+    """With in = out channels it would be read as one spatial axis and two batch axes, in silence."""
+    with pytest.raises(ValueError, match="kernel_size") as raised:
+        conv_weight_vjp(jnp.ones((2, 4, 9, 9)), jnp.ones((2, 4, 7, 7)), kernel_size=3)
+    assert str(raised.value) == (
+        "conv_weight_vjp: `kernel_size` must be one integer per spatial axis where `x` has more than three axes; got "
+        "kernel_size=3, x.shape=(2, 4, 9, 9): write (3,) for one, (3, 3) for two."
+    )
+
+
+def test_the_advice_on_dtypes_helps() -> None:
+    x, w = np.ones((2, 3, 9)), jnp.ones((4, 3, 3))
+    with pytest.raises(TypeError, match=re.escape("convert with x.astype(w.dtype).")):
+        conv(x, w)
+    assert conv(x.astype(w.dtype), w).shape == (2, 4, 7)

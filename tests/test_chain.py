@@ -56,6 +56,9 @@ def test_transposed_layer():
         ("8 3x3 pSAME s2", "8 4x4"),
         ("8 2x2 p3", "8 9x9"),
         ("up 4 k4 s3 p5", "8 3x3"),
+        ("up 4 k3 pFULL",),
+        ("up 4 k3 pSAME s2", "8 7x7"),
+        ("up 4 4x4 s2 p9",),
     ],
 )
 def test_smallest_input_is_the_smallest(texts):
@@ -93,6 +96,7 @@ def test_a_layer_that_does_not_fit_says_which_and_what_would():
         (["3x8x8", "8 3x3x3"], "`kernel` must be one number or one per axis (2)"),
         (["3x8x8", "8 3x3 s0"], "`stride` must be at least 1; got 0"),
         (["3x8x8", "8 3x3 g2"], "`groups` must divide the input channels; got groups=2, channels=3"),
+        (["3x8x8", "pool 3x3 g3"], "`pool` must have no groups"),
         (["3x8x8", "8 3x3 o1"], "`output_padding` must go with a transposed convolution"),
         (["8", "8 k3"], "the input must be channels and sizes, like 3x224x224; got '8'"),
         (["3x0", "8 k3"], "the input's channels and sizes must be at least 1"),
@@ -116,6 +120,14 @@ def test_needs_neither_jax_nor_an_extra():
     code = "import sys; from jaxconv import cli; cli.main(['size', '3x9', '4 k3']); "
     code += "assert not {'jax', 'rich'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"), [("up 8 k3 pSAME", (3, 1, -1)), ("up 8 k3 p1", (3, 1, -1)), ("up 8 k2 s2", (1.5, 0.5, -0.5))]
+)
+def test_receptive_field_of_a_transposed_layer(text, field):
+    (step,) = walk(*chain("3x9", text))
+    assert tuple(each[0] for each in step.field) == field
 
 
 def test_sizes_agree_with_geometry():

@@ -141,8 +141,7 @@ X, W = jnp.zeros((2, 4, 5)), jnp.zeros((4, 3, 3))
         (
             {"groups": 3},
             ValueError,
-            "`groups` must divide the output channels; got groups=3, channels=4 "
-            "(x.shape=(2, 4, 5), w.shape=(4, 3, 3)).",
+            "`groups` must divide the input channels; got groups=3, channels=4 (x.shape=(2, 4, 5), w.shape=(4, 3, 3)).",
         ),
     ],
 )

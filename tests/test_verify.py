@@ -136,6 +136,26 @@ def test_interrupted_says_what_was_done(monkeypatch, capsys, tmp_path):
     assert not outcome["passed"]
 
 
+def test_an_unforeseen_error_is_a_failed_row_and_the_run_goes_on(monkeypatch):
+    def unforeseen():
+        raise RuntimeError("XLA said no")
+
+    monkeypatch.setattr(run, "EXERCISES", (unforeseen, EXERCISES[0]))
+    monkeypatch.setattr(run, "CONV_CASES", ())
+    monkeypatch.setattr(run, "GATED_CASES", ())
+    monkeypatch.setattr(digits, "MODELS", ())
+    first, second = (row for task in run.tasks() for row in task.work())
+    assert not first.passed
+    assert first.detail == "RuntimeError: XLA said no"
+    assert second.passed
+
+
+def test_json_into_a_folder_is_said_before_the_work(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(run, "tasks", lambda quick: pytest.fail("worked in vain"))
+    assert cli.main(["verify", "--json", str(tmp_path)]) == 2
+    assert "--json must name a file" in capsys.readouterr().err
+
+
 def test_json_into_no_folder_is_said_before_the_work(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(run, "tasks", lambda quick: pytest.fail("worked in vain"))
     assert cli.main(["verify", "--json", str(tmp_path / "none" / "out.json")]) == 2

@@ -204,7 +204,7 @@ def regimes() -> Answer:
     _expect(vanish < 1e-6, "inside (0, 1) with a small W_h the gradient vanishes")
     _expect(abs(hold - 1) < 1e-3, "with c → 1 it holds")
     exact = steps / 2 * np.log(w_h**2 - 0.25)
-    _close(explode, exact, steps * exact**2, steps, "with a large W_h it explodes, sigmoid or not")
+    _close(explode, exact, exact**2 / steps, steps, "with a large W_h it explodes, sigmoid or not")
     first = {"vanish": vanish, "hold": hold, "explode": np.exp(exact)}
     found = ", ".join(f"{name} {value:.2g}" for name, value in first.items())
     return Answer("vanish, hold, explode", "‖∂h[T]/∂h[0]‖ = ‖∏ ∂h[t]/∂h[t−1]‖", found)

@@ -149,7 +149,7 @@ def _conv_functions(case: ConvCase) -> tuple[Callable, tuple, list[Expected]]:
 
 
 def _conv_expected(geometry: Geometry, at: tuple, g: Any, t: tuple) -> list[Expected]:
-    """The nine outputs: y, dx, dw, db; and of the second pull-back x̄, w̄, b̄ = 0, ḡ."""
+    """The eight outputs: y, dx, dw, db; and of the second pull-back x̄, w̄, b̄ = 0, ḡ."""
     u = unit_roundoff(g.dtype)
     axes = geometry.axes
     (x, w, b), (t_x, t_w, t_b) = at, t
