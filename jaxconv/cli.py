@@ -97,7 +97,7 @@ def _verify(options: argparse.Namespace) -> int:
     console = report.console()
     rows: list[run.Row] = []
     interrupted = False
-    planned = 0
+    planned: int | None = None
     try:
         work = run.tasks(options.quick)
         planned = len(work)

@@ -108,13 +108,14 @@ def table(rows: Iterable[Row]) -> Table:
     return shown
 
 
-def sentence(rows: list[Row], planned: int) -> str:
-    """The outcome in one sentence."""
+def sentence(rows: list[Row], planned: int | None) -> str:
+    """The outcome in one sentence; `planned` is None where a run was stopped before its checks were counted."""
     wrong = [row for row in rows if not row.passed]
     counts = ", ".join(f"{sum(r.part == p for r in rows)} {p}s" for p in PARTS if any(r.part == p for r in rows))
     rounded = [row for row in rows if row.units is not None]
     worst = max(rounded, key=lambda row: row.units or 0.0, default=None)
-    so_far = "" if len(rows) == planned else f" Stopped after {len(rows)} of {planned} checks."
+    of_all = "" if planned is None else f" of {planned}"
+    so_far = "" if len(rows) == planned else f" Stopped after {len(rows)}{of_all} checks."
     if wrong:
         names = "; ".join(f"{row.part} {row.name!r} on {row.platform}" for row in wrong)
         return f"{len(wrong)} of {len(rows)} checks disagree: {names}.{so_far}"
@@ -124,7 +125,7 @@ def sentence(rows: list[Row], planned: int) -> str:
     return f"All {len(rows)} checks agree ({counts}){margin}.{so_far}"
 
 
-def as_json(rows: list[Row], planned: int) -> str:
+def as_json(rows: list[Row], planned: int | None) -> str:
     """The outcome as JSON: versions, C, whether the run is complete and passed, and every row."""
 
     def plain(value: Any) -> Any:
