@@ -77,7 +77,8 @@ Bilinear = Callable[[Array, Array, Plan], Array]
 def _register(product: Any, first: Bilinear, second: Bilinear) -> None:
     """Give product(a, b) its two derivatives: first(t, b) for a and second(a, t) for b, t the cotangent.
 
-    A derivative that nobody asked for is not computed.
+    A derivative that nobody asked for is not computed. Both factors are kept all the same: what is kept must not
+    depend on what was asked for (see `jaxconv.rules`).
     """
 
     def forward(a: Any, b: Any, plan: Plan) -> tuple[Array, tuple]:
@@ -213,7 +214,7 @@ def conv(
         TypeError: an argument has the wrong kind or dtype.
         ValueError: shapes or options do not fit together, or a window is wider than the padded input.
 
-    Source: design of one trilinear form; Dumoulin and Visin 2016, section 2.
+    Source: ∂T/∂g of the module docstring; Dumoulin and Visin 2016, section 2.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.arange(10.0).reshape(2, 5)
