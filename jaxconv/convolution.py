@@ -50,7 +50,6 @@ class Plan(NamedTuple):
 
     geometry: Geometry
     precision: Precision = None
-    lowering: str = "auto"
 
 
 # ---------------------------------------------------------------------------------------------- the three maps
@@ -100,10 +99,12 @@ _register(_input_vjp, lambda t, w, plan: _conv(t, w, plan), lambda g, t, plan: _
 _register(_weight_vjp, lambda t, g, plan: _input_vjp(g, t, plan), lambda x, t, plan: _conv(x, t, plan))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _add_bias(y: Array, b: Array, channel_axis: int) -> Array:
+def _plus_bias(y: Array, b: Array, channel_axis: int) -> Array:
     """y[b,o,p] + b[o]"""
     return y + jnp.expand_dims(b, tuple(a for a in range(y.ndim) if a != channel_axis))
+
+
+_add_bias = jax.custom_vjp(_plus_bias, nondiff_argnums=(2,))
 
 
 def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, Array]:
@@ -164,7 +165,7 @@ def _biased(y: Array, b: Array | None, geometry: Geometry, derivative: str) -> A
     if b is None:
         return y
     channel_axis = 1 if geometry.channels_first else y.ndim - 1
-    return _add_bias(y, b, channel_axis) if derivative == "hand" else _add_bias.fun(y, b, channel_axis)
+    return (_add_bias if derivative == "hand" else _plus_bias)(y, b, channel_axis)
 
 
 # ------------------------------------------------------------------------------------------- the public face
@@ -224,12 +225,17 @@ def conv(
     """
     function = "conv"
     _read(function, {"x": x, "w": w, **({} if b is None else {"b": b})}, layout, derivative, lowering)
-    geometry = _geometry_of(function, x, w, stride, padding, dilation, groups, layout)
-    _check_bias(function, b, w.shape[0 if layout == "channels_first" else -1])
+    out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
+    _, channels, n = split_array(function, "x.shape", x.shape, len(k), layout)
+    geometry = Geometry.of(
+        function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
+    )
+    check_channels(function, geometry.groups, channels, per_group, out, f"x.shape={x.shape}, w.shape={w.shape}")
+    _check_bias(function, b, out)
     mode = None
     if must_pad_apart(geometry, one_of(function, "padding_mode", padding_mode, PADDING_MODES)):
         geometry, mode = pad_apart(function, geometry, padding_mode)
-    plan = Plan(geometry, read_precision(function, precision), lowering)
+    plan = Plan(geometry, read_precision(function, precision))
     return _conv_body(x, w, b, plan=plan, mode=mode, derivative=derivative)
 
 
@@ -284,7 +290,7 @@ def conv_input_vjp(
     if channels != out:
         wrong_value(function, "`g` must have the kernel's output channels", f"{channels} for {out} ({context})")
     _check_output(function, "g", geometry, m)
-    plan = Plan(geometry, read_precision(function, precision), lowering)
+    plan = Plan(geometry, read_precision(function, precision))
     return _input_vjp_body(g, w, None, plan=plan, derivative="hand")
 
 
@@ -344,7 +350,7 @@ def conv_weight_vjp(
         wrong_value(function, rule, f"{batch} and {g_batch} ({context})")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
     _check_output(function, "g", geometry, m)
-    return _weight_vjp_body(x, g, plan=Plan(geometry, read_precision(function, precision), lowering))
+    return _weight_vjp_body(x, g, plan=Plan(geometry, read_precision(function, precision)))
 
 
 def conv_transpose(
@@ -410,7 +416,7 @@ def conv_transpose(
         function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
     )
     _check_bias(function, b, per_group * groups)
-    plan = Plan(geometry, read_precision(function, precision), lowering)
+    plan = Plan(geometry, read_precision(function, precision))
     return _input_vjp_body(x, w, b, plan=plan, derivative=derivative)
 
 
@@ -455,26 +461,6 @@ def _read(function: str, arrays: dict[str, Any], layout: str, derivative: str, l
     one_of(function, "layout", layout, LAYOUTS)
     one_of(function, "derivative", derivative, DERIVATIVES)
     one_of(function, "lowering", lowering, LOWERINGS)
-
-
-def _geometry_of(
-    function: str,
-    x: Array,
-    w: Array,
-    stride: PerAxis,
-    padding: Padding,
-    dilation: PerAxis,
-    groups: int,
-    layout: Layout,
-) -> Geometry:
-    out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
-    _, channels, n = split_array(function, "x.shape", x.shape, len(k), layout)
-    geometry = Geometry.of(
-        function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
-    )
-    context = f"x.shape={x.shape}, w.shape={w.shape}"
-    check_channels(function, geometry.groups, channels, per_group, out, context)
-    return geometry
 
 
 def _check_bias(function: str, b: Array | None, out: int) -> None:

@@ -244,14 +244,7 @@ def gated_step(params: GatedParams, h: Array, x: Array) -> Array:
     >>> gated_step(params, jnp.array([2.0]), jnp.array([4.0]))
     Array([3.], dtype=float32)
     """
-    function = "gated_step"
-    check_params(function, params, {"h": h, "x": x})
-    check_features(function, params, x, h)
-    try:
-        jnp.broadcast_shapes(h.shape[:-1], x.shape[:-1])
-    except ValueError:
-        rule = "the leading axes of `h` and `x` must broadcast"
-        wrong_value(function, rule, f"h.shape={h.shape}, x.shape={x.shape}")
+    check_step("gated_step", params, h, x)
     return _step_body(params, h, x)
 
 
@@ -289,9 +282,29 @@ def gated_scan(
            [5.]], dtype=float32)
     """
     function = "gated_scan"
-    check_params(function, params, {"x": x, **({} if h0 is None else {"h0": h0})})
+    check_scan(function, params, x, h0)
     one_of(function, "derivative", derivative, ("hand", "jax"))
     unroll = integer(function, "unroll", unroll, least=1)
+    return _scan_body(params, x, h0, unroll=unroll, derivative=derivative)
+
+
+# ---------------------------------------------------------------------------------------------- reading arguments
+
+
+def check_step(function: str, params: Any, h: Any, x: Any) -> None:
+    """Raise unless h and x are a state and an input of the cell whose leading axes broadcast."""
+    check_params(function, params, {"h": h, "x": x})
+    check_features(function, params, x, h)
+    try:
+        jnp.broadcast_shapes(h.shape[:-1], x.shape[:-1])
+    except ValueError:
+        rule = "the leading axes of `h` and `x` must broadcast"
+        wrong_value(function, rule, f"h.shape={h.shape}, x.shape={x.shape}")
+
+
+def check_scan(function: str, params: Any, x: Any, h0: Any) -> None:
+    """Raise unless x is a sequence (time, *batch, n) and h0 None or a state (*batch, m)."""
+    check_params(function, params, {"x": x, **({} if h0 is None else {"h0": h0})})
     if x.ndim < 2:
         wrong_value(function, "`x` must have the axes (time, *batch, n)", f"x.shape={x.shape}")
     check_features(function, params, x, None)
@@ -299,10 +312,6 @@ def gated_scan(
     if h0 is not None and h0.shape != state:
         rule = f"`h0` must have the shape (*batch, m) = {state}"
         wrong_value(function, rule, f"h0.shape={h0.shape} (x.shape={x.shape})")
-    return _scan_body(params, x, h0, unroll=unroll, derivative=derivative)
-
-
-# ---------------------------------------------------------------------------------------------- reading arguments
 
 
 def check_params(function: str, params: Any, arrays: dict[str, Any]) -> None:

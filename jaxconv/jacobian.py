@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv.arguments import wrong_value
 from jaxconv.convolution import conv
-from jaxconv.gated import GatedParams, check_features, check_params, gated_scan
+from jaxconv.gated import GatedParams, check_scan, check_step, gated_scan
 from jaxconv.precision import accumulator
 
 
@@ -115,14 +114,7 @@ def gated_step_jacobian(params: GatedParams, h: Array, x: Array) -> Array:
     >>> gated_step_jacobian(params, jnp.array([0.0]), jnp.array([1.0]))
     Array([[0.5]], dtype=float32)
     """
-    function = "gated_step_jacobian"
-    check_params(function, params, {"h": h, "x": x})
-    check_features(function, params, x, h)
-    try:
-        jnp.broadcast_shapes(h.shape[:-1], x.shape[:-1])
-    except ValueError:
-        rule = "the leading axes of `h` and `x` must broadcast"
-        wrong_value(function, rule, f"h.shape={h.shape}, x.shape={x.shape}")
+    check_step("gated_step_jacobian", params, h, x)
     return _step_jacobian(params, h, x).astype(x.dtype)
 
 
@@ -208,16 +200,8 @@ def gradient_flow(params: GatedParams, x: Array, h0: Array | None = None) -> Gra
     >>> gradient_flow(params, jnp.zeros((2, 1))).norms
     Array([0.25, 0.5 , 1.  ], dtype=float32)
     """
-    function = "gradient_flow"
-    check_params(function, params, {"x": x, **({} if h0 is None else {"h0": h0})})
-    if x.ndim < 2:
-        wrong_value(function, "`x` must have the axes (time, *batch, n)", f"x.shape={x.shape}")
-    check_features(function, params, x, None)
-    state = (*x.shape[1:-1], params.w_c.shape[0])
+    check_scan("gradient_flow", params, x, h0)
     if h0 is None:
-        h0 = jnp.zeros(state, x.dtype)
-    if h0.shape != state:
-        rule = f"`h0` must have the shape (*batch, m) = {state}"
-        wrong_value(function, rule, f"h0.shape={h0.shape} (x.shape={x.shape})")
+        h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
     flow = _flow(params, x, h0)
     return GradientFlow(*(each.astype(x.dtype) for each in (flow.norms, flow.exponents, flow.log_norms)))
