@@ -22,6 +22,7 @@ from jax import Array
 from jaxconv import reference
 from jaxconv.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
 from jaxconv.geometry import Geometry
+from jaxconv.lowering import LOWERINGS, Lowering, lowered
 from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.rules import dense, is_wanted, values, wanted
@@ -38,11 +39,9 @@ from jaxconv.sizes import (
 )
 
 Derivative = Literal["hand", "jax"]
-Lowering = Literal["auto", "reference", "gemm"]
 PerAxis = int | Sequence[int]
 
 DERIVATIVES = ("hand", "jax")
-LOWERINGS = ("auto", "reference")
 
 
 class Plan(NamedTuple):
@@ -50,6 +49,7 @@ class Plan(NamedTuple):
 
     geometry: Geometry
     precision: Precision = None
+    lowering: Lowering = "auto"
 
 
 # ---------------------------------------------------------------------------------------------- the three maps
@@ -57,17 +57,17 @@ class Plan(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(x: Array, w: Array, plan: Plan) -> Array:
-    return reference.conv(x, w, plan.geometry, plan.precision)
+    return lowered("conv", x, w, *plan)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _input_vjp(g: Array, w: Array, plan: Plan) -> Array:
-    return reference.conv_input_vjp(g, w, plan.geometry, plan.precision)
+    return lowered("conv_input_vjp", g, w, *plan)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _weight_vjp(x: Array, g: Array, plan: Plan) -> Array:
-    return reference.conv_weight_vjp(x, g, plan.geometry, plan.precision)
+    return lowered("conv_weight_vjp", x, g, *plan)
 
 
 Bilinear = Callable[[Array, Array, Plan], Array]
@@ -205,7 +205,8 @@ def conv(
         precision: as in lax; what the accelerator may round the factors to.
         derivative: "hand", the rules below, reverse mode to any order; "jax" leaves the derivative to JAX, so that
             jvp, jacfwd and hessian work too.
-        lowering: "auto" or "reference" (`lax.conv_general_dilated`).
+        lowering: "reference" is `lax.conv_general_dilated`, "gemm" matrix products, "auto" the faster of the two
+            for platform and geometry (see `jaxconv.lowering`).
 
     Returns:
         (*batch, out, *space_out), or (*batch, *space_out, out), in the dtype of x; half precision accumulates in
@@ -235,7 +236,7 @@ def conv(
     mode = None
     if must_pad_apart(geometry, one_of(function, "padding_mode", padding_mode, PADDING_MODES)):
         geometry, mode = pad_apart(function, geometry, padding_mode)
-    plan = Plan(geometry, read_precision(function, precision))
+    plan = Plan(geometry, read_precision(function, precision), lowering)
     return _conv_body(x, w, b, plan=plan, mode=mode, derivative=derivative)
 
 
@@ -290,7 +291,7 @@ def conv_input_vjp(
     if channels != out:
         wrong_value(function, "`g` must have the kernel's output channels", f"{channels} for {out} ({context})")
     _check_output(function, "g", geometry, m)
-    plan = Plan(geometry, read_precision(function, precision))
+    plan = Plan(geometry, read_precision(function, precision), lowering)
     return _input_vjp_body(g, w, None, plan=plan, derivative="hand")
 
 
@@ -350,7 +351,7 @@ def conv_weight_vjp(
         wrong_value(function, rule, f"{batch} and {g_batch} ({context})")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
     _check_output(function, "g", geometry, m)
-    return _weight_vjp_body(x, g, plan=Plan(geometry, read_precision(function, precision)))
+    return _weight_vjp_body(x, g, plan=Plan(geometry, read_precision(function, precision), lowering))
 
 
 def conv_transpose(
@@ -416,7 +417,7 @@ def conv_transpose(
         function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
     )
     _check_bias(function, b, per_group * groups)
-    plan = Plan(geometry, read_precision(function, precision))
+    plan = Plan(geometry, read_precision(function, precision), lowering)
     return _input_vjp_body(x, w, b, plan=plan, derivative=derivative)
 
 
