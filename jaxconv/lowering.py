@@ -63,6 +63,10 @@ def _dense(call: Call) -> bool:
     )
 
 
+def _few_channels(call: Call) -> bool:
+    return call.geometry.groups == 1 and gemm.overlap(call.geometry) and call.channels < 16 <= call.filters
+
+
 CPU = (
     Row(
         lambda call: jax.device_count() > 1 and call.geometry.groups == 1,
@@ -89,6 +93,11 @@ CPU = (
         lambda call: _dense(call) and call.which == "conv_weight_vjp" and call.geometry.axes == 1,
         "reference",
         "0.60 (1-D); images gain: 1.2 to 1.9",
+    ),
+    Row(
+        lambda call: _few_channels(call) and call.which != "conv_weight_vjp",
+        "reference",
+        "products this narrow leave the cores idle: 0.53 and 0.61 (7x7 stride 2 on 3 channels; its dw 2.1)",
     ),
     Row(
         lambda call: True,

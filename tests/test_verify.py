@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
-from jaxconv import cli, convolution, gated, report
+from jaxconv import cli, convolution, gated, lowering, report
 from jaxconv.rounding import C
 from jaxconv.verify import cases, digits, run
 from jaxconv.verify.exercises import EXERCISES
@@ -56,17 +57,21 @@ def test_a_right_rule_agrees():
     assert found.elements > 1000
 
 
+def break_map(broken: pytest.MonkeyPatch, which: str, wrong: Callable) -> None:
+    """Put `wrong`, which is given the right map first, in the place of one of the three maps, in both of its forms."""
+    for form in (lowering.reference, lowering.gemm):
+        broken.setattr(form, which, partial(wrong, getattr(form, which)))
+
+
 def test_a_wrong_input_gradient_disagrees(broken):
-    right = convolution.reference.conv_input_vjp
-    broken.setattr(convolution.reference, "conv_input_vjp", lambda g, w, *rest: right(g, w[..., ::-1], *rest))
+    break_map(broken, "conv_input_vjp", lambda right, g, w, *rest: right(g, w[..., ::-1], *rest))
     found = compare(conv_case("2-D 3 × 3"))
     assert not found.passed
     assert found.where.startswith(("dx", "second"))
 
 
 def test_a_gradient_wrong_by_a_tenth_of_a_thousandth_disagrees(broken):
-    right = convolution.reference.conv_weight_vjp
-    broken.setattr(convolution.reference, "conv_weight_vjp", lambda *at: right(*at) * 1.0001)
+    break_map(broken, "conv_weight_vjp", lambda right, *at: right(*at) * 1.0001)
     assert not compare(conv_case("2-D 3 × 3")).passed
 
 
