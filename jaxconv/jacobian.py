@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxconv.cell import GatedParams, check_step
 from jaxconv.convolution import conv
-from jaxconv.gated import GatedParams, check_scan, check_step, gated_scan
+from jaxconv.gated import check_scan, gated_scan
 from jaxconv.precision import accumulator
 
 
