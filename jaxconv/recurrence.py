@@ -42,10 +42,11 @@ from jaxconv.timeblocks import Blocks, over_blocks
 
 Residuals = Literal["recompute", "save"] | int
 
-# Numbers of a block's states: 2 MiB in float32. On two cores with 1 MiB of L2 and 32 of L3, forward and backward of
-# (T, batch, m) = (512, 32, 128) took 57, 55, 60 and 77 ms with blocks of 2¹⁷, 2¹⁸, 2¹⁹ and 2²⁰; (256, 64, 256) took
-# 215, 206, 228 and 239 with 2¹⁸ to 2²¹; (1024, 8, 64) took 17, 17, 16 and 13 with 2¹⁶ to 2¹⁹.
-BLOCK = 2**19
+# A block holds at least so many numbers of a state, and so many rows of a matrix product. On two cores with 1 MiB of L2
+# and 32 of L3 forward and backward took, with blocks of 2¹⁷, 2¹⁸, 2¹⁹ and 2²⁰ numbers, at (T, batch, m) =
+# (512, 32, 128) 57, 55, 60 and 77 ms, at (1024, 8, 64) 10.2, 10.0 and 9.8 ms with 2.8, 4.5 and 5 times the sequence in
+# temporaries; at (256, 64, 256) 1024 to 8192 rows took 215 to 239 ms.
+NUMBERS, ROWS = 2**17, 1024
 
 
 class Plan(NamedTuple):
@@ -62,13 +63,13 @@ class Plan(NamedTuple):
     residuals: Residuals = "recompute"
 
     def blocks(self, params: GatedParams, x: Array) -> Blocks:
-        """How the time of x (T, *batch, n) is cut: as `residuals` says, else near `BLOCK` and without a remainder."""
+        """How the time of x (T, *batch, n) is cut: as `residuals` says, else near `NUMBERS` and evenly if it can."""
         time, *batch = x.shape[:-1]
         if isinstance(self.residuals, int):
             return Blocks(time, min(self.residuals, time), self.reverse)
         if any(map(is_symbolic, x.shape)):
             return Blocks(time, time, self.reverse)
-        target = max(1, BLOCK // max(1, prod(batch) * params.w_c.shape[0]))
+        target = -(-max(NUMBERS // params.w_c.shape[0], ROWS) // max(1, prod(batch)))
         near = (k for k in range(max(1, target // 2), 2 * target + 1) if time % k == 0)
         length = time if time <= target else min(near, key=lambda k: abs(k - target), default=target)
         return Blocks(time, length, self.reverse)
@@ -108,22 +109,27 @@ def _before(start: Array, h: Array, reverse: bool) -> Array:
     return jnp.concatenate([h[1:], start[None]] if reverse else [start[None], h[:-1]])
 
 
-def _linear(c: Array, b: Array, start: Array, plan: Plan, reverse: bool) -> Array:
-    """The stack of h[t] = c[t] ⊙ h[t−1] + b[t], in the form that suits the platform.
+def _linear(c: Array, b: Array, start: Array, plan: Plan, *, back: bool = False, before: bool = False) -> Any:
+    """The last h and the stack of h[t] = c[t] ⊙ h[t−1] + b[t], or of h[t−1], in the form that suits the platform.
 
     On a CPU step by step: (T, batch, m) = (1024, 8, 64) takes 0.6 ms so and 1.7 as a prefix sum, (512, 32, 128) 1.7 and
     8.6. Elsewhere, unmeasured, as a prefix sum: a step there costs a kernel's launch, a prefix sum of T steps log T.
     """
+    reverse = plan.reverse != back
 
     def step(h: Array, at_t: tuple[Array, Array]) -> tuple[Array, Array]:
         c, b = at_t
-        h = c * h + b
-        return h, h
+        after = c * h + b
+        return after, (h if before else after)
 
-    def by_steps(c: Array, b: Array, start: Array) -> Array:
-        return lax.scan(step, start, (c, b), reverse=reverse, unroll=plan.unroll)[1]
+    def by_steps(c: Array, b: Array, start: Array) -> tuple[Array, Array]:
+        return lax.scan(step, start, (c, b), reverse=reverse, unroll=plan.unroll)
 
-    return lax.platform_dependent(c, b, start, cpu=by_steps, default=partial(prefix_sum, reverse=reverse))
+    def at_once(c: Array, b: Array, start: Array) -> tuple[Array, Array]:
+        h = prefix_sum(c, b, start, reverse)
+        return h[0 if reverse else -1], _before(start, h, reverse) if before else h
+
+    return lax.platform_dependent(c, b, start, cpu=by_steps, default=at_once)
 
 
 def prefix_sum(c: Array, b: Array, start: Array, reverse: bool) -> Array:
@@ -136,22 +142,30 @@ def prefix_sum(c: Array, b: Array, start: Array, reverse: bool) -> Array:
     return slopes * start + shifts
 
 
-def _states(params: GatedParams, x: Array, start: Array, live: Array | None, plan: Plan) -> tuple[Array, Array, Array]:
-    """(h, c, v) of one block; past a sequence's length pre = ∞, so that c = 1 and h stands still."""
-    pre, v = _where(live, project(x, params.w_c, params.b_c), jnp.inf), project(x, params.w_x, params.b_x)
+def _states(params: GatedParams, x: Array, start: Array, live: Array | None, plan: Plan) -> tuple[Array, ...]:
+    """(last state, h, c, v) of one block; past a sequence's length pre = ∞, so that c = 1 and h stands still."""
     if params.w_h is None:
+        pre, v = _where(live, project(x, params.w_c, params.b_c), jnp.inf), project(x, params.w_x, params.b_x)
         c = gate(pre, start, None)
-        return _linear(c, (1 - c) * v, start, plan, plan.reverse), c, v
-    w_h = wide(params.w_h)
+        return *_linear(c, (1 - c) * v, start, plan), c, v
+    w_h, m = wide(params.w_h), params.w_c.shape[0]
+    both = project(x, jnp.concatenate([params.w_c, params.w_x]), None)  # one larger product is faster than two
+    if live is not None:
+        both = jnp.where(live | (jnp.arange(2 * m) >= m), both, jnp.inf)
 
-    def step(h: Array, at_t: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        pre, v = at_t
+    def apart(both: Array) -> tuple[Array, Array]:
+        """pre and v; the biases join here, in the loop, where adding them is free."""
+        pre, v = both[..., :m], both[..., m:]
+        return pre if params.b_c is None else pre + params.b_c, v if params.b_x is None else v + params.b_x
+
+    def step(h: Array, at_t: Array) -> tuple[Array, tuple[Array, Array]]:
+        pre, v = apart(at_t)
         c = gate(pre, h, w_h)
         h = mix(c, h, v)
         return h, (h, c)
 
-    _, (h, c) = lax.scan(step, start, (pre, v), reverse=plan.reverse, unroll=plan.unroll)
-    return h, c, v
+    last, (h, c) = lax.scan(step, start, both, reverse=plan.reverse, unroll=plan.unroll)
+    return last, h, c, apart(both)[1]
 
 
 def _forward(params: GatedParams, x: Array, h0: Array, lengths: Array | None, plan: Plan) -> tuple[Array, Array, Kept]:
@@ -160,9 +174,9 @@ def _forward(params: GatedParams, x: Array, h0: Array, lengths: Array | None, pl
     def block(start: Array, at: tuple[Array, Any], _: None) -> tuple[Array, Any, Array]:
         x, t = at
         live = _within(lengths, t)
-        h, c, v = _states(params, _where(live, x, 0), start, live, plan)
+        last, h, c, v = _states(params, _where(live, x, 0), start, live, plan)
         kept = {"recompute": Kept(c=c), "save": Kept(c=c, v=v, h=h)}.get(str(plan.residuals), Kept())
-        return h[0 if plan.reverse else -1], (_where(live, h, 0).astype(x.dtype), kept), start
+        return last, (_where(live, h, 0).astype(x.dtype), kept), start
 
     start, t = wide(h0), None if lengths is None else jnp.arange(x.shape[0])
     if not x.shape[0]:
@@ -175,29 +189,29 @@ def _forward(params: GatedParams, x: Array, h0: Array, lengths: Array | None, pl
 
 
 def _reverse_scan(g: Array, y_bar: Array | None, c: Array, slope: Array, w_h: Array | None, plan: Plan) -> Any:
-    """(g[t−1] − ȳ[t−1] of the block's first t, the stack of g): g[t−1] = ȳ[t−1] + c[t] ⊙ g[t] + W_hᵀ δ[t]"""
-    back = not plan.reverse
+    """What the block's first step hands on, and the stack of g: g[t−1] = ȳ[t−1] + c[t] ⊙ g[t] + W_hᵀ δ[t]"""
     if w_h is None:
         y_bar = jnp.zeros_like(c) if y_bar is None else y_bar
-        passed_on = _linear(c, c * y_bar, g, plan, back)
-        return passed_on[0 if back else -1], y_bar + _before(g, passed_on, back)
+        g, passed_on = _linear(c, c * y_bar, g, plan, back=True, before=True)
+        return g, passed_on + y_bar
 
     def step(g: Array, at_t: tuple[Any, Array, Array]) -> tuple[Array, Array]:
         y_bar, c, slope = at_t
         g = g if y_bar is None else g + y_bar
         return c * g + (g * slope) @ w_h, g
 
-    return lax.scan(step, g, (y_bar, c, slope), reverse=back, unroll=plan.unroll)
+    return lax.scan(step, g, (y_bar, c, slope), reverse=not plan.reverse, unroll=plan.unroll)
 
 
 def _recall(params: GatedParams, x: Array, live: Array | None, start: Array, kept: Kept, plan: Plan) -> Any:
-    """(h, c, v) of one block, from what was kept of it."""
+    """(h[t−1], c, v) of one block, from what was kept of it."""
     if kept.c is None:
-        return _states(params, x, start, live, plan)
+        _, h, c, v = _states(params, x, start, live, plan)
+        return _before(start, h, plan.reverse), c, v
     if kept.h is not None:
-        return kept.h, kept.c, kept.v
+        return _before(start, kept.h, plan.reverse), kept.c, kept.v
     c, v = kept.c, project(x, params.w_x, params.b_x)
-    return _linear(c, (1 - c) * v, start, plan, plan.reverse), c, v
+    return _linear(c, (1 - c) * v, start, plan, before=True)[1], c, v
 
 
 def _outer(a: Array, b: Array) -> Array:
@@ -217,8 +231,7 @@ def _backward(
         x, t, y_bar, kept = at
         live = _within(lengths, t)
         x, y_bar = _where(live, x, 0), None if y_bar is None else wide(_where(live, y_bar, 0))
-        h, c, v = _recall(params, x, live, start, kept, plan)
-        h_before = _before(start, h, plan.reverse)
+        h_before, c, v = _recall(params, x, live, start, kept, plan)
         slope = (h_before - v) * c * (1 - c)  # ∂h[t]/∂(pre-activation of c[t])
         g, total_g = _reverse_scan(g, y_bar, c, slope, w_h, plan)
         delta, nu = total_g * slope, total_g * (1 - c)
