@@ -109,7 +109,10 @@ def _scan_body(
 ) -> tuple[Array, Array]:
     x = jnp.moveaxis(x, time_axis, 0)
     if h0 is None:
-        h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype) + zero_like_all(x, params)
+        h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
+    zero = jax.lax.stop_gradient(zero_like_all(x, h0, params))
+    if jax.typeof(zero) != jax.typeof(jnp.zeros((), zero.dtype)):  # in shard_map gradients must vary as their inputs do
+        params, x, h0 = jax.tree.map(lambda each: each + zero, (params, x, h0))
     if lengths is not None:
         narrow = jnp.iinfo(lengths.dtype).bits < 32  # too narrow for T
         lengths = jnp.clip(lengths.astype(jnp.int32) if narrow else lengths, 0, x.shape[0]).astype(jnp.int32)
