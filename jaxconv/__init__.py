@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxconv.cell import GatedParams as GatedParams
     from jaxconv.convolution import conv as conv
     from jaxconv.convolution import conv_input_vjp as conv_input_vjp
     from jaxconv.convolution import conv_transpose as conv_transpose
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from jaxconv.cost import ConvCost as ConvCost
     from jaxconv.cost import OperationCost as OperationCost
     from jaxconv.cost import conv_cost as conv_cost
-    from jaxconv.gated import GatedParams as GatedParams
     from jaxconv.gated import gated_init as gated_init
     from jaxconv.gated import gated_scan as gated_scan
     from jaxconv.gated import gated_step as gated_step
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ConvCost": "cost",
-    "GatedParams": "gated",
+    "GatedParams": "cell",
     "Geometry": "geometry",
     "GradientFlow": "jacobian",
     "OperationCost": "cost",

@@ -1,63 +1,25 @@
-"""A gated recurrence and its hand-written adjoint: one reverse scan that carries one vector.
+"""The gated recurrence as people call it: weights, one step, a sequence.
 
-    v[t] = W_x x[t] + b_x
-    c[t] = σ(W_c x[t] + b_c + W_h h[t−1])
-    h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ v[t]
-
-and, with ȳ[t] = ∂l/∂h[t] as it comes from outside and g[t] the total one,
-
-    δ[t]   = g[t] ⊙ (h[t−1] − v[t]) ⊙ c[t] ⊙ (1 − c[t])          (gradient at the gate's pre-activation)
-    ν[t]   = g[t] ⊙ (1 − c[t])                                    (gradient at v[t])
-    g[t−1] = ȳ[t−1] + c[t] ⊙ g[t] + W_hᵀ δ[t]
-    dW_c = Σ_t δ[t] x[t]ᵀ    dW_h = Σ_t δ[t] h[t−1]ᵀ    dW_x = Σ_t ν[t] x[t]ᵀ    dx[t] = W_cᵀ δ[t] + W_xᵀ ν[t]
-    db_c = Σ_t δ[t]          db_x = Σ_t ν[t]            dh[0] = g[0]
-
-Letters: n input features, m state features, T time steps; c the gate, v the candidate. Arrays hold features last, so
-that W x stands in the code as ``x @ W.T``. Sums over t run over the batch as well.
-
-Only h is kept beyond the inputs: c and v of all steps come back as two matrix products, and every weight gradient is
-one more, outside the scan. Half precision is carried and accumulated in float32.
-
-Source: the adjoint is the chain rule along h[t−1] → h[t] (P. Werbos, "Backpropagation through time", 1990); the cell is
-the GRU of K. Cho et al. 2014 without reset gate and with a linear candidate (activations σ and the identity).
+The formulas stand in `jaxconv.cell` and `jaxconv.recurrence`.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+import numpy as np
+from jax import Array
 
+from jaxconv import recurrence
 from jaxconv.arguments import integer, one_of, wrong_kind, wrong_value
-from jaxconv.precision import DTYPES, accumulator, read_arrays
-from jaxconv.rules import dense, is_wanted, values, wanted
+from jaxconv.cell import GatedParams, check_features, check_params, check_step, gate, mix, project, wide
+from jaxconv.precision import DTYPES
+from jaxconv.recurrence import Plan, Residuals, zero_like_all
 
 Derivative = Literal["hand", "jax"]
-
-
-class GatedParams(NamedTuple):
-    """The weights of the cell.
-
-        c[t] = σ(W_c x[t] + b_c + W_h h[t−1]),   h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ (W_x x[t] + b_x)
-
-    Attributes:
-        w_c, w_x: (m, n).  w_h: (m, m), or None: the gate reads x alone.  b_c, b_x: (m,), or None.
-
-    Source: the equations of the module `jaxconv.gated`.
-
-    >>> import jax
-    >>> gated_init(jax.random.key(0), 3, 4).w_c.shape
-    (4, 3)
-    """
-
-    w_c: Array
-    w_h: Array | None
-    w_x: Array
-    b_c: Array | None = None
-    b_x: Array | None = None
 
 
 def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jnp.float32) -> GatedParams:
@@ -106,117 +68,10 @@ def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jn
     return GatedParams(*weights, *((jnp.zeros(m, dtype), jnp.zeros(m, dtype)) if bias else (None, None)))
 
 
-# ------------------------------------------------------------------------------------------------ the equations
-
-
-def _project(x: Array, w: Array, b: Array | None) -> Array:
-    """W x + b for every leading axis, in the accumulator's dtype."""
-    product = jnp.matmul(x, w.T, preferred_element_type=accumulator(x.dtype))
-    return product if b is None else product + b
-
-
-def _gate(pre: Array, h: Array, w_h: Array | None) -> Array:
-    """c = σ(pre + W_h h),  pre = W_c x + b_c"""
-    return jax.nn.sigmoid(pre if w_h is None else pre + h @ w_h.T)
-
-
-def _mix(c: Array, h: Array, v: Array) -> Array:
-    """c ⊙ h + (1 − c) ⊙ v"""
-    return c * h + (1 - c) * v
-
-
-def _wide(array: Any) -> Any:
-    """An array in the dtype that its sums are accumulated in; None stays None."""
-    return None if array is None else array.astype(accumulator(array.dtype))
-
-
-def _forward(params: GatedParams, x: Array, h0: Array, unroll: int) -> tuple[Array, Array]:
-    w_h = _wide(params.w_h)
-    pre, v = _project(x, params.w_c, params.b_c), _project(x, params.w_x, params.b_x)
-
-    def step(h: Array, at_t: tuple[Array, Array]) -> tuple[Array, Array]:
-        pre, v = at_t
-        h = _mix(_gate(pre, h, w_h), h, v)
-        return h, h.astype(x.dtype)
-
-    h_last, h = lax.scan(step, _wide(h0), (pre, v), unroll=unroll)
-    return h_last.astype(x.dtype), h
-
-
-# -------------------------------------------------------------------------------------------------- the adjoint
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _scan(params: GatedParams, x: Array, h0: Array, unroll: int) -> tuple[Array, Array]:
-    return _forward(params, x, h0, unroll)
-
-
-def _scan_forward(params: Any, x: Any, h0: Any, unroll: int) -> tuple[tuple[Array, Array], tuple]:
-    marks = wanted((params, x, h0))
-    params, x, h0 = values((params, x, h0))
-    h_last, h = _scan(params, x, h0, unroll)
-    return (h_last, h), (params, x, h0, h, marks)
-
-
-def _scan_backward(unroll: int, kept: tuple, cotangents: tuple[Any, Any]) -> tuple[GatedParams, Any, Any]:
-    params, x, h0, h, (for_params, for_x, for_h0) = kept
-    g_last, y_bar = dense(cotangents)
-    w_c, w_h, w_x, _, _ = map(_wide, params)
-    h_before = jnp.concatenate([h0[None], h[:-1]]) if h.shape[0] else h
-    h_before, x_wide = _wide(h_before), _wide(x)
-
-    c = _gate(_project(x, params.w_c, params.b_c), h_before, w_h)
-    v = _project(x, params.w_x, params.b_x)
-    slope = (h_before - v) * c * (1 - c)  # ∂h[t]/∂(pre-activation of c[t])
-
-    def step(g: Array, at_t: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        y_bar, c, slope = at_t
-        g = g + y_bar
-        through_gate = 0 if w_h is None else (g * slope) @ w_h
-        return c * g + through_gate, g
-
-    g_h0, g = lax.scan(step, _wide(g_last), (_wide(y_bar), c, slope), reverse=True, unroll=unroll)
-    delta = g * slope
-    nu = g * (1 - c)
-
-    def outer(a: Array, b: Array) -> Array:
-        """Σ_t a[t] b[t]ᵀ, over the batch as well."""
-        return jnp.tensordot(a, b, (tuple(range(a.ndim - 1)),) * 2)
-
-    def total(a: Array) -> Array:
-        """Σ_t a[t], over the batch as well."""
-        return a.sum(tuple(range(a.ndim - 1)))
-
-    def only(mark: Array | None, gradient: Any) -> Any:
-        return gradient().astype(x.dtype) if mark is not None and is_wanted(mark) else None
-
-    d_params = GatedParams(
-        only(for_params.w_c, lambda: outer(delta, x_wide)),
-        only(for_params.w_h, lambda: outer(delta, h_before)),
-        only(for_params.w_x, lambda: outer(nu, x_wide)),
-        only(for_params.b_c, lambda: total(delta)),
-        only(for_params.b_x, lambda: total(nu)),
-    )
-    return d_params, only(for_x, lambda: delta @ w_c + nu @ w_x), only(for_h0, lambda: g_h0)
-
-
-_scan.defvjp(_scan_forward, _scan_backward, symbolic_zeros=True)
-
-
-@partial(jax.jit, static_argnames=("unroll", "derivative"))
-def _scan_body(params: GatedParams, x: Array, h0: Array | None, *, unroll: int, derivative: str) -> tuple[Array, Array]:
-    if h0 is None:
-        h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
-    return (_scan if derivative == "hand" else _forward)(params, x, h0, unroll)
-
-
-# ------------------------------------------------------------------------------------------------ the public face
-
-
 @jax.jit
 def _step_body(params: GatedParams, h: Array, x: Array) -> Array:
-    pre, v = _project(x, params.w_c, params.b_c), _project(x, params.w_x, params.b_x)
-    return _mix(_gate(pre, _wide(h), _wide(params.w_h)), _wide(h), v).astype(x.dtype)
+    pre, v = project(x, params.w_c, params.b_c), project(x, params.w_x, params.b_x)
+    return mix(gate(pre, wide(h), wide(params.w_h)), wide(h), v).astype(x.dtype)
 
 
 def gated_step(params: GatedParams, h: Array, x: Array) -> Array:
@@ -237,7 +92,7 @@ def gated_step(params: GatedParams, h: Array, x: Array) -> Array:
     Raises:
         TypeError, ValueError: dtypes or shapes do not fit together.
 
-    Source: the equations of the module `jaxconv.gated`.
+    Source: the equations of the module `jaxconv.cell`.
 
     >>> import jax.numpy as jnp
     >>> params = GatedParams(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.ones((1, 1)))
@@ -248,23 +103,55 @@ def gated_step(params: GatedParams, h: Array, x: Array) -> Array:
     return _step_body(params, h, x)
 
 
+@partial(jax.jit, static_argnames=("plan", "time_axis", "derivative"))
+def _scan_body(
+    params: GatedParams, x: Array, h0: Any, lengths: Any, *, plan: Plan, time_axis: int, derivative: str
+) -> tuple[Array, Array]:
+    x = jnp.moveaxis(x, time_axis, 0)
+    if h0 is None:
+        h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
+    zero = jax.lax.stop_gradient(zero_like_all(x, h0, params))
+    if jax.typeof(zero) != jax.typeof(jnp.zeros((), zero.dtype)):  # in shard_map gradients must vary as their inputs do
+        params, x, h0 = jax.tree.map(lambda each: each + zero, (params, x, h0))
+    if lengths is not None:
+        narrow = jnp.iinfo(lengths.dtype).bits < 32  # too narrow for T
+        lengths = jnp.clip(lengths.astype(jnp.int32) if narrow else lengths, 0, x.shape[0]).astype(jnp.int32)
+    run = recurrence.scan if derivative == "hand" else recurrence.forward
+    h_last, h = run(params, x, h0, lengths, plan)
+    return h_last, jnp.moveaxis(h, 0, time_axis)
+
+
 def gated_scan(
     params: GatedParams,
     x: Array,
     h0: Array | None = None,
     *,
+    lengths: Array | int | None = None,
+    reverse: bool = False,
+    time_axis: int = 0,
     unroll: int = 1,
+    residuals: Residuals = "recompute",
     derivative: Derivative = "hand",
 ) -> tuple[Array, Array]:
-    """The recurrence over a sequence, with the hand-written adjoint of the module `jaxconv.gated`.
+    """The recurrence over a sequence, with the hand-written adjoint of the module `jaxconv.recurrence`.
 
         c[t] = σ(W_c x[t] + b_c + W_h h[t−1]),   h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ (W_x x[t] + b_x)
 
+    A stream gives the same numbers piece by piece: ``h, _ = gated_scan(params, piece, h)``, or step by step with
+    `gated_step`. Both directions: concatenate the stacks of two calls, one with ``reverse=True``.
+
     Args:
-        params: GatedParams.
+        params: GatedParams; with w_h=None h is linear in h[0], and accelerators run it as a prefix sum.
         x: (time, *batch, n), any number of batch axes, none included; time may be 0.
         h0: state before the first step, (*batch, m); zeros where None.
+        lengths: (*batch,) integers, 0 to time: past its length a sequence's state stands still, its outputs are 0, and
+            what x holds there is not read. Traced ones cannot be checked and are clipped.
+        reverse: right to left (within each length); outputs stay in the order of x.
+        time_axis: where time stands in x and in h; any axis but the last.
         unroll: steps per iteration of the loop, as in `lax.scan`: more compile, less overhead.
+        residuals: what is kept for the gradient beyond the inputs: "recompute", the gates c, as large as h; "save", c,
+            v and h, for one matrix product less; an integer k, the state every k steps, for two products more: memory
+            for T/k + k steps (a k that does not divide T also copies x). derivative="jax" decides for itself.
         derivative: "hand", the adjoint above; "jax" leaves the derivative to JAX, so that jvp and hessian work too.
 
     Returns:
@@ -273,7 +160,7 @@ def gated_scan(
     Raises:
         TypeError, ValueError: dtypes, shapes or options do not fit together.
 
-    Source: the equations of the module `jaxconv.gated`.
+    Source: the equations of the module `jaxconv.recurrence`.
 
     >>> import jax.numpy as jnp
     >>> params = GatedParams(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.ones((1, 1)))
@@ -282,66 +169,78 @@ def gated_scan(
            [5.]], dtype=float32)
     """
     function = "gated_scan"
-    check_scan(function, params, x, h0)
-    one_of(function, "derivative", derivative, ("hand", "jax"))
+    time_axis = read_time_axis(function, time_axis, x)
+    check_scan(function, params, x, h0, time_axis)
+    if lengths is not None:
+        lengths = read_lengths(function, lengths, x, time_axis)
+    if not isinstance(reverse, bool):
+        wrong_kind(function, "`reverse` must be True or False", f"reverse={reverse!r}")
     unroll = integer(function, "unroll", unroll, least=1)
-    return _scan_body(params, x, h0, unroll=unroll, derivative=derivative)
+    plan = Plan(reverse, unroll, read_residuals(function, residuals))
+    one_of(function, "derivative", derivative, ("hand", "jax"))
+    return _scan_body(params, x, h0, lengths, plan=plan, time_axis=time_axis, derivative=derivative)
 
 
 # ---------------------------------------------------------------------------------------------- reading arguments
 
 
-def check_step(function: str, params: Any, h: Any, x: Any) -> None:
-    """Raise unless h and x are a state and an input of the cell whose leading axes broadcast."""
-    check_params(function, params, {"h": h, "x": x})
-    check_features(function, params, x, h)
-    try:
-        jnp.broadcast_shapes(h.shape[:-1], x.shape[:-1])
-    except ValueError:
-        rule = "the leading axes of `h` and `x` must broadcast"
-        wrong_value(function, rule, f"h.shape={h.shape}, x.shape={x.shape}")
-
-
-def check_scan(function: str, params: Any, x: Any, h0: Any) -> None:
-    """Raise unless x is a sequence (time, *batch, n) and h0 None or a state (*batch, m)."""
+def check_scan(function: str, params: Any, x: Any, h0: Any, time_axis: int = 0) -> None:
+    """Raise unless x is a sequence with the axes of time, batch and features, and h0 None or a state (*batch, m)."""
     check_params(function, params, {"x": x, **({} if h0 is None else {"h0": h0})})
     if x.ndim < 2:
         wrong_value(function, "`x` must have the axes (time, *batch, n)", f"x.shape={x.shape}")
     check_features(function, params, x, None)
-    state = (*x.shape[1:-1], params.w_c.shape[0])
+    state = (*_batch(x, time_axis), params.w_c.shape[0])
     if h0 is not None and h0.shape != state:
         rule = f"`h0` must have the shape (*batch, m) = {state}"
         wrong_value(function, rule, f"h0.shape={h0.shape} (x.shape={x.shape})")
 
 
-def check_params(function: str, params: Any, arrays: dict[str, Any]) -> None:
-    """Raise unless `params` is a GatedParams whose shapes agree, in one real dtype with `arrays`."""
-    if not isinstance(params, GatedParams):
-        wrong_kind(function, "`params` must be a GatedParams", f"params of type {type(params).__name__}")
-    weights = params._asdict()
-    for name in ("w_c", "w_x"):
-        if weights[name] is None:
-            wrong_kind(function, f"`params.{name}` must be an array", f"params.{name}=None")
-    given = {f"params.{name}": value for name, value in weights.items() if value is not None}
-    read_arrays(function, {**arrays, **given})
-    if jnp.issubdtype(params.w_c.dtype, jnp.complexfloating):
-        wrong_kind(
-            function, "`params` must be real: the gate has no complex form", f"params.w_c.dtype={params.w_c.dtype}"
+def _batch(x: Any, time_axis: int) -> tuple[Any, ...]:
+    return (*x.shape[:time_axis], *x.shape[time_axis + 1 : -1])
+
+
+def read_time_axis(function: str, time_axis: object, x: Any) -> int:
+    """`time_axis` counted from the first axis, any but the last."""
+    axis = integer(function, "time_axis", time_axis)
+    axes = max(getattr(x, "ndim", 0), 2)  # fewer are an error of x
+    if not -axes <= axis < axes or axis % axes == axes - 1:
+        wrong_value(
+            function, "`time_axis` must be an axis of `x` other than the last", f"time_axis={axis}, x.ndim={axes}"
         )
-    if params.w_c.ndim != 2:
-        wrong_value(function, "`params.w_c` must have the shape (m, n)", f"params.w_c.shape={params.w_c.shape}")
-    m, n = params.w_c.shape
-    for name, shape in (("w_x", (m, n)), ("w_h", (m, m)), ("b_c", (m,)), ("b_x", (m,))):
-        value = getattr(params, name)
-        if value is not None and value.shape != shape:
-            rule = f"`params.{name}` must have the shape {shape} that params.w_c.shape={params.w_c.shape} implies"
-            wrong_value(function, rule, f"params.{name}.shape={value.shape}")
+    return int(axis % axes)
 
 
-def check_features(function: str, params: GatedParams, x: Array, h: Array | None) -> None:
-    """Raise unless the last axes of x and h are the features that the weights expect."""
-    m, n = params.w_c.shape
-    for name, value, count in (("x", x, n), ("h", h, m)):
-        if value is not None and (value.ndim < 1 or value.shape[-1] != count):
-            rule = f"the last axis of `{name}` must have the {count} features of params.w_c.shape={params.w_c.shape}"
-            wrong_value(function, rule, f"{name}.shape={value.shape}")
+def read_lengths(function: str, lengths: Any, x: Any, time_axis: int) -> Any:
+    """`lengths` as an array (*batch,) of integers; where their values are known, from 0 to time."""
+    if isinstance(lengths, (int, np.integer)) and not isinstance(lengths, bool):
+        lengths = np.asarray(lengths)
+    if not isinstance(lengths, (Array, np.ndarray)):
+        hint = "convert with jax.numpy.asarray(lengths, 'int32')"
+        wrong_kind(function, "`lengths` must be an array", f"lengths of type {type(lengths).__name__}: {hint}")
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        wrong_kind(function, "`lengths` must be integers", f"lengths.dtype={lengths.dtype}")
+    batch, time = _batch(x, time_axis), x.shape[time_axis]
+    if lengths.shape != batch:
+        rule = f"`lengths` must have the shape (*batch,) = {batch}"
+        wrong_value(function, rule, f"lengths.shape={lengths.shape} (x.shape={x.shape}, time_axis={time_axis})")
+    try:
+        known = np.asarray(lengths)
+    except jax.errors.TracerArrayConversionError:
+        return lengths
+    wrong = known[(known < 0) | (known > time)]
+    if wrong.size:
+        wrong_value(function, f"`lengths` must lie between 0 and the time {time}", f"a length of {wrong[0]}")
+    return lengths
+
+
+def read_residuals(function: str, residuals: object) -> Residuals:
+    """`residuals` as a policy's name or a number of steps."""
+    if isinstance(residuals, (int, np.integer)) and not isinstance(residuals, bool):
+        steps: int = integer(function, "residuals", residuals, least=1)
+        return steps
+    if not isinstance(residuals, str):
+        rule = "`residuals` must be 'recompute', 'save' or a number of steps"
+        wrong_kind(function, rule, f"residuals={residuals!r}")
+    policy: Residuals = one_of(function, "residuals", residuals, ("recompute", "save"))
+    return policy

@@ -9,10 +9,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
+from jaxconv.cell import GatedParams, check_step
 from jaxconv.convolution import conv
-from jaxconv.gated import GatedParams, check_scan, check_step, gated_scan
+from jaxconv.gated import check_scan, gated_scan
 from jaxconv.precision import accumulator
 
 
@@ -139,6 +141,37 @@ class GradientFlow:
     def __iter__(self) -> Iterator[Array]:
         return iter((self.norms, self.exponents))
 
+    def summary(self) -> str:
+        """One line for people: whether gradients vanish, hold or explode, and over how many steps.
+
+            vanish: log ‖∂h[T]/∂h[0]‖ < −1,   explode: > 1,   else hold;   steps: least s, |log ‖∂h[T]/∂h[T−s]‖| > 1
+
+        Of several sequences it counts each kind, and its steps are the median of those that leave.
+
+        >>> import jax.numpy as jnp
+        >>> log_norms = jnp.array([-3.0, -2.0, -1.0, 0.0])
+        >>> GradientFlow(jnp.exp(log_norms), jnp.zeros(1), log_norms).summary()
+        'vanish within 2 steps: ‖∂h[T]/∂h[0]‖ = exp(-3) over T = 3 steps'
+        """
+        logs = np.asarray(self.log_norms, np.float64).reshape(len(self.log_norms), -1)
+        time, sequences = logs.shape[0] - 1, logs.shape[1]
+        whole = f"over T = {time} steps"
+        if not sequences:
+            return f"no sequence: nothing to say {whole}"
+        kinds = {"vanish": logs[0] < -1, "hold": np.abs(logs[0]) <= 1, "explode": logs[0] > 1}
+        parts = []
+        for kind, these in kinds.items():
+            if these.any():
+                steps = np.argmax(np.abs(logs[::-1, these]) > 1, axis=0)
+                within = "" if kind == "hold" else f" within {np.median(steps):.0f} steps"
+                parts.append(f"{kind}{within}" + (f" in {these.sum()} of {sequences}" if sequences > 1 else ""))
+        unknown = int(np.isnan(logs[0]).sum())
+        if unknown:
+            parts.append(f"not a number in {unknown} of {sequences}")
+        low, high = np.min(logs[0]), np.max(logs[0])
+        norm = f"exp({low:.4g})" if low == high or sequences == 1 else f"exp({low:.4g}) to exp({high:.4g})"
+        return f"{', '.join(parts)}: ‖∂h[T]/∂h[0]‖ = {norm} {whole}"
+
 
 @jax.jit
 def _flow(params: GatedParams, x: Array, h0: Array) -> GradientFlow:
@@ -188,7 +221,7 @@ def gradient_flow(params: GatedParams, x: Array, h0: Array | None = None) -> Gra
 
     Returns:
         GradientFlow(norms, exponents): norms (T+1, *batch), ‖∂h[T]/∂h[t]‖₂ for t = 0 … T, the last is 1; exponents
-        (*batch, m), nats per step, descending (0 where T is 0). Also log_norms.
+        (*batch, m), nats per step, descending (0 where T is 0). Also log_norms, and summary(): all in one line.
 
     Raises:
         TypeError, ValueError: as `gated_scan`.
@@ -199,6 +232,8 @@ def gradient_flow(params: GatedParams, x: Array, h0: Array | None = None) -> Gra
     >>> params = GatedParams(jnp.zeros((1, 1)), None, jnp.zeros((1, 1)))  # c is always 1/2
     >>> gradient_flow(params, jnp.zeros((2, 1))).norms
     Array([0.25, 0.5 , 1.  ], dtype=float32)
+    >>> gradient_flow(params, jnp.zeros((100, 1))).summary()
+    'vanish within 2 steps: ‖∂h[T]/∂h[0]‖ = exp(-69.31) over T = 100 steps'
     """
     check_scan("gradient_flow", params, x, h0)
     if h0 is None:

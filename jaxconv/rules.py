@@ -40,3 +40,8 @@ def dense(cotangents: Any) -> Any:
         return isinstance(t, jax.custom_derivatives.SymbolicZero)
 
     return jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype) if is_zero(t) else t, cotangents, is_leaf=is_zero)
+
+
+def given(cotangent: Any) -> Any:
+    """A cotangent, or None where JAX knows it to be zero."""
+    return None if isinstance(cotangent, jax.custom_derivatives.SymbolicZero) else cotangent

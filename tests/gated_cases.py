@@ -19,9 +19,18 @@ class Case:
     m: int = 4
     absent: tuple[str, ...] = ()
     unroll: int = 1
+    lengths: tuple | int | None = None
+    reverse: bool = False
+    time_axis: int = 0
+    residuals: str | int = "recompute"
     recurrent: float = 1.0  # ‖W_h‖₂, about
     gate: float = 0.0  # added to b_c: where the gates sit
     spread: float = 1.0  # of W_c: how far the gates swing
+
+    @property
+    def run(self):
+        """What the oracle must know of the options: lengths and direction change numbers, the others do not."""
+        return {"lengths": None if self.lengths is None else np.int32(self.lengths), "reverse": self.reverse}
 
     def shapes(self):
         m, n = self.m, self.n
@@ -100,7 +109,31 @@ CASES = [
     Case("gates-at-both-ends", spread=30.0, batch=(2,)),
 ]
 
-BY_ID = {case.id: case for case in CASES}
+LENGTHS = {"batch": (4,), "lengths": (7, 0, 3, 1)}
+OPTIONS = [
+    Case("reverse", reverse=True, batch=(2,)),
+    Case("lengths", **LENGTHS),
+    Case("lengths-reverse", **LENGTHS, reverse=True),
+    Case("lengths-two-batch-axes", batch=(2, 3), lengths=((2, 7, 0), (1, 6, 7)), reverse=True, residuals=2),
+    Case("length-without-batch", lengths=5, reverse=True),
+    Case("lengths-time-0", time=0, batch=(2,), lengths=(0, 0), residuals=3),
+    Case("linear-reverse", absent=("w_h",), batch=(2,), reverse=True, unroll=3),
+    Case("linear-lengths", absent=("w_h", "b_x"), **LENGTHS, residuals="save"),
+    Case("linear-every-3", absent=("w_h",), **LENGTHS, reverse=True, residuals=3),
+    Case("every-step", batch=(2,), residuals=1),
+    Case("every-2-of-6", time=6, batch=(2,), residuals=2, unroll=2),
+    Case("every-3-of-7", batch=(2,), residuals=3),
+    Case("every-3-of-7-reverse", batch=(2,), reverse=True, residuals=3, unroll=2),
+    Case("every-3-of-7-lengths", **LENGTHS, residuals=3),
+    Case("every-100-of-7", batch=(2,), residuals=100, absent=("h0",)),
+    Case("save", batch=(2,), residuals="save"),
+    Case("save-lengths-reverse", **LENGTHS, reverse=True, residuals="save"),
+    Case("time-second", batch=(2,), time_axis=1),
+    Case("time-before-features", batch=(2, 3), time_axis=-2, reverse=True, lengths=((2, 7, 0), (1, 6, 7))),
+]
+EVERY = [*CASES, *OPTIONS]
+
+BY_ID = {case.id: case for case in EVERY}
 
 
 def pick(*ids):

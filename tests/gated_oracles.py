@@ -3,7 +3,8 @@
     v[t] = W_x x[t] + b_x     c[t] = σ(W_c x[t] + b_c + W_h h[t−1])     h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ v[t]
 
 The inputs are a dict of arrays: w_c, w_x, x always, w_h, b_c, b_x, h0 where they are given. A gradient is a dict with
-the same keys. `loss` is Σ g_last ⊙ h[T] + Σ y_bar ⊙ h.
+the same keys. `lengths` (*batch,) says how many steps each example has, all where None; `reverse` takes them from the
+last to the first. `loss` is Σ g_last ⊙ h[T] + Σ y_bar ⊙ h.
 
 Three derivatives, each checked by the one before it:
 
@@ -61,23 +62,29 @@ def start(a, example):
     return a["h0"][example] if "h0" in a else np.zeros(len(a["w_c"]))
 
 
-def forward(a, rounded=same):
+def times(x, example, lengths, reverse):
+    """The steps of one example, in the order in which they are run."""
+    order = range(len(x) if lengths is None else int(np.asarray(lengths)[example]))
+    return list(reversed(order)) if reverse else list(order)
+
+
+def forward(a, rounded=same, lengths=None, reverse=False):
     """(h_last (*batch, m), h (T, *batch, m)), from x (T, *batch, n)."""
     a = {name: rounded(value) for name, value in a.items()}
     x, m = a["x"], len(a["w_c"])
     kind = np.result_type(*a.values(), float)
-    h_last, h = np.empty((*x.shape[1:-1], m), kind), np.empty((*x.shape[:-1], m), kind)
+    h_last, h = np.empty((*x.shape[1:-1], m), kind), np.zeros((*x.shape[:-1], m), kind)
     for example in np.ndindex(x.shape[1:-1]):
         state = start(a, example)
-        for t in range(len(x)):
+        for t in times(x, example, lengths, reverse):
             state = step(a, state, x[t, *example], rounded)
             h[t, *example] = state
         h_last[example] = state
     return h_last, h
 
 
-def loss(a, g_last, y_bar):
-    h_last, h = forward(a)
+def loss(a, g_last, y_bar, **run):
+    h_last, h = forward(a, **run)
     return np.sum(g_last * h_last) + np.sum(y_bar * h)
 
 
@@ -85,23 +92,23 @@ def nudged(a, direction):
     return {name: value + 1j * EPSILON * direction[name] for name, value in a.items()}
 
 
-def complex_step(a, g_last, y_bar):
+def complex_step(a, g_last, y_bar, **run):
     """The gradient of `loss`, one number at a time."""
     gradient = {name: np.zeros(value.shape) for name, value in a.items()}
     for name, value in a.items():
         for i in np.ndindex(value.shape):
             bumped = value.astype(complex)
             bumped[i] += 1j * EPSILON
-            gradient[name][i] = loss({**a, name: bumped}, g_last, y_bar).imag / EPSILON
+            gradient[name][i] = loss({**a, name: bumped}, g_last, y_bar, **run).imag / EPSILON
     return gradient
 
 
-def slope(a, direction, g_last, y_bar):
+def slope(a, direction, g_last, y_bar, **run):
     """The derivative of `loss` in one direction."""
-    return loss(nudged(a, direction), g_last, y_bar).imag / EPSILON
+    return loss(nudged(a, direction), g_last, y_bar, **run).imag / EPSILON
 
 
-def adjoint(a, g_last, y_bar, rounded=same):
+def adjoint(a, g_last, y_bar, rounded=same, lengths=None, reverse=False):
     """The gradient of `loss` by the chain rule, last step first."""
     a = {name: rounded(value) for name, value in a.items()}
     x = a["x"]
@@ -114,13 +121,14 @@ def adjoint(a, g_last, y_bar, rounded=same):
 
     for example in np.ndindex(x.shape[1:-1]):
         tape, h = [], start(a, example)
-        for x_t in x[:, *example]:
-            c, v = gate_and_candidate(a, h, x_t, rounded)
+        order = times(x, example, lengths, reverse)
+        for t in order:
+            c, v = gate_and_candidate(a, h, x[t, *example], rounded)
             tape.append((h, c, v))
             h = rounded(c * h + (1 - c) * v)
         g = g_last[example].astype(kind)
-        for t in reversed(range(len(x))):
-            h, c, v = tape[t]
+        for t in reversed(order):
+            h, c, v = tape.pop()
             g = rounded(g + y_bar[t, *example])
             nu = g * (1 - c)
             delta = g * (h - v) * c * (1 - c)
@@ -135,9 +143,9 @@ def adjoint(a, g_last, y_bar, rounded=same):
     return gradient
 
 
-def curvature(a, direction, g_last, y_bar, rounded=same):
+def curvature(a, direction, g_last, y_bar, rounded=same, **run):
     """The Hessian of `loss`, times a direction."""
-    tilted = adjoint(nudged(a, direction), g_last, y_bar, rounded)
+    tilted = adjoint(nudged(a, direction), g_last, y_bar, rounded, **run)
     return {name: value.imag / EPSILON for name, value in tilted.items()}
 
 

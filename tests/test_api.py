@@ -25,6 +25,8 @@ CONTRACT = {
     "conv_input_jacobian": "x, w, **options",
     "conv_weight_jacobian": "x, w, **options",
     "gated_step": "params, h, x",
+    "gated_scan": "params, x, h0=None, *, lengths=None, reverse=False, time_axis=0, unroll=1, "
+    "residuals='recompute', derivative='hand'",
     "gated_step_jacobian": "params, h, x",
     "gradient_flow": "params, x, h0=None",
 }

@@ -239,6 +239,91 @@ def test_errors_while_tracing():
     refuses(ValueError, message, jax.jit(gated_scan), GOOD, X, H[0])
 
 
+# ---------------------------------------------------------------------------------------- lengths, direction, policies
+
+
+@pytest.mark.parametrize(
+    ("lengths", "got"),
+    [
+        ([5, 3], "lengths of type list: convert with jax.numpy.asarray(lengths, 'int32')"),
+        (True, "lengths of type bool: convert with jax.numpy.asarray(lengths, 'int32')"),
+        (2.0, "lengths of type float: convert with jax.numpy.asarray(lengths, 'int32')"),
+    ],
+)
+def test_lengths_no_array(lengths, got):
+    refuses(TypeError, f"gated_scan: `lengths` must be an array; got {got}.", gated_scan, GOOD, X, lengths=lengths)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool"])
+def test_lengths_no_integers(dtype):
+    message = f"gated_scan: `lengths` must be integers; got lengths.dtype={dtype}."
+    refuses(TypeError, message, gated_scan, GOOD, X, lengths=jnp.ones(2, dtype))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1)], ids=str)
+def test_shape_of_lengths(shape):
+    got = f"lengths.shape={shape} (x.shape=(5, 2, 3), time_axis=0)"
+    message = f"gated_scan: `lengths` must have the shape (*batch,) = (2,); got {got}."
+    refuses(ValueError, message, gated_scan, GOOD, X, lengths=jnp.ones(shape, int))
+
+
+@pytest.mark.parametrize("length", [-1, 6])
+@pytest.mark.parametrize("kind", [np.array, jnp.array])
+def test_lengths_out_of_range(length, kind):
+    message = f"gated_scan: `lengths` must lie between 0 and the time 5; got a length of {length}."
+    refuses(ValueError, message, gated_scan, GOOD, X, lengths=kind([3, length]))
+
+
+def test_known_lengths_are_checked_while_tracing():
+    message = "gated_scan: `lengths` must lie between 0 and the time 5; got a length of 6."
+    refuses(ValueError, message, jax.jit(lambda x: gated_scan(GOOD, x, lengths=np.array([6, 1]))), X)
+
+
+@pytest.mark.parametrize("reverse", [1, None, "left"])
+def test_reverse_no_bool(reverse):
+    message = f"gated_scan: `reverse` must be True or False; got reverse={reverse!r}."
+    refuses(TypeError, message, gated_scan, GOOD, X, reverse=reverse)
+
+
+@pytest.mark.parametrize("axis", [2, 3, -1, -4])
+def test_time_axis_out_of_range(axis):
+    message = f"gated_scan: `time_axis` must be an axis of `x` other than the last; got time_axis={axis}, x.ndim=3."
+    refuses(ValueError, message, gated_scan, GOOD, X, time_axis=axis)
+
+
+@pytest.mark.parametrize("axis", [True, 0.0, None, (0,)])
+def test_time_axis_no_integer(axis):
+    got = f"time_axis={axis!r} ({type(axis).__name__})"
+    refuses(TypeError, f"gated_scan: `time_axis` must be an integer; got {got}.", gated_scan, GOOD, X, time_axis=axis)
+
+
+def test_shape_of_h0_beside_a_time_axis():
+    got = "h0.shape=(2, 4) (x.shape=(5, 2, 3))"
+    message = f"gated_scan: `h0` must have the shape (*batch, m) = (5, 4); got {got}."
+    refuses(ValueError, message, gated_scan, GOOD, X, H, time_axis=1)
+
+
+@pytest.mark.parametrize(
+    ("residuals", "end"),
+    [("saved", ": did you mean 'save'?"), ("none", "."), ("Recompute", ": did you mean 'recompute'?")],
+)
+def test_unknown_residuals(residuals, end):
+    message = f"gated_scan: `residuals` must be one of 'recompute', 'save'; got residuals={residuals!r}{end}"
+    refuses(ValueError, message, gated_scan, GOOD, X, residuals=residuals)
+
+
+@pytest.mark.parametrize("residuals", [0, -1])
+def test_residuals_below_one(residuals):
+    message = f"gated_scan: `residuals` must be at least 1; got residuals={residuals}."
+    refuses(ValueError, message, gated_scan, GOOD, X, residuals=residuals)
+
+
+@pytest.mark.parametrize("residuals", [True, None, 1.5])
+def test_residuals_of_another_kind(residuals):
+    rule = "`residuals` must be 'recompute', 'save' or a number of steps"
+    refuses(TypeError, f"gated_scan: {rule}; got residuals={residuals!r}.", gated_scan, GOOD, X, residuals=residuals)
+
+
 # ---------------------------------------------------------------------------------------------------------- gated_init
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gated_cases import BY_ID, CASES, SOME, WEIGHTS, pick
+from gated_cases import BY_ID, EVERY, SOME, WEIGHTS, pick
 
 from jaxconv import GatedParams, gated_init, gated_scan, gated_step, rounding
 
@@ -16,14 +16,16 @@ COTANGENTS = {"both": (1, 1), "last": (1, 0), "stack": (0, 1)}  # which of the t
 
 EXTREME = pick("large-recurrent-weight", "gates-near-1")
 ONE_OUTPUT = pick("two-batch-axes", "no-recurrent-weight", "time-0")
-AGAINST_JAX = pick("two-batch-axes", "gate-bias-only", "gates-near-1", "time-0", "unroll-3-of-7")
+AGAINST_JAX = pick("two-batch-axes", "gate-bias-only", "gates-near-1", "time-0", "lengths-reverse", "linear-every-3")
 PRECISIONS = [
-    *[(case, "float32") for case in CASES],
+    *[(case, "float32") for case in EVERY],
     *[(case, "float64") for case in pick("two-batch-axes", "time-0", "time-40")],
     *[(case, half) for case in SOME[:2] for half in ("bfloat16", "float16")],
+    *[(case, "bfloat16") for case in pick("lengths-reverse", "every-3-of-7", "save-lengths-reverse")],
 ]
 TWICE = [
     *[(case, "float32") for case in [*SOME[:3], *EXTREME, *pick("time-0", "time-1", "unroll-3-of-7")]],
+    *[(case, "float32") for case in pick("lengths-reverse", "every-3-of-7-lengths", "save-lengths-reverse")],
     *[(case, "float64") for case in pick("two-batch-axes", "gates-near-1")],
 ]
 
@@ -59,10 +61,10 @@ def expected(case, dtype, quantity, cotangents="both", seed=0):
 
     def f(rounded):
         if quantity == "states":
-            return dict(zip(("h_last", "h"), oracle.forward(a, rounded), strict=True))
+            return dict(zip(("h_last", "h"), oracle.forward(a, rounded, **case.run), strict=True))
         if quantity == "gradient":
-            return oracle.adjoint(a, g_last, y_bar, rounded)
-        return oracle.curvature(a, direction, g_last, y_bar, rounded)
+            return oracle.adjoint(a, g_last, y_bar, rounded, **case.run)
+        return oracle.curvature(a, direction, g_last, y_bar, rounded, **case.run)
 
     exact = f(oracle.same)
     spread = rounding.spread(lambda rounded: tuple(f(rounded).values()), dtype)
@@ -72,7 +74,18 @@ def expected(case, dtype, quantity, cotangents="both", seed=0):
 def scan(case, a, derivative="hand"):
     """`gated_scan` of the arrays in `a`."""
     params = GatedParams(*map(a.get, WEIGHTS))
-    return gated_scan(params, a["x"], a.get("h0"), unroll=case.unroll, derivative=derivative)
+    h_last, h = gated_scan(
+        params,
+        jnp.moveaxis(a["x"], 0, case.time_axis) if case.time_axis else a["x"],
+        a.get("h0"),
+        lengths=case.run["lengths"],
+        reverse=case.reverse,
+        time_axis=case.time_axis,
+        unroll=case.unroll,
+        residuals=case.residuals,
+        derivative=derivative,
+    )
+    return h_last, jnp.moveaxis(h, case.time_axis, 0)
 
 
 def losses(case, g_last, y_bar, derivative="hand"):
@@ -154,17 +167,17 @@ def test_second_order(case, dtype):
     judge(case, computed, *expected(case, dtype, "curvature"), dtype)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", EVERY, ids=lambda case: case.id)
 def test_adjoint_oracle(case):
     """The oracle's adjoint is its complex step: number by number where that is quick, else along a direction."""
     a, direction, g_last, y_bar = case.draw(np.float64)
     adjoint, spread = expected(case, np.float64, "gradient")
     steps = case.time * int(np.prod(case.batch))
     if steps * sum(value.size for value in a.values()) < 3000:
-        judge(case, oracle.complex_step(a, g_last, y_bar), adjoint, spread, np.float64)
+        judge(case, oracle.complex_step(a, g_last, y_bar, **case.run), adjoint, spread, np.float64)
     along = sum(np.sum(adjoint[name] * direction[name]) for name in a)
     inner = sum(np.sum(np.abs(adjoint[name] * direction[name])) for name in a)
-    error = abs(oracle.slope(a, direction, g_last, y_bar) - along)
+    error = abs(oracle.slope(a, direction, g_last, y_bar, **case.run) - along)
     blur = sum(np.sum(spread[name] * np.abs(direction[name])) for name in a)
     assert error <= rounding.C * (rounding.unit_roundoff(np.float64) * inner + blur)
 

@@ -8,7 +8,7 @@ import pytest
 from gated_cases import BY_ID, WEIGHTS, Case, pick
 from test_gated import cast, x64
 
-from jaxconv import GatedParams, gated_scan, gated_step, gated_step_jacobian, gradient_flow, rounding
+from jaxconv import GatedParams, GradientFlow, gated_scan, gated_step, gated_step_jacobian, gradient_flow, rounding
 
 
 def within(computed, exact, spread, length, dtype=np.float32):
@@ -160,6 +160,32 @@ def test_gates_at_one_hold(seed):
     flow = flow_of(HOLD, seed=seed)
     assert np.all(np.abs(flow.log_norms) < 0.01)
     assert np.all(np.abs(flow.exponents) < 1e-3)
+
+
+def flow_with(log_norms):
+    log_norms = np.float32(log_norms)
+    return GradientFlow(np.exp(log_norms), np.zeros(1), log_norms)
+
+
+def test_summary_of_the_regimes():
+    """What is said is what the norms did: which way, and after how many steps back by more than a factor e."""
+    assert flow_of(VANISH).summary().startswith("vanish within ")
+    assert flow_of(HOLD).summary().startswith("hold: ‖∂h[T]/∂h[0]‖ = exp(")
+    explode = swing(10.0, time=20)  # log 99.75 in two steps; the last one alone 1/2 + 10
+    assert explode.summary() == "explode within 1 steps: ‖∂h[T]/∂h[0]‖ = exp(46.03) over T = 20 steps"
+
+
+def test_summary_of_many_sequences():
+    logs = [[-30.0, 2.5, 0.3, -9.0], [-20.0, 1.5, 0.2, -3.0], [-0.5, 0.5, 0.1, -2.0], [0.0, 0.0, 0.0, 0.0]]
+    said = "vanish within 2 steps in 2 of 4, hold in 1 of 4, explode within 2 steps in 1 of 4"
+    assert flow_with(logs).summary() == f"{said}: ‖∂h[T]/∂h[0]‖ = exp(-30) to exp(2.5) over T = 3 steps"
+
+
+def test_summary_at_the_edges():
+    assert flow_with([0.0]).summary() == "hold: ‖∂h[T]/∂h[0]‖ = exp(0) over T = 0 steps"
+    assert flow_with([[-np.inf, -np.inf]] * 2 + [[0.0, 0.0]]).summary().startswith("vanish within 1 steps in 2 of 2")
+    assert flow_with([[np.nan, 0.5], [0.0, 0.0]]).summary().startswith("hold in 1 of 2, not a number in 1 of 2")
+    assert flow_with(np.zeros((3, 0))).summary() == "no sequence: nothing to say over T = 2 steps"
 
 
 def swing(weight, time):

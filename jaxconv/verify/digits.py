@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxconv.cell import GatedParams
 from jaxconv.convolution import conv
-from jaxconv.gated import GatedParams, gated_scan
+from jaxconv.gated import gated_scan
 from jaxconv.rounding import C, unit_roundoff
 
 BATCH = 128

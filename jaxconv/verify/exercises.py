@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import oracle
+from jaxconv.cell import GatedParams
 from jaxconv.convolution import conv, conv_weight_vjp
-from jaxconv.gated import GatedParams, gated_scan, gated_step
+from jaxconv.gated import gated_scan, gated_step
 from jaxconv.jacobian import conv_input_jacobian, conv_weight_jacobian, gradient_flow
 from jaxconv.rounding import C, measured_units, spread, units
 from jaxconv.sizes import output_shape

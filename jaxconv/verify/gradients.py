@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import oracle
+from jaxconv.cell import GatedParams
 from jaxconv.convolution import conv
-from jaxconv.gated import GatedParams, gated_scan
+from jaxconv.gated import gated_scan
 from jaxconv.geometry import Geometry
 from jaxconv.rounding import C, measured_units, spread, unit_roundoff
 from jaxconv.verify.cases import ConvCase, GatedCase

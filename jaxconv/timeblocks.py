@@ -1,0 +1,89 @@
+"""A loop over blocks of time: long enough for large matrix products, short enough to stay in a cache.
+
+A recurrence runs block by block, and within a block step by step; what does not depend on the state (projections,
+weight gradients) is one matrix product per block. Nothing but inputs and outputs is as long as the sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How `time` steps, run from left to right or in `reverse`, are cut: blocks of `length`, the remainder run last."""
+
+    time: Any
+    length: Any
+    reverse: bool
+
+    @property
+    def rest(self) -> Any:
+        """Steps of the remainder, 0 where the length divides the time."""
+        return self.time % self.length
+
+    def cut(self, steps: Array) -> tuple[Array, Array]:
+        """What is stacked over time as full blocks, (count, length, …), and the remainder, (rest, …)."""
+        rest, full = jnp.split(steps, [self.rest]) if self.reverse else jnp.split(steps, [self.time - self.rest])[::-1]
+        return full.reshape(self.time // self.length, self.length, *steps.shape[1:]), rest
+
+    def cut_starts(self, starts: Array) -> tuple[Array, Array]:
+        """What is stacked over blocks, in the order of time, as that of the full ones and that of the remainder."""
+        if not self.rest:
+            return starts, starts[:0]
+        return (starts[1:], starts[0]) if self.reverse else (starts[:-1], starts[-1])
+
+    def join(self, full: Any, rest: Any) -> Any:
+        """Full blocks and remainder (a tree, or None where there is none), in the order of time."""
+        if rest is None or full is None:
+            return full if rest is None else rest
+        return jax.tree.map(lambda *each: jnp.concatenate(each[::-1] if self.reverse else each), full, rest)
+
+
+def over_blocks(body: Body, carry: Any, steps: Any, starts: Any, blocks: Blocks, *, back: bool) -> tuple[Any, Any, Any]:
+    """Run `body` on every block in the order of the run, or `back` against it.
+
+    Args:
+        body: (carry, steps of a block, start of a block) → (carry, stacks over the block's steps, one value).
+        carry: what one block hands to the next.
+        steps: arrays over time, at least one step.
+        starts: arrays with one entry per block, in the order of time.
+        blocks: how time is cut.
+        back: whether the last block of the run comes first.
+
+    Returns:
+        (carry, arrays over time, arrays with one entry per block).
+    """
+
+    def part(i: int) -> tuple[Any, Any]:
+        return jax.tree.map(lambda a: blocks.cut(a)[i], steps), jax.tree.map(lambda a: blocks.cut_starts(a)[i], starts)
+
+    def one(carry: Any, at: Any) -> tuple[Any, Any]:
+        carry, stack, value = body(carry, *at)
+        return carry, (stack, jax.tree.map(lambda a: a[None], value))
+
+    def remainder(carry: Any) -> tuple[Any, Any]:
+        return one(carry, part(1)) if blocks.rest else (carry, (None, None))
+
+    def full(carry: Any) -> tuple[Any, Any]:
+        at = part(0)
+        if blocks.time // blocks.length == 1:  # no loop around a single block
+            return one(carry, jax.tree.map(lambda a: a[0], at))
+        carry, stacks = lax.scan(one, carry, at, reverse=blocks.reverse != back)
+        return carry, jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), stacks)
+
+    if back:
+        carry, last = remainder(carry)
+        carry, first = full(carry)
+    else:
+        carry, first = full(carry)
+        carry, last = remainder(carry)
+    return carry, blocks.join(first[0], last[0]), blocks.join(first[1], last[1])
