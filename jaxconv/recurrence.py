@@ -246,10 +246,9 @@ def _backward(
         sums = {name: total + terms[name]() for name, total in sums.items()}
         return (g, sums), ((delta @ w_c + nu @ w_x).astype(x.dtype) if is_wanted(for_x) else None), None
 
-    nothing = zero_like_all(x, kept, g_last, y_bar, params)
     asked = [name for name, mark in for_params._asdict().items() if mark is not None and is_wanted(mark)]
-    sums = {name: jnp.zeros_like(wide(getattr(params, name))) + nothing for name in asked}
-    g, dx, t = wide(g_last) + nothing, jnp.zeros_like(x), None if lengths is None else jnp.arange(x.shape[0])
+    sums = {name: jnp.zeros_like(wide(getattr(params, name))) for name in asked}
+    g, dx, t = wide(g_last), jnp.zeros_like(x), None if lengths is None else jnp.arange(x.shape[0])
     if x.shape[0]:
         at = (x, t, y_bar, kept._replace(starts=None))
         (g, sums), dx, _ = over_blocks(block, (g, sums), at, kept.starts, plan.blocks(params, x), back=True)
@@ -289,7 +288,7 @@ def _rule_backward(plan: Plan, residuals: tuple, cotangents: tuple[Any, Any]) ->
     params, x, lengths, kept, marks = residuals
     g_last, y_bar = map(given, cotangents)
     if g_last is None:
-        g_last = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
+        g_last = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype) + zero_like_all(x)
     return *_backward(params, x, lengths, kept, g_last, y_bar, marks, plan), None
 
 
