@@ -74,7 +74,7 @@ CPU = (
         "several devices: any axis may lie across them, and the partitioner knows lax's form",
     ),
     Row(
-        lambda call: (call.geometry.taps > 64 and gemm.overlap(call.geometry)) or call.phases > 16,
+        lambda call: (call.geometry.taps > 64 and (gemm.overlap(call.geometry) or call.depthwise)) or call.phases > 16,
         "reference",
         "every tap and every phase of the stride is a line of the program: hundreds would compile for minutes",
     ),
@@ -102,7 +102,7 @@ CPU = (
     Row(
         lambda call: True,
         "gemm",
-        "no inserted zeros (3x3 stride 2 dx 1.3), no batch_group_count (grouped dw 475), products of taps for "
+        "no inserted zeros (3x3 stride 2 dx 1.3), no batch_group_count (grouped dw 475), tap by tap for "
         "depthwise (13, 17, 6.6), a slice for 1x1 (1.3 to 7.0)",
     ),
 )

@@ -26,6 +26,8 @@ def chosen(which, channels, filters, n=(14, 14), k=(3, 3), **options):
         ("gemm", WEIGHTS, 64, 64, {"padding": 1}),
         ("gemm", VALUE, 256, 64, {"k": (1, 1)}),
         ("gemm", INPUTS, 3, 64, {"k": (7, 7), "stride": 7}),
+        ("gemm", INPUTS, 1, 64, {"k": (14, 14), "stride": 14}),
+        ("reference", VALUE, 1, 1, {"k": (14, 14), "stride": 14, "groups": 8}),
         ("reference", VALUE, 64, 64, {"padding": 1}),
         ("reference", INPUTS, 64, 64, {"padding": 1}),
         ("reference", VALUE, 3, 64, {"k": (7, 7), "stride": 2}),
@@ -53,6 +55,15 @@ def test_tiles_with_a_remainder(monkeypatch):
         assert (by_tiles == getattr(lowering.reference, which)(a, b, geometry)).all()
     loop = jax.make_jaxpr(lambda x, w: gemm.conv(x, w, geometry))(x, w)
     assert "scan" in str(loop) or "while" in str(loop)
+
+
+def test_one_product_where_windows_do_not_overlap():
+    """Also with a single input channel: a program of a few lines, not one for every phase of the stride."""
+    geometry = Geometry.of("conv", (32, 32), (16, 16), stride=16)
+    w, g = integers(0, (8, 1, 16, 16), (2, 8, 2, 2))
+    dx = jax.make_jaxpr(lambda g, w: gemm.conv_input_vjp(g, w, geometry))(g, w)
+    assert str(dx).count("dot_general") == 1
+    assert (gemm.conv_input_vjp(g, w, geometry) == lowering.reference.conv_input_vjp(g, w, geometry)).all()
 
 
 def test_an_exported_call_is_each_platforms_own():
