@@ -111,7 +111,7 @@ def _verify(options: argparse.Namespace) -> int:
                         rows.append(row)
     except KeyboardInterrupt:
         interrupted = True
-    console.print(report.table(rows))
+    console.print(report.table(rows, console.width))
     console.print(report.sentence(rows, planned), soft_wrap=True)
     if options.json is not None:
         report.write_whole(options.json, report.as_json(rows, planned))

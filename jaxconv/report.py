@@ -8,7 +8,7 @@ import platform as machine
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": machine.python_version(),
         "machine": f"{machine.machine()}, {os.cpu_count()} cores",
+        "system": machine.platform(),
+        "devices": ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices()),
     }
 
 
@@ -63,7 +65,7 @@ def progress(console: Console) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         console=console,
         transient=True,
         # Without a terminal there is nothing to redraw: the table at the end says it all.
@@ -71,54 +73,74 @@ def progress(console: Console) -> Progress:
     )
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def number(value: float | None) -> str:
+    """Two decimals while they say something: "0.88", "8.7e+07"."""
+    return "" if value is None else f"{value:.2f}" if abs(value) < 1000 else f"{value:.1e}"
 
 
-def table(rows: Iterable[Row]) -> Table:
-    """One line per check: how far from exact, where, and the time beside `jax.grad`'s."""
+def ratio(row: Row) -> float | None:
+    """How many times as long as the hand-written gradients JAX's take."""
+    return row.jax_ms / row.hand_ms if row.jax_ms and row.hand_ms else None
+
+
+def table(rows: Iterable[Row], width: int = 160) -> Table:
+    """One line per check: how far from exact, where, and, where there is room, the time beside `jax.grad`'s."""
+    of = versions()
     shown = Table(
         title="jaxconv verify",
-        caption=f"units of the error model; right is at most {C:g}. Times of single cases: LLVM at level 0 on a CPU.",
+        caption=f"units of the error model; right is at most {C:g}. Times of single cases: LLVM at level 0 on a CPU.\n"
+        f"jaxconv {of['jaxconv']}, jax {of['jax']}, jaxlib {of['jaxlib']}, numpy {of['numpy']}, "
+        f"Python {of['python']}, {of['machine']}",
     )
-    for heading in ("", "part", "check", "on"):
-        shown.add_column(heading, no_wrap=heading != "check")
-    for heading in ("units", "from jax.grad"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("worst at")
-    for heading in ("hand ms", "jax ms", "jax / hand"):
-        shown.add_column(heading, justify="right")
+    wide = width >= 140
+    for heading in ("", "part", "on") if wide else ("", "on"):
+        shown.add_column(heading, no_wrap=True)
+    shown.add_column("check", min_width=24, overflow="fold")
+    shown.add_column("units", justify="right", no_wrap=True)
+    if wide:
+        shown.add_column("from jax.grad", justify="right")
+    shown.add_column("worst at", overflow="fold")
+    if wide:
+        for heading in ("hand ms", "jax ms", "jax / hand"):
+            shown.add_column(heading, justify="right")
     for row in rows:
-        ratio = row.jax_ms / row.hand_ms if row.jax_ms and row.hand_ms else None
-        name = f"{row.name}\n{row.detail}" if row.detail else row.name
-
-        shown.add_row(
-            "ok" if row.passed else "WRONG",
-            row.part,
-            name,
-            row.platform,
-            _number(row.units),
-            _number(row.apart),
-            row.where,
-            _number(row.hand_ms),
-            _number(row.jax_ms),
-            _number(ratio),
-            style=None if row.passed else "bold red",
-        )
+        ok = "ok" if row.passed else "WRONG"
+        detail = f"\n{row.detail}" if row.detail else ""
+        times = (number(value) for value in (row.hand_ms, row.jax_ms, ratio(row)))
+        if wide:
+            cells = [
+                ok,
+                row.part,
+                row.platform,
+                row.name + detail,
+                number(row.units),
+                number(row.apart),
+                row.where,
+                *times,
+            ]
+        else:
+            cells = [ok, row.platform, f"{row.part} {row.name}{detail}", number(row.units), row.where]
+        shown.add_row(*cells, style=None if row.passed else "bold red")
     return shown
+
+
+MOST_NAMES = 8  # of checks that disagree, in one sentence
 
 
 def sentence(rows: list[Row], planned: int | None) -> str:
     """The outcome in one sentence; `planned` is None where a run was stopped before its checks were counted."""
     wrong = [row for row in rows if not row.passed]
-    counts = ", ".join(f"{sum(r.part == p for r in rows)} {p}s" for p in PARTS if any(r.part == p for r in rows))
+    parts = {part: sum(row.part == part for row in rows) for part in PARTS}
+    counts = ", ".join(f"{count} {part}{'s' * (count > 1)}" for part, count in parts.items() if count)
     rounded = [row for row in rows if row.units is not None]
     worst = max(rounded, key=lambda row: row.units or 0.0, default=None)
     of_all = "" if planned is None else f" of {planned}"
     so_far = "" if len(rows) == planned else f" Stopped after {len(rows)}{of_all} checks."
     if wrong:
-        names = "; ".join(f"{row.part} {row.name!r} on {row.platform}" for row in wrong)
-        return f"{len(wrong)} of {len(rows)} checks disagree: {names}.{so_far}"
+        names = "; ".join(f"{row.part} {row.name!r} on {row.platform}" for row in wrong[:MOST_NAMES])
+        more = f"; and {len(wrong) - MOST_NAMES} more" if len(wrong) > MOST_NAMES else ""
+        disagree = "check disagrees" if len(rows) == 1 else "checks disagree"
+        return f"{len(wrong)} of {len(rows)} {disagree}: {names}{more}.{so_far}"
     if not rows:
         return f"Nothing was checked.{so_far}"
     margin = f"; the worst is {worst.units:.2f} of {C:g} units, {worst.name!r}" if worst else ""
@@ -129,20 +151,27 @@ def as_json(rows: list[Row], planned: int | None) -> str:
     """The outcome as JSON: versions, C, whether the run is complete and passed, and every row."""
 
     def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
         return value if not isinstance(value, float) or np.isfinite(value) else str(value)
 
-    outcome = {
+    outcome: dict[str, Any] = {
         "versions": versions(),
         "platforms": sorted({row.platform for row in rows}),
         "constant": C,
         "complete": len(rows) == planned,
         "passed": len(rows) == planned and all(row.passed for row in rows),
         "summary": sentence(rows, planned),
-        "rows": [{key: plain(value) for key, value in asdict(row).items()} for row in rows],
+        "rows": [plain(asdict(replace(row, heat=None))) for row in rows],
     }
+    for row in outcome["rows"]:
+        del row["heat"]  # a picture, for the page
     return json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def console() -> Console:
-    """Where results go. Piped output keeps whole lines: nothing is cut to a width that is not there."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    """Where results go. Piped output keeps whole lines: nothing is cut to a width that is not there.
+
+    Text is shown as it stands: to rich's markup the indices in `x[c, 2r + k]` are a tag, and vanish.
+    """
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,6 +19,7 @@ from jaxconv.rounding import C
 from jaxconv.verify import cases, digits, run
 from jaxconv.verify.exercises import EXERCISES
 from jaxconv.verify.gradients import compare
+from jaxconv.verify.heat import Heat
 from jaxconv.verify.run import Row, Task
 
 
@@ -96,6 +99,8 @@ def test_training_with_a_model_off_by_a_thousandth_disagrees():
     wrong = digits.Model(model.name, model.init, logits, model.learning_rate, 1, 1, 0.0)
     *_, outcome = digits.train(wrong, digits.load(), epochs=1)
     assert not outcome.passed
+    assert "loss curves" in outcome.failures[0]
+    assert outcome.heat.cells.max() == outcome.units
 
 
 ROWS = [
@@ -117,7 +122,7 @@ def test_exit_status_and_json(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run, "tasks", lambda quick: fake(ROWS))
     file = tmp_path / "out.json"
     assert cli.main(["verify", "--json", str(file)]) == 0
-    assert "All 2 checks agree (1 exercises, 1 convolutions); the worst is 0.50 of 3 units" in capsys.readouterr().out
+    assert "All 2 checks agree (1 exercise, 1 convolution); the worst is 0.50 of 3 units" in capsys.readouterr().out
     outcome = json.loads(file.read_text())
     assert outcome["passed"]
     assert outcome["complete"]
@@ -178,8 +183,53 @@ def test_a_file_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
 
 
 def test_infinity_is_valid_json():
-    text = report.as_json([Row("convolution", "c", "cpu", False, np.inf)], 1)
-    assert json.loads(text)["rows"][0]["units"] == "inf"
+    row = Row("convolution", "c", "cpu", False, np.inf, outputs={"dx": np.inf}, heat=Heat.of("dx", np.full(3, np.inf)))
+    (read,) = json.loads(report.as_json([row], 1))["rows"]
+    assert (read["units"], read["outputs"]) == ("inf", {"dx": "inf"})
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_text_is_shown_as_it_stands(width, capsys):
+    rows = [
+        Row("exercise", "y[c, 2r + k] :bomb: [red]", "cpu", False, detail="ValueError: closes what is not open [/b]")
+    ]
+    console = report.console()
+    console.width = width
+    console.print(report.table(rows, width))
+    console.print(report.sentence(rows, 1), soft_wrap=True)
+    text = " ".join(re.sub("[│┃]", " ", capsys.readouterr().out).split())
+    assert text.count("y[c, 2r + k] :bomb: [red]") == 2
+    assert "what is not open [/b]" in text
+
+
+@pytest.mark.parametrize("width", [80, 139, 140])
+def test_a_narrow_terminal_cuts_no_column_off(width, capsys):
+    wrong = replace(ROWS[1], passed=False, units=8.6e7, where="second w[2, 2, 0, 2, 0]", detail="wrong: dx; right: y")
+    console = report.console()
+    console.width = width
+    console.print(report.table([*ROWS, wrong], width))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("┏", "│", "└"))]
+    assert {line[-1] for line in lines} == {"┓", "│", "┘"}
+    assert "8.6e+07" in "".join(lines)
+
+
+def test_a_failed_case_names_the_outputs_that_are_wrong(broken):
+    break_map(broken, "conv_weight_vjp", lambda right, *at: right(*at) * 1.0001)
+    broken.setattr(run, "CONV_CASES", (conv_case("1-D exercise 3"),))
+    (task,) = [task for task in run._comparisons("cpu", quick=True) if task.part == "convolution"]
+    (row,) = task.work()
+    assert row.detail.startswith("wrong: dw by ")
+    assert re.search("right: y, dx, db", row.detail)
+    assert row.heat is not None
+    assert row.heat.output == row.where.split("[")[0]
+    assert row.heat.cells.max() == row.units == max(row.outputs.values())
+
+
+def test_a_long_list_of_failures_is_cut():
+    rows = [Row("convolution", f"case {n}", "cpu", False) for n in range(20)]
+    said = report.sentence(rows, 20)
+    assert said.startswith("20 of 20 checks disagree: convolution 'case 0' on cpu;")
+    assert said.endswith("'case 7' on cpu; and 12 more.")
 
 
 @pytest.mark.slow

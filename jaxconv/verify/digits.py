@@ -22,6 +22,7 @@ from jaxconv.cell import GatedParams
 from jaxconv.convolution import conv
 from jaxconv.gated import gated_scan
 from jaxconv.rounding import C, unit_roundoff
+from jaxconv.verify.heat import Heat
 
 BATCH = 128
 HELD_OUT = 360
@@ -128,6 +129,7 @@ class Training:
         where: the step of that distance.
         accuracy_hand, accuracy_jax: on the held-out digits.
         hand_ms, jax_ms: median time of a step.
+        heat: the distance of every step, one row per epoch.
     """
 
     curves: Curves
@@ -138,11 +140,21 @@ class Training:
     least_accuracy: float
     hand_ms: float
     jax_ms: float
+    heat: Heat
 
     @property
     def passed(self) -> bool:
-        accurate = min(self.accuracy_hand, self.accuracy_jax) >= self.least_accuracy
-        return bool(np.isfinite(self.units)) and self.units <= C and accurate
+        return not self.failures
+
+    @property
+    def failures(self) -> list[str]:
+        """What is wrong, in words."""
+        found = []
+        if not self.units <= C:
+            found.append(f"the two loss curves are further apart than rounding carries them ({C:g} units)")
+        if min(self.accuracy_hand, self.accuracy_jax) < self.least_accuracy:
+            found.append(f"fewer than {self.least_accuracy:.0%} of held-out digits are read")
+        return found
 
 
 def steps(digits: Digits, epochs: int) -> int:
@@ -222,6 +234,7 @@ def train(model: Model, digits: Digits, *, epochs: int) -> Iterator[Training | N
         least_accuracy=model.least_accuracy,
         hand_ms=median(runs[0].took),
         jax_ms=median(runs[1].took),
+        heat=Heat.of("loss", np.nan_to_num(distance, nan=np.inf).reshape(epochs, -1)),
     )
 
 

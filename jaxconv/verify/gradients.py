@@ -23,6 +23,7 @@ from jaxconv.gated import gated_scan
 from jaxconv.geometry import Geometry
 from jaxconv.rounding import C, measured_units, spread, unit_roundoff
 from jaxconv.verify.cases import ConvCase, GatedCase
+from jaxconv.verify.heat import Heat
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Comparison:
         apart: worst distance from `jax.grad`; right is at most 2 C, since both round.
         hand_ms, jax_ms: median time of value, gradients and second order, compiled with `_compiler_options`.
         elements: numbers compared.
+        outputs: the worst distance from float64 of each output.
+        heat: where the errors of the worst output sit.
     """
 
     units: float
@@ -43,6 +46,8 @@ class Comparison:
     hand_ms: float
     jax_ms: float
     elements: int
+    outputs: dict[str, float]
+    heat: Heat | None
 
     @property
     def passed(self) -> bool:
@@ -74,6 +79,8 @@ def compare(case: ConvCase | GatedCase) -> Comparison:
         results = [jax.block_until_ready(f(*arguments)) for f in (hand, by_jax)]
         hand_ms, jax_ms = _times(hand, by_jax, arguments)
         worst, where, apart, elements = 0.0, "nothing to compare", 0.0, 0
+        outputs: dict[str, float] = {}
+        heat = None
         for (name, exact, scale, length), ours, theirs in zip(expected, *map(_flat, results), strict=True):
             if ours.shape != exact.shape:
                 raise AssertionError(f"{name} has shape {ours.shape}, not {exact.shape}")
@@ -83,10 +90,12 @@ def compare(case: ConvCase | GatedCase) -> Comparison:
             distance = measured_units(ours, exact, scale, length, case.dtype)
             between = measured_units(ours - theirs + exact, exact, scale, length, case.dtype)
             apart = max(apart, float(between.max()))
-            if distance.max() >= worst:
+            outputs[name] = float(distance.max())
+            if outputs[name] >= worst:
                 index = np.unravel_index(distance.argmax(), distance.shape)
-                worst, where = float(distance.max()), f"{name}[{', '.join(map(str, index))}]"
-        return Comparison(worst, where, apart, hand_ms, jax_ms, elements)
+                worst, where = outputs[name], f"{name}[{', '.join(map(str, index))}]"
+                heat = Heat.of(name, distance)
+        return Comparison(worst, where, apart, hand_ms, jax_ms, elements, outputs, heat)
 
 
 def _compiler_options() -> dict[str, Any]:

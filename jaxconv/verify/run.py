@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jax
 
@@ -11,7 +11,8 @@ from jaxconv.rounding import C
 from jaxconv.verify import digits
 from jaxconv.verify.cases import CONV_CASES, GATED_CASES, ConvCase, GatedCase
 from jaxconv.verify.exercises import EXERCISES
-from jaxconv.verify.gradients import compare
+from jaxconv.verify.gradients import Comparison, compare
+from jaxconv.verify.heat import Heat
 
 PARTS = ("exercise", "convolution", "recurrence", "training")
 
@@ -28,6 +29,8 @@ class Row:
         where: the worst element.
         hand_ms, jax_ms: median time with hand-written and with JAX's gradients.
         detail: what else is worth saying: an exercise's answer, an accuracy, an error.
+        outputs: the worst distance of each output.
+        heat: where the errors of the worst output sit.
     """
 
     part: str
@@ -40,6 +43,8 @@ class Row:
     hand_ms: float | None = None
     jax_ms: float | None = None
     detail: str = ""
+    outputs: dict[str, float] = field(default_factory=dict)
+    heat: Heat | None = field(default=None, compare=False, repr=False)
 
 
 def platforms() -> dict[str, jax.Device]:
@@ -116,10 +121,19 @@ def _comparisons(platform: str, quick: bool) -> Iterator[Task]:
                 found = compare(case)
                 yield Row(
                     part, case.name, platform, found.passed, found.units, found.apart, found.where, found.hand_ms,
-                    found.jax_ms, "" if found.passed else f"right is at most {C:g} units of the error model",
+                    found.jax_ms, "" if found.passed else _what_is_wrong(found), found.outputs, found.heat,
                 )  # fmt: skip
 
             yield Task(part, case.name, platform, 1, work)
+
+
+def _what_is_wrong(found: Comparison) -> str:
+    """Which outputs are wrong, and which are not: that names the rule."""
+    wrong = [f"{name} by {units:.3g} units" for name, units in found.outputs.items() if not units <= C]
+    right = [name for name, units in found.outputs.items() if units <= C]
+    if not wrong:
+        return f"each is right, but they are {found.apart:.3g} units apart; right is at most {2 * C:g}"
+    return f"wrong: {', '.join(wrong)}; right: {', '.join(right) or 'none'}"
 
 
 def _trainings(platform: str, quick: bool) -> Iterator[Task]:
@@ -137,9 +151,10 @@ def _trainings(platform: str, quick: bool) -> Iterator[Task]:
                 f"{outcome.accuracy_hand:.1%} of held-out digits by hand, {outcome.accuracy_jax:.1%} by jax.grad "
                 f"(at least {outcome.least_accuracy:.0%})"
             )
+            detail = "; ".join([*outcome.failures, detail])
             yield Row(
                 "training", model.name, platform, outcome.passed, outcome.units, None, outcome.where, outcome.hand_ms,
-                outcome.jax_ms, detail,
+                outcome.jax_ms, detail, {}, outcome.heat,
             )  # fmt: skip
 
         yield Task("training", model.name, platform, digits.steps(data, epochs) + 1, work)

@@ -1,0 +1,53 @@
+"""Where an error sits: the distances of one array, in units of the error model, small enough for a picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+ROWS, COLUMNS = 32, 64  # a telephone shows cells of five pixels side by side
+
+
+@dataclass(frozen=True)
+class Heat:
+    """The distances of one array as a picture of at most ROWS × COLUMNS cells.
+
+    Attributes:
+        output: name of the array.  shape: its shape.
+        split: its axes before this one are the rows, the others the columns.
+        cells: the largest distance in each block of the array.
+    """
+
+    output: str
+    shape: tuple[int, ...]
+    split: int
+    cells: np.ndarray
+
+    @classmethod
+    def of(cls, output: str, distance: np.ndarray) -> Heat:
+        """The picture of `distance`, which holds at least one element.
+
+        >>> Heat.of("dw", np.arange(6.0).reshape(2, 1, 3)).cells
+        array([[0., 1., 2.],
+               [3., 4., 5.]])
+        """
+        split = _split(distance.shape)
+        rows = math.prod(distance.shape[:split])
+        return cls(output, distance.shape, split, _largest(distance.reshape(rows, -1)))
+
+
+def _split(shape: tuple[int, ...]) -> int:
+    """The split whose rows and columns are nearest to each other."""
+    sides = [(math.prod(shape[:split]), math.prod(shape[split:])) for split in range(len(shape) + 1)]
+    return min(range(len(sides)), key=lambda split: max(sides[split]) / min(sides[split]))
+
+
+def _largest(distance: np.ndarray) -> np.ndarray:
+    """The largest of each block, of as many blocks as a picture has cells at most."""
+    for axis, most in enumerate((ROWS, COLUMNS)):
+        size = distance.shape[axis]
+        starts = np.arange(min(size, most)) * size // min(size, most)
+        distance = np.maximum.reduceat(distance, starts, axis)
+    return distance
