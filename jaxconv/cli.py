@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ EXTRAS = {"rich": "cli", "optax": "demo", "sklearn": "demo"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `jaxconv`; returns the exit status: 0 all right, 1 something disagrees, 2 a wrong call, 130 interrupted."""
+    """Run `jaxconv`; returns the exit status: 0 all right, 1 something disagrees, 2 a wrong call or a file
+    that cannot be written, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="jaxconv", description="Hand-written gradients for JAX, checked.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify = commands.add_parser(
@@ -23,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     verify.add_argument("--quick", action="store_true", help="a part of the tables and shorter trainings")
     verify.add_argument("--json", type=Path, metavar="FILE", help="write the outcome as JSON, whole or not at all")
+    verify.add_argument("--html", type=Path, metavar="FILE", help="write it as a page for a browser, likewise")
     size = commands.add_parser(
         "size",
         help="sizes, cost and receptive field of a layer or a chain of layers",
@@ -84,13 +87,28 @@ def _size(options: argparse.Namespace) -> int:
     return 0
 
 
+def _unwritable(path: Path) -> str | None:
+    """Why a file cannot be written there, as far as can be told before the run, or None."""
+    folder = path.resolve().parent
+    if path.is_dir():
+        return f"got the folder {path}"
+    if not folder.is_dir():
+        return f"got {path}, and there is no folder {folder}"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"got {path}, and {folder} must not be written to"
+
+
 def _verify(options: argparse.Namespace) -> int:
-    if options.json is not None and (options.json.is_dir() or not options.json.resolve().parent.is_dir()):
-        print(f"jaxconv verify: --json must name a file in a folder that exists; got {options.json}", file=sys.stderr)
+    given = {name: path for name in ("json", "html") if (path := getattr(options, name)) is not None}
+    for name, path in given.items():
+        if fault := _unwritable(path):
+            print(f"jaxconv verify: --{name} must name a file in a folder that exists; {fault}", file=sys.stderr)
+            return 2
+    if len({path.resolve() for path in given.values()}) < len(given):
+        print(f"jaxconv verify: --json and --html must name two files; got {options.json} for both", file=sys.stderr)
         return 2
     try:
         from jaxconv import report
-        from jaxconv.verify import run
+        from jaxconv.verify import page, run
     except KeyboardInterrupt:
         return 130
 
@@ -113,8 +131,14 @@ def _verify(options: argparse.Namespace) -> int:
         interrupted = True
     console.print(report.table(rows, console.width))
     console.print(report.sentence(rows, planned), soft_wrap=True)
-    if options.json is not None:
-        report.write_whole(options.json, report.as_json(rows, planned))
+    texts = {"json": report.as_json, "html": page.as_html}
+    unwritten = False
+    for name, path in given.items():
+        try:
+            report.write_whole(path, texts[name](rows, planned))
+        except OSError as error:
+            print(f"jaxconv verify: --{name} could not be written: {error}", file=sys.stderr)
+            unwritten = True
     if not all(row.passed for row in rows):
         return 1
-    return 130 if interrupted else 0
+    return 130 if interrupted else 2 if unwritten else 0

@@ -1,0 +1,176 @@
+"""The outcome of a run as one page of HTML that needs nothing else: no network, no fonts, no other file.
+
+Everything that stands in it is escaped, and its only script is named by its digest, so that no text from outside runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from typing import NamedTuple
+
+from jaxconv import report
+from jaxconv.rounding import C
+from jaxconv.verify import picture
+from jaxconv.verify.heat import Heat
+from jaxconv.verify.run import PARTS, Row
+
+MOST_PICTURES = 4  # of checks that disagree
+
+_FRAME = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
+script-src 'sha256-{digest}'; img-src data:">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+{css}</style>
+</head>
+<body>
+{body}
+<script>{js}</script>
+</body>
+</html>
+"""
+
+
+class Column(NamedTuple):
+    """A column of the tables: its heading, its text, the number it sorts by where it has one, its class."""
+
+    heading: str
+    text: Callable[[Row], str]
+    value: Callable[[Row], float | None] | None = None
+    kind: str = "short"
+
+
+def _number(heading: str, value: Callable[[Row], float | None]) -> Column:
+    return Column(heading, lambda row: report.number(value(row)), value, "number")
+
+
+COLUMNS = (
+    Column("", lambda row: "ok" if row.passed else "WRONG"),
+    Column("check", lambda row: row.name, kind="long"),
+    Column("on", lambda row: row.platform),
+    _number("units", lambda row: row.units),
+    _number("from jax.grad", lambda row: row.apart),
+    Column("worst at", lambda row: row.where),
+    _number("hand ms", lambda row: row.hand_ms),
+    _number("jax ms", lambda row: row.jax_ms),
+    _number("jax / hand", report.ratio),
+)
+
+
+def as_html(rows: list[Row], planned: int | None) -> str:
+    """The page: verdict, counts, machine; pictures of the worst; a table for each part."""
+    numbered = list(enumerate(rows, 1))
+    body = [_first_screen(numbered, planned), *_pictures(numbered)]
+    body += [_table(part, [pair for pair in numbered if pair[1].part == part]) for part in PARTS]
+    body.append("</main>")
+    css, js = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
+    verdict = "agrees" if _passed(rows, planned) else "DISAGREES" if not all(r.passed for r in rows) else "incomplete"
+    return _FRAME.format(digest=digest, title=f"jaxconv verify: {verdict}", css=css, js=js, body="\n".join(body))
+
+
+def _passed(rows: list[Row], planned: int | None) -> bool:
+    return len(rows) == planned and all(row.passed for row in rows)
+
+
+def _first_screen(numbered: list[tuple[int, Row]], planned: int | None) -> str:
+    rows = [row for _, row in numbered]
+    wrong = [(n, row) for n, row in numbered if not row.passed]
+    kind, word = ("wrong", "WRONG") if wrong else ("right", "ok") if _passed(rows, planned) else ("wrong", "INCOMPLETE")
+    links = "".join(
+        f'<li><a href="#check-{n}">{escape(f"{row.part}: {row.name} ({row.platform})")}</a></li>' for n, row in wrong
+    )
+    counts = ""
+    for part in PARTS:
+        of_part = [row for row in rows if row.part == part]
+        passed = sum(row.passed for row in of_part)
+        if of_part:
+            colour = "right" if passed == len(of_part) else "wrong"
+            counts += f'<li class="count {colour}">{escape(part)} <strong>{passed} of {len(of_part)}</strong></li>'
+    facts = {**report.versions(), "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
+    machine = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    return (
+        "<header><h1>jaxconv verify</h1>"
+        f'<div class="verdict {kind}" role="status"><strong>{word}</strong>'
+        f"<span>{escape(report.sentence(rows, planned))}</span></div>"
+        f'<ul class="counts">{counts}</ul>{f"<ul>{links}</ul>" if links else ""}'
+        f'<dl class="machine">{machine}</dl></header><main>'
+    )
+
+
+def _pictures(numbered: Iterable[tuple[int, Row]]) -> list[str]:
+    """The wrong checks, worst first; where none is wrong, the worst of the right ones."""
+    drawn = [(n, row, row.heat) for n, row in numbered if row.heat is not None]
+    drawn.sort(key=lambda each: -(each[1].units or 0.0))
+    shown = [each for each in drawn if not each[1].passed][:MOST_PICTURES] or drawn[:1]
+    if not shown:
+        return []
+    return [
+        picture.PATTERN,
+        "<section><h2>Where the worst error sits</h2>",
+        f'<p class="note">Shades: distance from float64 in units of the error model; right is at most {C:g}.</p>',
+        picture.legend(),
+        *(_figure(*each) for each in shown),
+        "</section>",
+    ]
+
+
+def _figure(number: int, row: Row, heat: Heat) -> str:
+    def axes(sizes: Sequence[int], first: int) -> str:
+        last = first + len(sizes) - 1
+        which = f"axis {first}" if first == last else f"axes {first} to {last}"
+        return f"{which} ({' × '.join(map(str, sizes))})" if sizes else "one"
+
+    rows, columns = heat.cells.shape
+    pooled = " A cell is the largest of a block." if rows * columns < math.prod(heat.shape) else ""
+    outputs = "".join(
+        f'<tr><td>{escape(name)}</td><td class="number">{report.number(units)}</td><td>{picture.bar(units)}</td></tr>'
+        for name, units in row.outputs.items()
+    )
+    caption = (
+        f'<strong>{escape(row.part)}: <a href="#check-{number}">{escape(row.name)}</a></strong> on '
+        f"{escape(row.platform)}, worst at <code>{escape(row.where)}</code>: {report.number(row.units)} units. "
+        f"Shown is {escape(heat.output)}; down: {axes(heat.shape[: heat.split], 0)}, "
+        f"across: {axes(heat.shape[heat.split :], heat.split)}.{pooled}"
+    )
+    table = f"<table><thead><tr><th>output</th><th>units</th><th></th></tr></thead><tbody>{outputs}</tbody></table>"
+    return f"<figure><figcaption>{caption}</figcaption>{picture.heat_map(heat)}{table if outputs else ''}</figure>"
+
+
+def _table(part: str, numbered: list[tuple[int, Row]]) -> str:
+    """One part's checks; columns that nothing stands in are left out."""
+    if not numbered:
+        return ""
+    columns = [column for column in COLUMNS if any(column.text(row) for _, row in numbered)]
+    heads = "".join(f'<th class="{c.kind}" scope="col">{escape(c.heading) or "outcome"}</th>' for c in columns)
+    lines = "".join(
+        f'<tr id="check-{n}">{"".join(_cell(column, row) for column in columns)}</tr>\n' for n, row in numbered
+    )
+    return (
+        f"<section><h2>{escape(part)} <small>({len(numbered)})</small></h2>"
+        f'<div class="scroll" role="region" aria-label="{escape(part)}" tabindex="0"><table class="sorts">'
+        f"<thead><tr>{heads}</tr></thead><tbody>\n{lines}</tbody></table></div></section>"
+    )
+
+
+def _cell(column: Column, row: Row) -> str:
+    name = column.kind
+    if not column.heading:
+        name += " right" if row.passed else " wrong"
+    value = column.value(row) if column.value else None
+    sorts_by = (
+        "" if value is None else f' data-value="{float(value)!r}"' if math.isfinite(value) else ' data-value="Infinity"'
+    )
+    detail = f"<small>{escape(row.detail)}</small>" if column.heading == "check" and row.detail else ""
+    return f'<td class="{name}"{sorts_by}>{escape(column.text(row))}{detail}</td>'
