@@ -13,8 +13,10 @@ EXTRAS = {"rich": "cli", "optax": "demo", "sklearn": "demo"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `jaxconv`; returns the exit status: 0 all right, 1 something disagrees, 2 a wrong call or a file
-    that cannot be written, 130 interrupted."""
+    """Run `jaxconv`; returns the exit status.
+
+    0 all right, 1 something disagrees, 2 a wrong call or a file that cannot be written, 130 interrupted.
+    """
     parser = argparse.ArgumentParser(prog="jaxconv", description="Hand-written gradients for JAX, checked.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify = commands.add_parser(

@@ -7,6 +7,7 @@ import os
 import platform as machine
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -47,6 +48,7 @@ def _umask() -> int:
 
 def versions() -> dict[str, str]:
     """What a figure depends on."""
+    kinds = Counter(device.device_kind for device in jax.devices())
     return {
         "jaxconv": jaxconv.__version__,
         "jax": jax.__version__,
@@ -55,7 +57,7 @@ def versions() -> dict[str, str]:
         "python": machine.python_version(),
         "machine": f"{machine.machine()}, {os.cpu_count()} cores",
         "system": machine.platform(),
-        "devices": ", ".join(f"{device.platform} {device.device_kind}" for device in jax.devices()),
+        "devices": ", ".join(f"{count} × {kind}" for kind, count in kinds.items()),
     }
 
 
@@ -127,7 +129,7 @@ def table(rows: Iterable[Row], width: int = 160) -> Table:
 MOST_NAMES = 8  # of checks that disagree, in one sentence
 
 
-def sentence(rows: list[Row], planned: int | None) -> str:
+def sentence(rows: list[Row], planned: int | None, *, names: bool = True) -> str:
     """The outcome in one sentence; `planned` is None where a run was stopped before its checks were counted."""
     wrong = [row for row in rows if not row.passed]
     parts = {part: sum(row.part == part for row in rows) for part in PARTS}
@@ -137,10 +139,10 @@ def sentence(rows: list[Row], planned: int | None) -> str:
     of_all = "" if planned is None else f" of {planned}"
     so_far = "" if len(rows) == planned else f" Stopped after {len(rows)}{of_all} checks."
     if wrong:
-        names = "; ".join(f"{row.part} {row.name!r} on {row.platform}" for row in wrong[:MOST_NAMES])
-        more = f"; and {len(wrong) - MOST_NAMES} more" if len(wrong) > MOST_NAMES else ""
+        listed = [f"{row.part} {row.name!r} on {row.platform}" for row in wrong[:MOST_NAMES]]
+        listed += [f"and {len(wrong) - MOST_NAMES} more"] * (len(wrong) > MOST_NAMES)
         disagree = "check disagrees" if len(rows) == 1 else "checks disagree"
-        return f"{len(wrong)} of {len(rows)} {disagree}: {names}{more}.{so_far}"
+        return f"{len(wrong)} of {len(rows)} {disagree}{': ' * names}{'; '.join(listed * names)}.{so_far}"
     if not rows:
         return f"Nothing was checked.{so_far}"
     margin = f"; the worst is {worst.units:.2f} of {C:g} units, {worst.name!r}" if worst else ""

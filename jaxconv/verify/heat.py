@@ -39,9 +39,12 @@ class Heat:
 
 
 def _split(shape: tuple[int, ...]) -> int:
-    """The split whose rows and columns are nearest to each other."""
-    sides = [(math.prod(shape[:split]), math.prod(shape[split:])) for split in range(len(shape) + 1)]
-    return min(range(len(sides)), key=lambda split: max(sides[split]) / min(sides[split]))
+    """The split whose rows and columns are nearest to a picture's proportions."""
+
+    def off(split: int) -> float:
+        return abs(math.log(math.prod(shape[split:]) / math.prod(shape[:split]) * ROWS / COLUMNS))
+
+    return min(range(len(shape) + 1), key=off)
 
 
 def _largest(distance: np.ndarray) -> np.ndarray:

@@ -58,13 +58,13 @@ def _number(heading: str, value: Callable[[Row], float | None]) -> Column:
 COLUMNS = (
     Column("", lambda row: "ok" if row.passed else "WRONG"),
     Column("check", lambda row: row.name, kind="long"),
-    Column("on", lambda row: row.platform),
     _number("units", lambda row: row.units),
-    _number("from jax.grad", lambda row: row.apart),
     Column("worst at", lambda row: row.where),
+    _number("from jax.grad", lambda row: row.apart),
     _number("hand ms", lambda row: row.hand_ms),
     _number("jax ms", lambda row: row.jax_ms),
     _number("jax / hand", report.ratio),
+    Column("on", lambda row: row.platform),
 )
 
 
@@ -99,13 +99,13 @@ def _first_screen(numbered: list[tuple[int, Row]], planned: int | None) -> str:
             colour = "right" if passed == len(of_part) else "wrong"
             counts += f'<li class="count {colour}">{escape(part)} <strong>{passed} of {len(of_part)}</strong></li>'
     facts = {**report.versions(), "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
-    machine = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    machine = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     return (
         "<header><h1>jaxconv verify</h1>"
         f'<div class="verdict {kind}" role="status"><strong>{word}</strong>'
-        f"<span>{escape(report.sentence(rows, planned))}</span></div>"
+        f"<span>{escape(report.sentence(rows, planned, names=False))}</span></div>"
         f'<ul class="counts">{counts}</ul>{f"<ul>{links}</ul>" if links else ""}'
-        f'<dl class="machine">{machine}</dl></header><main>'
+        f"<dl>{machine}</dl></header><main>"
     )
 
 
@@ -117,7 +117,7 @@ def _pictures(numbered: Iterable[tuple[int, Row]]) -> list[str]:
     if not shown:
         return []
     return [
-        picture.PATTERN,
+        picture.PATTERNS,
         "<section><h2>Where the worst error sits</h2>",
         f'<p class="note">Shades: distance from float64 in units of the error model; right is at most {C:g}.</p>',
         picture.legend(),
@@ -145,7 +145,8 @@ def _figure(number: int, row: Row, heat: Heat) -> str:
         f"across: {axes(heat.shape[heat.split :], heat.split)}.{pooled}"
     )
     table = f"<table><thead><tr><th>output</th><th>units</th><th></th></tr></thead><tbody>{outputs}</tbody></table>"
-    return f"<figure><figcaption>{caption}</figcaption>{picture.heat_map(heat)}{table if outputs else ''}</figure>"
+    drawing = f'<div class="side">{picture.heat_map(heat)}{table if outputs else ""}</div>'
+    return f"<figure><figcaption>{caption}</figcaption>{drawing}</figure>"
 
 
 def _table(part: str, numbered: list[tuple[int, Row]]) -> str:
@@ -158,8 +159,8 @@ def _table(part: str, numbered: list[tuple[int, Row]]) -> str:
         f'<tr id="check-{n}">{"".join(_cell(column, row) for column in columns)}</tr>\n' for n, row in numbered
     )
     return (
-        f"<section><h2>{escape(part)} <small>({len(numbered)})</small></h2>"
-        f'<div class="scroll" role="region" aria-label="{escape(part)}" tabindex="0"><table class="sorts">'
+        f"<section><h2>{escape(part.capitalize())}s <small>({len(numbered)})</small></h2>"
+        f'<div class="scroll" role="region" aria-label="{escape(part)}s" tabindex="0"><table class="sorts">'
         f"<thead><tr>{heads}</tr></thead><tbody>\n{lines}</tbody></table></div></section>"
     )
 

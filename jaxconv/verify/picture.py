@@ -7,24 +7,30 @@ from html import escape
 from itertools import groupby
 
 from jaxconv.rounding import C
-from jaxconv.verify.heat import COLUMNS, Heat
+from jaxconv.verify.heat import Heat
 
-LEVELS = 4  # shades of what is right; one more, striped, for what is wrong, so that grey tells them apart too
+# Right distances differ by their order of magnitude, so each shade ends at twice the one before. What is wrong is
+# striped, which grey shows too.
+BOUNDS = (C / 32, C / 16, C / 8, C / 4, C / 2, C, 100 * C)
+RIGHT = BOUNDS.index(C)
 CELL = 10  # of the drawing's own units
+WIDEST = 14  # pixels of a cell, at most
 
-PATTERN = """<svg width="0" height="0" aria-hidden="true"><defs>
-<pattern id="over" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
-<rect class="over-ground" width="5" height="5"/><path class="over-stripe" d="M0 0V5" stroke-width="2"/>
-</pattern></defs></svg>"""
+PATTERNS = """<svg width="0" height="0" aria-hidden="true"><defs>
+<pattern id="over" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+<rect class="over-ground" width="6" height="6"/><path class="over-stripe" d="M0 0V6" stroke-width="5"/></pattern>
+<pattern id="far-over" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+<rect class="over-ground" width="6" height="6"/><path class="over-stripe" d="M0 0V6" stroke-width="1.5"/></pattern>
+</defs></svg>"""
 
 
 def level(units: float) -> int:
-    """0 … LEVELS − 1 for the quarters of what is right, LEVELS for what is wrong, infinity and no number among it.
+    """The shade of a distance: of BOUNDS the first that it does not exceed; past the last one infinity and no number.
 
-    >>> [level(units) for units in (0.0, 0.8, C, 3.001, float("inf"), float("nan"))]
-    [0, 1, 3, 4, 4, 4]
+    >>> [level(units) for units in (0.0, 0.7, C, 3.001, 301.0, float("inf"), float("nan"))]
+    [0, 3, 5, 6, 7, 7, 7]
     """
-    return min(int(units / C * LEVELS), LEVELS - 1) if units <= C else LEVELS
+    return next((shade for shade, bound in enumerate(BOUNDS) if units <= bound), len(BOUNDS))
 
 
 def heat_map(heat: Heat) -> str:
@@ -40,10 +46,8 @@ def heat_map(heat: Heat) -> str:
     top, left = divmod(int(heat.cells.argmax()), columns)
     parts.append(_rect("mark", left, top, 1))
     label = escape(f"{heat.output}: {rows} by {columns} cells, the largest in row {top + 1}, column {left + 1}")
-    # A cell of a narrow picture is no wider than one of a picture of half the columns that there may be.
-    widest = f"{100 * min(1, 2 * columns / COLUMNS):.4g}%"
     return (
-        f'<svg class="heat" role="img" aria-label="{label}" width="{widest}" style="width: {widest}" '
+        f'<svg class="heat" role="img" aria-label="{label}" style="width: {columns * WIDEST}px" '
         f'viewBox="0 0 {columns * CELL} {rows * CELL}" shape-rendering="crispEdges">{"".join(parts)}</svg>'
     )
 
@@ -54,19 +58,19 @@ def _rect(name: str, column: int, row: int, width: int) -> str:
 
 def legend() -> str:
     """The shades and what they stand for."""
-    texts = [f"≤ {C * (shade + 1) / LEVELS:g}" for shade in range(LEVELS)] + [f"over {C:g}: wrong"]
-    parts = []
-    for shade, text in enumerate(texts):
-        left = shade * 64
-        parts.append(f'<rect class="level-{shade}" x="{left}" y="1" width="14" height="14"/>')
-        parts.append(f'<text x="{left + 18}" y="12">{text}</text>')
-    return f'<svg role="img" aria-label="legend" width="350" viewBox="0 0 350 16">{"".join(parts)}</svg>'
+    texts = [f"≤ {bound:.2g}" for bound in BOUNDS[: RIGHT + 1]] + [f"over {C:g}: wrong", f"over {100 * C:g}"]
+    swatches = (
+        '<li><svg aria-hidden="true" width="14" height="14">'
+        f'<rect class="level-{shade}" width="14" height="14"/></svg>{text}</li>'
+        for shade, text in enumerate(texts)
+    )
+    return f'<ul class="legend">{"".join(swatches)}</ul>'
 
 
 def bar(units: float) -> str:
     """A bar as long as the distance, full at what is just right; a wrong one is full and striped."""
     share = min(units / C, 1.0) if math.isfinite(units) else 1.0
-    shade = LEVELS if level(units) == LEVELS else LEVELS - 1
+    shade = max(level(units), RIGHT - 1)
     return (
         '<svg class="bar" aria-hidden="true" viewBox="0 0 100 8" preserveAspectRatio="none">'
         f'<rect class="level-{shade}" width="{100 * share:.4g}" height="8"/></svg>'
