@@ -22,6 +22,11 @@ from jaxconv.verify.run import PARTS, Row
 
 MOST_PICTURES = 4  # of checks that disagree
 
+_READING = (
+    f"units: the worst distance from float64 in units of the error model, right is at most {C:g}. from jax.grad: the "
+    f"distance from JAX's gradients, right is at most {2 * C:g}. Times are medians; those of convolutions and "
+    "recurrences were compiled with LLVM at level 0 on a CPU, those of trainings as usual."
+)
 _FRAME = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -71,7 +76,7 @@ COLUMNS = (
 def as_html(rows: list[Row], planned: int | None) -> str:
     """The page: verdict, counts, machine; pictures of the worst; a table for each part."""
     numbered = list(enumerate(rows, 1))
-    body = [_first_screen(numbered, planned), *_pictures(numbered)]
+    body = [_first_screen(numbered, planned), *_pictures(numbered), f'<p class="note">{escape(_READING)}</p>']
     body += [_table(part, [pair for pair in numbered if pair[1].part == part]) for part in PARTS]
     body.append("</main>")
     css, js = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -91,6 +96,7 @@ def _first_screen(numbered: list[tuple[int, Row]], planned: int | None) -> str:
     links = "".join(
         f'<li><a href="#check-{n}">{escape(f"{row.part}: {row.name} ({row.platform})")}</a></li>' for n, row in wrong
     )
+    failures = f'<ul class="wrong">{links}</ul>' if wrong else ""
     counts = ""
     for part in PARTS:
         of_part = [row for row in rows if row.part == part]
@@ -104,7 +110,7 @@ def _first_screen(numbered: list[tuple[int, Row]], planned: int | None) -> str:
         "<header><h1>jaxconv verify</h1>"
         f'<div class="verdict {kind}" role="status"><strong>{word}</strong>'
         f"<span>{escape(report.sentence(rows, planned, names=False))}</span></div>"
-        f'<ul class="counts">{counts}</ul>{f"<ul>{links}</ul>" if links else ""}'
+        f'<ul class="counts">{counts}</ul>{failures}'
         f"<dl>{machine}</dl></header><main>"
     )
 
@@ -135,7 +141,8 @@ def _figure(number: int, row: Row, heat: Heat) -> str:
     rows, columns = heat.cells.shape
     pooled = " A cell is the largest of a block." if rows * columns < math.prod(heat.shape) else ""
     outputs = "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{report.number(units)}</td><td>{picture.bar(units)}</td></tr>'
+        f'<tr><td class="output">{escape(name)}</td><td class="number">{report.number(units)}</td>'
+        f"<td>{picture.bar(units)}</td></tr>"
         for name, units in row.outputs.items()
     )
     caption = (

@@ -44,7 +44,7 @@ def heat_map(heat: Heat) -> str:
             parts.append(_rect(f"level-{shade}", column, row, width))
             column += width
     top, left = divmod(int(heat.cells.argmax()), columns)
-    parts.append(_rect("mark", left, top, 1))
+    parts += [_rect(name, left, top, 1) for name in ("mark-ground", "mark")]
     label = escape(f"{heat.output}: {rows} by {columns} cells, the largest in row {top + 1}, column {left + 1}")
     return (
         f'<svg class="heat" role="img" aria-label="{label}" style="width: {columns * WIDEST}px" '
