@@ -34,7 +34,7 @@ def rows() -> list[Row]:
         Row("exercise", EVIL, "cpu", False, detail=f"ValueError: {EVIL}"),
         Row("convolution", "ten", "cpu", True, 2.5, 0.5, "dx[0]", 1.0, 20.0, "", {"y": 0.5, "dx": 2.5}, heat),
         Row("convolution", "nothing", "cpu", True),
-        Row("convolution", "two", "cpu", True, 0.25, 0.5, "dx[0]", 10.0, 2.0, "", {"y": 0.5, "dx": 2.5}, heat),
+        Row("convolution", "two", "cpu", True, 9e-05, 0.5, "dx[0]", 10.0, 2.0, "", {"y": 0.5, "dx": 2.5}, heat),
         Row("convolution", "inf", "cpu", False, np.inf, 9.0, EVIL, 2.0, 2.0, EVIL, {EVIL: np.inf, "y": 0.0}, off),
         Row("recurrence", "a long one " * 8, "cpu", True, 0.5, 0.5, "second w_x[1, 0]", 2.0, 1e6),
     ]
