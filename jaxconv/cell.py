@@ -28,7 +28,10 @@ class GatedParams(NamedTuple):
         c[t] = σ(W_c x[t] + b_c + W_h h[t−1]),   h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ (W_x x[t] + b_x)
 
     Attributes:
-        w_c, w_x: (m, n).  w_h: (m, m), or None: the gate reads x alone.  b_c, b_x: (m,), or None.
+        w_c: (m, n), the gate's weights of the input.
+        w_h: (m, m), the gate's weights of the state, or None: the gate reads x alone.
+        w_x: (m, n), the candidate's weights.
+        b_c, b_x: (m,), the biases of gate and candidate, or None.
 
     Source: the equations of the module `jaxconv.cell`.
 

@@ -41,7 +41,12 @@ class OperationCost(NamedTuple):
 
 
 class ConvCost(NamedTuple):
-    """The cost of `conv` (value), `conv_input_vjp` and `conv_weight_vjp`, each an `OperationCost`.
+    """The cost of the three maps, as `conv_cost` gives it.
+
+    Attributes:
+        value: of `conv`, an `OperationCost`.
+        input_vjp: of `conv_input_vjp`.
+        weight_vjp: of `conv_weight_vjp`.
 
     >>> conv_cost((1, 5), (1, 1, 3)).weight_vjp.multiply_adds
     9

@@ -18,9 +18,12 @@ class Geometry:
 
         output p reads the inputs s·p + d·q − lo for the taps q = 0 … k − 1, on each spatial axis
 
-    Attributes, each a tuple with one entry per spatial axis:
-        input_size: n.  kernel_size: k.  stride: s.  padding: (lo, hi).  dilation: d.
-    and
+    Attributes:
+        input_size: n; this and the next four are tuples with one entry per spatial axis.
+        kernel_size: k.
+        stride: s.
+        padding: (lo, hi).
+        dilation: d.
         groups: the channels fall into this many groups that do not see each other.
         layout: "channels_first" or "channels_last".
 
@@ -51,7 +54,16 @@ class Geometry:
         groups: int = 1,
         layout: Layout = "channels_first",
     ) -> Geometry:
-        """Read and check the options of `function`, whose name every error carries.
+        """Read and check the options of a convolution.
+
+        Args:
+            function: the name that every error carries.
+            input_size: n, one per spatial axis.
+            kernel_size: k, one per spatial axis.
+            stride, padding, dilation, groups, layout: as in `conv`.
+
+        Returns:
+            A Geometry, each option per axis, padding as (lo, hi).
 
         Raises:
             TypeError: an option has the wrong kind.
@@ -79,6 +91,7 @@ class Geometry:
 
     @property
     def channels_first(self) -> bool:
+        """Whether channels stand before the spatial axes."""
         return self.layout == "channels_first"
 
     @property

@@ -125,8 +125,10 @@ def gated_step_jacobian(params: GatedParams, h: Array, x: Array) -> Array:
 class GradientFlow:
     """How a gradient fares on its way back through time; made by `gradient_flow`.
 
+        norms[t] = ‖∂h[T]/∂h[t]‖₂ = ‖∏_{r=t+1…T} ∂h[r]/∂h[r−1]‖₂
+
     Attributes:
-        norms: (T+1, *batch), ‖∂h[T]/∂h[t]‖₂ for t = 0 … T; the last is 1.
+        norms: (T+1, *batch), for t = 0 … T; the last is 1.
         exponents: (*batch, m), the Lyapunov exponents, nats per step, descending.
         log_norms: (T+1, *batch), the natural logarithm of `norms`, right also where `norms` leaves the range of floats.
 

@@ -34,7 +34,12 @@ PerAxis = int | Sequence[int]
 
 @dataclass(frozen=True)
 class Window:
-    """A layer of windows, a convolution or pooling. Arguments as in `output_size`, each also one per axis.
+    """A layer of windows, a convolution or pooling.
+
+        output p reads the inputs s·p + d·q − lo for the taps q = 0 … k − 1
+
+    Attributes:
+        kernel, stride, padding, dilation: as in `output_size`, each also one per axis.
 
     >>> receptive_field([Window(3), Window(3, stride=2)])
     ReceptiveField(size=5, stride=2, start=0)
@@ -48,7 +53,13 @@ class Window:
 
 @dataclass(frozen=True)
 class TransposedWindow:
-    """A transposed convolution. Arguments as in `transpose_output_size`; `output_padding` moves no output.
+    """A transposed convolution.
+
+        input p is added to the outputs s·p + d·q − lo for the taps q = 0 … k − 1
+
+    Attributes:
+        kernel, stride, padding, dilation: as in `transpose_output_size`, each also one per axis.
+        output_padding: likewise; it moves no output.
 
     >>> receptive_field([TransposedWindow(2, stride=2), Window(2, stride=2)])
     ReceptiveField(size=1, stride=1, start=0)
@@ -62,7 +73,9 @@ class TransposedWindow:
 
 
 class ReceptiveField(NamedTuple("Field", [("size", Any), ("stride", Any), ("start", Any)])):
-    """Output p of a stack reads inputs start + p·stride … start + p·stride + size − 1, on each axis.
+    """Which inputs the outputs of a stack read.
+
+        output p reads the inputs start + p·stride … start + p·stride + size − 1, on each axis
 
     Integers are exact: every output reads the first and the last of these. Transposed windows may let the outputs take
     turns. Then the three are fractions (`fractions.Fraction`), the largest start and the smallest size that hold for

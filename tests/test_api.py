@@ -1,6 +1,8 @@
 """The house rules, read off every public name: signatures, order of options, docstrings."""
 
 import inspect
+import re
+import typing
 
 import pytest
 
@@ -52,14 +54,54 @@ def test_options_are_keyword_only_and_in_order(name):
     assert [p.name for p in options] == sorted((p.name for p in options), key=ORDER.index)
 
 
+def entries(text: str, section: str) -> list[str]:
+    """The names that a section of a docstring explains."""
+    _, found, after = text.partition(f"{section}:\n")
+    assert found, section
+    names = re.findall(r"^    (\S.*?):", after.split("\n\n")[0], re.MULTILINE)
+    return sorted(name.strip(" *") for line in names for name in line.split(","))
+
+
+def arguments(function) -> list[str]:
+    return sorted(name for name in inspect.signature(function).parameters if name not in ("self", "cls"))
+
+
+# Why a public name has no formula of its own.
+NO_FORMULA = {
+    "ConvCost": "three numbers that `conv_cost` counts, by the formula that stands there",
+    "OperationCost": "likewise",
+}
+
+
 @pytest.mark.parametrize("name", jaxconv.__all__)
 def test_docstring_says_all(name):
-    text = inspect.getdoc(getattr(jaxconv, name)) or ""
-    assert ">>>" in text, "one example"
-    if name in FUNCTIONS:
-        for section in ("Args:", "Returns:", "Raises:", "Source:"):
+    public = getattr(jaxconv, name)
+    text = inspect.getdoc(public) or ""
+    before = re.split(r"^(?:Args|Attributes):", text, maxsplit=1, flags=re.MULTILINE)[0]
+    assert bool(re.search(r"\n\n    \S", before)) != (name in NO_FORMULA), "a formula, indented, or a reason why not"
+    assert re.search(r"^>>> ", text, re.MULTILINE), "one example"
+    if inspect.isfunction(public):
+        assert entries(text, "Args") == arguments(public)
+        for section in ("Returns:", "Raises:", "Source:"):
             assert section in text, section
-        assert "\n    " in text.split("Args:")[0], "the formula, indented"
+    elif inspect.isclass(public):
+        assert entries(text, "Attributes") == sorted(typing.get_type_hints(public))
+
+
+CLASSES = [name for name in jaxconv.__all__ if inspect.isclass(getattr(jaxconv, name))]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_methods_are_documented(name):
+    for method, value in vars(getattr(jaxconv, name)).items():
+        function = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
+        if method.startswith("_") or not inspect.isfunction(function):
+            continue
+        text = inspect.getdoc(function) or ""
+        assert text, method
+        if arguments(function):
+            assert entries(text, "Args") == arguments(function)
+            assert "Returns:" in text, method
 
 
 def test_every_name_is_there_and_no_other_is():
