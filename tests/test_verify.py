@@ -1,5 +1,6 @@
 """The main job: it passes where the rules are right, fails where one is wrong, and stops cleanly."""
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from jaxconv import cli, convolution, gated, lowering, recurrence, report
 from jaxconv.rounding import C
@@ -200,6 +202,13 @@ def test_text_is_shown_as_it_stands(width, capsys):
     text = " ".join(re.sub("[│┃]", " ", capsys.readouterr().out).split())
     assert text.count("y[c, 2r + k] :bomb: [red]") == 2
     assert "what is not open [/b]" in text
+
+
+def test_progress_shows_names_as_they_stand():
+    terminal = Console(force_terminal=True, file=io.StringIO(), width=80)
+    with report.progress(terminal) as progress:
+        progress.add_task("exercise: y[c, 2r + k] [/b]", total=1)
+    assert "y[c, 2r + k] [/b]" in terminal.file.getvalue()
 
 
 @pytest.mark.parametrize("width", [80, 139, 140])
