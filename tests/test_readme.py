@@ -1,6 +1,7 @@
 """What README shows is true: its code runs, its commands stand there as promised, its error message is the real one."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -39,3 +40,17 @@ def test_every_file_of_the_room_list_exists():
     assert named
     for name in named:
         assert (Path(__file__).parent.parent / "jaxconv" / name).exists(), name
+
+
+def test_citation_is_of_this_version():
+    root = Path(__file__).parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (root / "jaxconv" / "CITATION.cff").read_text(encoding="utf-8")
+    fields = dict(re.findall(r"^(\S[^:]*): *(.*)$", citation, re.MULTILINE))
+    assert {"cff-version", "message", "title", "authors"} <= fields.keys(), "what the format requires"
+    assert fields["version"] == project["version"]
+    assert fields["license"] == project["license"]
+    assert f"- name: {project['authors'][0]['name']}" in citation
+    bibtex = re.search(r"```bibtex\n(.*?)```", README, re.DOTALL)[1]
+    assert f"version = {{{project['version']}}}" in bibtex
+    assert bibtex.replace("{", "").replace("}", "").count(fields["title"].strip('"')) == 1
