@@ -14,7 +14,7 @@ from jaxconv.verify.heat import Heat
 BOUNDS = (C / 32, C / 16, C / 8, C / 4, C / 2, C, 100 * C)
 RIGHT = BOUNDS.index(C)
 CELL = 10  # of the drawing's own units
-WIDEST = 14  # pixels of a cell, at most
+WIDEST = 12  # pixels of a cell, at most: the largest picture leaves room for the table beside it
 
 PATTERNS = """<svg width="0" height="0" aria-hidden="true"><defs>
 <pattern id="over" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
