@@ -185,7 +185,7 @@ def test_exit_status_is_that_of_the_run(monkeypatch, tmp_path):
     [
         (["--html", "."], "--html must name a file in a folder that exists; got the folder"),
         (["--html", "none/out.html"], "--html must name a file in a folder that exists; got none/out.html, and there"),
-        (["--html", "out", "--json", "shut/../out"], "--json and --html must name two files; got out for both"),
+        (["--html", "out", "--json", "shut/../out"], "--json and --html must name two files; got shut/../out for both"),
         (["--json", "out.json", "--html", "shut/out.html"], "--html must name a file in a folder"),
     ],
 )
