@@ -7,10 +7,10 @@ from itertools import product
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
+from jaxconv.connections import check
 from jaxconv.geometry import Geometry
-from jaxconv.plot.connections import check
 from jaxconv.plot.style import ground, ink
-from jaxconv.plot.windows import feeds, reads
+from jaxconv.plot.windows import PAD, feeds, reads
 
 
 def animation(geometry: Geometry, *, transposed: bool = False, interval: int = 700) -> FuncAnimation:
@@ -19,7 +19,7 @@ def animation(geometry: Geometry, *, transposed: bool = False, interval: int = 7
         frame p shows the inputs s·p + d·q − lo;   transposed: frame j shows the p with s·p + d·q − lo = j
 
     Args:
-        geometry: with one or two spatial axes; of a transposed convolution that of the convolution it is the adjoint of.
+        geometry: with one or two spatial axes; for a transposed convolution that of its adjoint.
         transposed: show the transposed convolution.
         interval: milliseconds between two frames.
 
@@ -39,7 +39,7 @@ def animation(geometry: Geometry, *, transposed: bool = False, interval: int = 7
     geometry = check("animation", geometry)
     frames = list(product(*map(range, geometry.input_size if transposed else geometry.output_size)))
     wide = sum(geometry.input_size[-1:]) + (geometry.output_size[-1] if geometry.axes == 2 else 0)
-    figure = Figure(figsize=(min(max(0.55 * (wide + 5), 5), 12), 3.6), layout="constrained", dpi=80)
+    figure = Figure(figsize=(min(max(0.55 * (wide + 5), 5), 12), 3.8), layout="constrained", dpi=80)
     ax = figure.add_subplot()
 
     def draw(frame: tuple[int, ...]) -> list:
@@ -49,7 +49,7 @@ def animation(geometry: Geometry, *, transposed: bool = False, interval: int = 7
         else:
             reads(geometry, output=frame, ax=ax)
         at = frame[0] if len(frame) == 1 else frame
-        ax.set_title(f"{'j' if transposed else 'p'} = {at}: {ax.get_title()}", color=ink())
+        ax.set_title(f"{'j' if transposed else 'p'} = {at}: {ax.get_title()}", color=ink(), pad=PAD[geometry.axes])
         figure.set_facecolor(ground())
         return []
 

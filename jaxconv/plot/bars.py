@@ -32,7 +32,7 @@ def bench(rows: Sequence[Mapping[str, Any]], *, unit: str = "times as fast", ax:
     Source: the rows.
 
     >>> ax = bench([{"name": "3x3", "map": "dx", "ratio": 4.0}, {"name": "3x3", "map": "dw", "ratio": 0.5}])
-    >>> [bar.get_width() for bar in ax.patches]
+    >>> [float(bar.get_width()) for bar in ax.patches]
     [3.0, -0.5]
     """
     if not rows:
@@ -58,7 +58,7 @@ def bench(rows: Sequence[Mapping[str, Any]], *, unit: str = "times as fast", ax:
     ax.axvline(1, color=ink(), linewidth=1.4, linestyle=LINES[1])
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
-    ax.margins(x=0.15)
+    ax.margins(x=0.15, y=0.04)
     ax.set_xlabel(f"{unit} (ratio, logarithmic; the line marks 1)")
     ax.legend(title="map", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.spines[["top", "right"]].set_visible(False)

@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+from jaxconv.arguments import integer
 from jaxconv.plot.style import BLUE, LINES, SKY, VERMILION, axes_or_new, ground, ink
 
 Point = tuple[float, float]
@@ -104,8 +105,6 @@ def unrolled(steps: int = 3, *, ax: Axes | None = None) -> Axes:
     >>> [p.get_gid() for p in unrolled(1).patches if str(p.get_gid()).startswith("g")]
     ['g:keep:1->0', 'g:gate:1->0']
     """
-    from jaxconv.arguments import integer
-
     steps = integer("unrolled", "steps", steps, least=1)
     ax = axes_or_new(ax, min(2.6 * steps + 2, 13), 3.6)
     for t in range(steps + 1):
@@ -142,7 +141,7 @@ def _arrow(ax: Axes, start: Point, end: Point, *, gid: str, bend: float = 0.0, *
 def _node(ax: Axes, at: Point, text: str, *, boxed: bool = True, wide: float = 0.45) -> None:
     x, y = at
     if boxed:
-        box = {"boxstyle": "round,pad=0.08", "facecolor": SKY, "edgecolor": ink(), "linewidth": 1.2}
+        box: dict[str, Any] = {"boxstyle": "round,pad=0.08", "facecolor": SKY, "edgecolor": ink(), "linewidth": 1.2}
         ax.add_patch(FancyBboxPatch((x - wide + 0.08, y - 0.3), 2 * wide - 0.16, 0.6, zorder=2, **box))
     else:
         ax.add_patch(Circle(at, 0.28, facecolor=ground(), edgecolor=ink(), linewidth=1.2, zorder=2))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from jaxconv.arguments import wrong_value
 from jaxconv.plot.style import BLUE, LINES, VERMILION, axes_or_new, colour, ink
 
 MARKERS = ("^", "s", "o", "D", "v", "P")
@@ -36,8 +37,6 @@ def flow(flows: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
     >>> flow({"vanish": gradient_flow(half, jnp.zeros((3, 1)))}).get_xlabel()
     'time t (steps); the gradient travels from right to left'
     """
-    from jaxconv.arguments import wrong_value
-
     ax = axes_or_new(ax, 8.5, 4.2)
     tones = [VERMILION, ink(), BLUE]
     for number, (name, each) in enumerate(flows.items()):

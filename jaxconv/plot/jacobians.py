@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
+from jaxconv.arguments import wrong_value
+from jaxconv.connections import check, connections, inside
 from jaxconv.geometry import Geometry
-from jaxconv.plot.connections import check, connections, inside
 from jaxconv.plot.style import ON_COLOUR, axes_or_new, bare, colour, ground, ink
 
 WRITTEN = 600  # a larger matrix is drawn without the symbols in its cells
@@ -31,7 +32,7 @@ def input_jacobian(geometry: Geometry, *, channels: Channels = (1, 1), ax: Axes 
         The Axes. Rows are (o, p), columns (i, j), positions of two axes row by row; the number is the tap q.
 
     Raises:
-        TypeError, ValueError: `geometry` cannot be drawn.
+        TypeError, ValueError: `geometry` cannot be drawn, or its groups do not divide the channels.
 
     Source: the formula of `conv_input_jacobian`.
 
@@ -40,6 +41,7 @@ def input_jacobian(geometry: Geometry, *, channels: Channels = (1, 1), ax: Axes 
            [-1., -1.,  0.,  1.,  2.]])
     """
     geometry = check("input_jacobian", geometry)
+    _check_channels("input_jacobian", channels, geometry.groups)
     block = np.full((_count(geometry.output_size), _count(geometry.input_size)), -1.0)
     for p, q, j in connections(geometry):
         if inside(geometry, j):
@@ -67,7 +69,7 @@ def weight_jacobian(geometry: Geometry, *, channels: Channels = (1, 1), ax: Axes
         The Axes. Rows are (o, p), columns (o, i, q) with in/groups channels i; the number is the input j.
 
     Raises:
-        TypeError, ValueError: `geometry` cannot be drawn.
+        TypeError, ValueError: `geometry` cannot be drawn, or its groups do not divide the channels.
 
     Source: the formula of `conv_weight_jacobian`.
 
@@ -76,17 +78,24 @@ def weight_jacobian(geometry: Geometry, *, channels: Channels = (1, 1), ax: Axes
            [2., 3., 4.]])
     """
     geometry = check("weight_jacobian", geometry)
+    _check_channels("weight_jacobian", channels, geometry.groups)
     block = np.full((_count(geometry.output_size), geometry.taps), -1.0)
     for p, q, j in connections(geometry):
         if inside(geometry, j):
             at = _flat(p, geometry.output_size), _flat(q, geometry.kernel_size)
             block[at] = _flat(j, geometry.input_size)
-    (out, into), per_group = channels, channels[1] // geometry.groups
+    out, per_group = channels[0], channels[1] // geometry.groups
     same = np.repeat(np.eye(out, dtype=bool), per_group, axis=1)
     ax = _draw(np.where(same[:, None, :, None], block[:, None, :], -1.0), ax)
     ax.set(xlabel="kernel channels o, i and tap q", ylabel="output channel o and position p")
     ax.set_title("∂y[o,p]/∂w[o,i,q]: the position j of x[i,j]")
     return ax
+
+
+def _check_channels(function: str, channels: Channels, groups: int) -> None:
+    if any(count < 1 or count % groups for count in channels):
+        rule = "`channels` must be positive multiples of groups"
+        wrong_value(function, rule, f"channels={channels}, groups={groups}")
 
 
 def _count(sizes: tuple[int, ...]) -> int:

@@ -48,8 +48,8 @@ def receptive_field(
 
     Source: `jaxconv.receptive_field`.
 
-    >>> receptive_field([Window(3), Window(3, stride=2)], 9).get_title()
-    'output 1 reads positions 2 … 6: size 5, stride 2, start 0'
+    >>> receptive_field([Window(3), Window(3, stride=2)], 9).get_title().splitlines()
+    ['output 1 reads positions 2 … 6', 'size 5, stride 2, start 0']
     """
     size = integer("receptive_field", "size", size, least=1)
     field, levels = field_of(layers), _levels(layers, size)
@@ -77,7 +77,7 @@ def receptive_field(
     ax.set(xticks=[], xlabel="position, in its own layer's count; filled: read; dashed: padding")
     hull = field.interval(at)
     where = f"positions {hull[0]} … {hull[1]}" if hull else "nothing"
-    ax.set_title(f"output {at} reads {where}: size {field.size}, stride {field.stride}, start {field.start}")
+    ax.set_title(f"output {at} reads {where}\nsize {field.size}, stride {field.stride}, start {field.start}")
     bare(ax)
     return ax
 

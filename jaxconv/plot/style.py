@@ -58,7 +58,7 @@ def square(
     looks: Mapping[str, dict[str, Any]] = {
         "plain": {"linewidth": 1.1},
         "padding": {"linewidth": 0.9, "linestyle": (0, (2, 2))},
-        "unread": {"linewidth": 0.9, "hatch": "////"},
+        "unread": {"linewidth": 0.9, "hatch": "//"},
     }
     look = {"facecolor": fill or ground(), "edgecolor": ink(), **looks[kind]}
     patch = Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, zorder=2, **look)
@@ -67,7 +67,7 @@ def square(
     ax.add_patch(patch)
     patch.set_gid(kind)
     if text:
-        box = {"facecolor": ground(), "edgecolor": "none", "pad": 1} if kind == "unread" else None
+        box = {"facecolor": ground(), "edgecolor": "none", "pad": 2.5} if kind == "unread" else None
         tone = ON_COLOUR.get(fill, ink()) if fill else ink()
         ax.text(x, y, text, ha="center", va="center", color=tone, zorder=4, fontsize=size, bbox=box)
 

@@ -12,11 +12,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
+from jaxconv.connections import Connection, Position, check, check_position, connections, inside
 from jaxconv.geometry import Geometry
-from jaxconv.plot.connections import Connection, Position, check, check_position, connections, inside
 from jaxconv.plot.style import LINES, axes_or_new, bare, colour, ground, ink, square
 
 HEIGHT = 3.0  # between the two rows of a graph, in cells
+PAD = {1: 22, 2: 8}  # points below the title: above a graph stands the name of its upper row
 LABELLED = 48  # more lines than this are drawn without their digits
 
 
@@ -52,7 +53,7 @@ def reads(geometry: Geometry, *, output: int | Position | None = None, ax: Axes 
         _label(ax, "output p (position)", "input j (position)", "the digit on a line is the tap q")
     else:
         ax = _grids(geometry, {c.j: c.q for c in chosen}, {c.p: () for c in chosen}, ax)
-    ax.set_title(f"output p reads inputs {_arithmetic(geometry)}")
+    ax.set_title(f"output p reads inputs {_arithmetic(geometry)}", pad=PAD[geometry.axes])
     return ax
 
 
@@ -95,7 +96,7 @@ def feeds(geometry: Geometry, *, position: int | Position | None = None, ax: Axe
         )
     else:
         ax = _grids(geometry, {at or (): ()}, {c.p: c.q for c in chosen}, ax)
-    ax.set_title(f"input j feeds the outputs p with {_arithmetic(geometry)} = j")
+    ax.set_title(f"input j feeds the outputs p with {_arithmetic(geometry)} = j", pad=PAD[geometry.axes])
     return ax
 
 
@@ -131,7 +132,7 @@ def weights(geometry: Geometry, *, tap: int | Position | None = None, ax: Axes |
         taps = {q: (middle + 2 * q, "plain") for q in range(geometry.kernel_size[0])}
         ax = _graph(geometry, chosen, (taps, _inputs(geometry)), lambda c: (c.q[0], c.j[0], c.p[0]), ax)
         _label(ax, "kernel gradient dw[q] (tap)", "input x[j] (position)", "the digit on a line is the output p")
-        ax.set_title(f"tap q multiplies inputs {_arithmetic(geometry)}")
+        ax.set_title(f"tap q multiplies inputs {_arithmetic(geometry)}", pad=PAD[geometry.axes])
     else:
         ax = _grids(geometry, {c.j: c.p for c in chosen}, {c.p: c.p for c in chosen}, ax)
         ax.set_title(f"tap q = {_name(at or ())} multiplies inputs {_arithmetic(geometry)}")
@@ -173,7 +174,7 @@ def _graph(
     """Lines from the upper row to the lower one; `ends` gives (upper number, lower number, digit)."""
     places = [x for row in rows for x, _ in row.values()]
     low, high = min(places), max(places)
-    ax = axes_or_new(ax, min(max(0.5 * (high - low + 3), 4.5), 14), 3.2)
+    ax = axes_or_new(ax, min(max(0.5 * (high - low + 3), 5.5), 14), 3.6)
     above, below = rows
     triples = [ends(c) for c in chosen]
     for digit in sorted({digit for _, _, digit in triples}):
@@ -185,7 +186,7 @@ def _graph(
     touched = {a for a, _, _ in triples}, {b for _, b, _ in triples}
     for row, y, marked in zip(rows, (HEIGHT, 0.0), touched, strict=True):
         for number, (x, kind) in row.items():
-            square(ax, x, y, str(number), kind=kind, strong=number in marked and len(marked) < len(row))
+            square(ax, x, y, str(number), kind=kind, strong=number in marked and len(touched[0]) == 1)
     ax.set(xlim=(low - 0.8, high + 0.8), ylim=(-0.7, HEIGHT + 0.7), xticks=[], yticks=[], aspect="equal")
     bare(ax)
     return ax
@@ -199,9 +200,9 @@ def _digits(ax: Axes, lines: Iterable[Any], text: str, along: float) -> None:
 
 
 def _label(ax: Axes, above: str, below: str, digits: str) -> None:
-    """The upper row's name beside the drawing's top, the lower row's below it."""
-    ax.set_xlabel(f"{below}\n{digits}; dashed: padding; hatched: not read")
-    ax.text(0, 1.0, above, transform=ax.transAxes, ha="left", va="bottom", fontsize="small")
+    """The upper row's name above the drawing, the lower row's below it."""
+    ax.set_xlabel(f"{below}\n{digits}\ndashed: padding; hatched: not read")
+    ax.text(0.5, 1.0, above, transform=ax.transAxes, ha="center", va="bottom")
 
 
 # ------------------------------------------------------------------------------------------ two axes: two grids
