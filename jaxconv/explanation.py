@@ -94,7 +94,7 @@ class Explanation:
             from jaxconv.plot.style import ground
         except ImportError as error:
             return f"<p>No picture: {html.escape(str(error))}</p>"
-        figure = Figure(figsize=(8, 3.6), layout="constrained", facecolor=ground())
+        figure = Figure(figsize=(8, 4.2), layout="constrained", facecolor=ground())
         reads(self.geometry, ax=figure.add_subplot())
         written = io.BytesIO()
         figure.savefig(written, format="png", dpi=90)

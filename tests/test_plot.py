@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import jax
 import numpy as np
@@ -65,6 +66,7 @@ def geometry(name):
     return Geometry.of("conv", n, k, **options)
 
 
+@cache
 def supports(name):
     """{(p, j)} and {(p, q)} with a non-zero derivative, and {(p, q): j}, from dense Jacobians of the library."""
     n, k, options = ALL[name]

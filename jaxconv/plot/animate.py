@@ -39,7 +39,7 @@ def animation(geometry: Geometry, *, transposed: bool = False, interval: int = 7
     geometry = check("animation", geometry)
     frames = list(product(*map(range, geometry.input_size if transposed else geometry.output_size)))
     wide = sum(geometry.input_size[-1:]) + (geometry.output_size[-1] if geometry.axes == 2 else 0)
-    figure = Figure(figsize=(min(max(0.55 * (wide + 5), 5), 12), 3.8), layout="constrained", dpi=80)
+    figure = Figure(figsize=(min(max(0.55 * (wide + 5), 5), 12), 4.2), layout="constrained", dpi=80)
     ax = figure.add_subplot()
 
     def draw(frame: tuple[int, ...]) -> list:

@@ -174,7 +174,7 @@ def _graph(
     """Lines from the upper row to the lower one; `ends` gives (upper number, lower number, digit)."""
     places = [x for row in rows for x, _ in row.values()]
     low, high = min(places), max(places)
-    ax = axes_or_new(ax, min(max(0.5 * (high - low + 3), 5.5), 14), 3.6)
+    ax = axes_or_new(ax, min(max(0.5 * (high - low + 3), 5.5), 14), 4.2)
     above, below = rows
     triples = [ends(c) for c in chosen]
     for digit in sorted({digit for _, _, digit in triples}):
@@ -216,7 +216,7 @@ def _grids(
     rows, columns = range(min(-top, 0), max(h + bottom, h)), range(min(-left, 0), max(w + right, w))
     m_h, m_w = geometry.output_size
     gap, down = columns[-1] + 2, rows[0] + (len(rows) - m_h) // 2
-    ax = axes_or_new(ax, 0.55 * (len(columns) + m_w + 3), 0.55 * max(len(rows), m_h) + 1.2)
+    ax = axes_or_new(ax, 0.55 * (len(columns) + m_w + 3), 0.55 * max(len(rows), m_h) + 1.6)
     for j in ((r, c) for r in rows for c in columns):
         _cell(ax, (j[1], j[0]), j, inputs, 0, "plain" if inside(geometry, j) else "padding")
     for p in ((r, c) for r in range(m_h) for c in range(m_w)):
