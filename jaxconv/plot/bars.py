@@ -60,6 +60,6 @@ def bench(rows: Sequence[Mapping[str, Any]], *, unit: str = "times as fast", ax:
     ax.invert_yaxis()
     ax.margins(x=0.15, y=0.04)
     ax.set_xlabel(f"{unit} (ratio, logarithmic; the line marks 1)")
-    ax.legend(title="map", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.spines[["top", "right"]].set_visible(False)
     return ax

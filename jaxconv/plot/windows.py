@@ -14,6 +14,7 @@ from matplotlib.collections import LineCollection
 
 from jaxconv.connections import Connection, Position, check, check_position, connections, inside
 from jaxconv.geometry import Geometry
+from jaxconv.plot.grids import grids, name
 from jaxconv.plot.style import LINES, axes_or_new, bare, colour, ground, ink, square
 
 HEIGHT = 3.0  # between the two rows of a graph, in cells
@@ -52,7 +53,7 @@ def reads(geometry: Geometry, *, output: int | Position | None = None, ax: Axes 
         ax = _graph(geometry, chosen, rows, lambda c: (c.p[0], c.j[0], c.q[0]), ax)
         _label(ax, "output p (position)", "input j (position)", "the digit on a line is the tap q")
     else:
-        ax = _grids(geometry, {c.j: c.q for c in chosen}, {c.p: () for c in chosen}, ax)
+        ax = grids(geometry, {c.j: c.q for c in chosen}, {c.p: () for c in chosen}, ax)
     ax.set_title(f"output p reads inputs {_arithmetic(geometry)}", pad=PAD[geometry.axes])
     return ax
 
@@ -95,7 +96,7 @@ def feeds(geometry: Geometry, *, position: int | Position | None = None, ax: Axe
             "the digit on a line is the tap q",
         )
     else:
-        ax = _grids(geometry, {at or (): ()}, {c.p: c.q for c in chosen}, ax)
+        ax = grids(geometry, {at or (): ()}, {c.p: c.q for c in chosen}, ax)
     ax.set_title(f"input j feeds the outputs p with {_arithmetic(geometry)} = j", pad=PAD[geometry.axes])
     return ax
 
@@ -134,8 +135,8 @@ def weights(geometry: Geometry, *, tap: int | Position | None = None, ax: Axes |
         _label(ax, "kernel gradient dw[q] (tap)", "input x[j] (position)", "the digit on a line is the output p")
         ax.set_title(f"tap q multiplies inputs {_arithmetic(geometry)}", pad=PAD[geometry.axes])
     else:
-        ax = _grids(geometry, {c.j: c.p for c in chosen}, {c.p: c.p for c in chosen}, ax)
-        ax.set_title(f"tap q = {_name(at or ())} multiplies inputs {_arithmetic(geometry)}")
+        ax = grids(geometry, {c.j: c.p for c in chosen}, {c.p: c.p for c in chosen}, ax)
+        ax.set_title(f"tap q = {name(at or ())} multiplies inputs {_arithmetic(geometry)}")
     return ax
 
 
@@ -203,46 +204,6 @@ def _label(ax: Axes, above: str, below: str, digits: str) -> None:
     """The upper row's name above the drawing, the lower row's below it."""
     ax.set_xlabel(f"{below}\n{digits}\ndashed: padding; hatched: not read")
     ax.text(0.5, 1.0, above, transform=ax.transAxes, ha="center", va="bottom")
-
-
-# ------------------------------------------------------------------------------------------ two axes: two grids
-
-
-def _grids(
-    geometry: Geometry, inputs: dict[Position, Position], outputs: dict[Position, Position], ax: Axes | None
-) -> Axes:
-    """The padded input at the left, the output at the right; marked cells are filled and hold their numbers."""
-    (h, w), ((top, bottom), (left, right)) = geometry.input_size, geometry.padding
-    rows, columns = range(min(-top, 0), max(h + bottom, h)), range(min(-left, 0), max(w + right, w))
-    m_h, m_w = geometry.output_size
-    gap, down = columns[-1] + 2, rows[0] + (len(rows) - m_h) // 2
-    ax = axes_or_new(ax, 0.55 * (len(columns) + m_w + 3), 0.55 * max(len(rows), m_h) + 1.6)
-    for j in ((r, c) for r in rows for c in columns):
-        _cell(ax, (j[1], j[0]), j, inputs, 0, "plain" if inside(geometry, j) else "padding")
-    for p in ((r, c) for r in range(m_h) for c in range(m_w)):
-        _cell(ax, (gap + p[1], down + p[0]), p, outputs, 1, "plain")
-    ax.set(xlim=(columns[0] - 0.7, gap + m_w - 0.3), aspect="equal")
-    ax.set_ylim(max(rows[-1], down + m_h - 1) + 0.7, min(rows[0], down) - 0.7)
-    ax.set_xticks([*columns, *range(gap, gap + m_w)], [*map(str, columns), *map(str, range(m_w))], fontsize=8)
-    ax.set_yticks(list(rows), list(map(str, rows)), fontsize=8)
-    ax.set_xlabel("input j and, at the right, output p: column (position)\ndashed: padding")
-    ax.set_ylabel("input j: row (position)")
-    bare(ax)
-    return ax
-
-
-def _cell(
-    ax: Axes, at: tuple[int, int], number: Position, marked: dict[Position, Position], which: int, kind: str
-) -> None:
-    text = _name(marked[number]) if number in marked else ""
-    square(ax, *at, text, fill=colour(which) if number in marked else None, kind=kind, strong=number in marked, size=8)
-    ax.patches[-1].set_gid(
-        f"{('input', 'output')[which]}:{number[0]}:{number[1]}" + (":marked" if number in marked else "")
-    )
-
-
-def _name(position: Position) -> str:
-    return ",".join(map(str, position))
 
 
 def _arithmetic(geometry: Geometry) -> str:
