@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from jaxconv.cost import ConvCost as ConvCost
     from jaxconv.cost import OperationCost as OperationCost
     from jaxconv.cost import conv_cost as conv_cost
+    from jaxconv.explanation import Explanation as Explanation
+    from jaxconv.explanation import explain as explain
     from jaxconv.gated import gated_init as gated_init
     from jaxconv.gated import gated_scan as gated_scan
     from jaxconv.gated import gated_step as gated_step
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ConvCost": "cost",
+    "Explanation": "explanation",
     "GatedParams": "cell",
     "Geometry": "geometry",
     "GradientFlow": "jacobian",
@@ -55,6 +58,7 @@ _HOME = {
     "conv_transpose": "convolution",
     "conv_weight_jacobian": "jacobian",
     "conv_weight_vjp": "convolution",
+    "explain": "explanation",
     "gated_init": "gated",
     "gated_scan": "gated",
     "gated_step": "gated",

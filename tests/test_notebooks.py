@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import os
 import re
@@ -15,6 +16,21 @@ nbformat = pytest.importorskip("nbformat")
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+AXES = {  # labels that the pictures of a notebook must carry, and at least so many pictures
+    "01_sizes": (3, ["input j (position)", "output p (position)", "position, in its own layer's count"]),
+    "02_convolution_and_its_gradients": (
+        5,
+        [
+            "input j (position)",
+            "kernel gradient dw[q] (tap)",
+            "input gradient dx[j] (position)",
+            "filter tap k (position)",
+        ],
+    ),
+    "03_gated_recurrence": (3, ["time t (steps); the gradient travels from right to left", "(powers of ten)"]),
+    "04_training_on_digits": (4, ["training (steps)", "loss (nats per image)", "JAX's own over hand-written (ratio"]),
+}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -59,12 +75,21 @@ def test_ends_in_asserts_and_one_closing_line(path):
 # ------------------------------------------------------------------------------------------------------ as they run
 
 
+PICTURES_WITH_TEXT = """
+%config InlineBackend.figure_formats = ["png", "svg"]
+import matplotlib
+matplotlib.rcParams["svg.fonttype"] = "none"
+"""
+
+
 @pytest.fixture
 def run_notebook(tmp_path, monkeypatch):
     """A function that executes a notebook with this interpreter, away from the user's settings and the checkout."""
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     pytest.importorskip("matplotlib")
+    pytest.importorskip("optax")
+    pytest.importorskip("sklearn")
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
@@ -85,6 +110,7 @@ def run_notebook(tmp_path, monkeypatch):
 
     def run(path):
         notebook = nbformat.read(path, as_version=4)
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(PICTURES_WITH_TEXT))
         client = nbclient.NotebookClient(
             notebook,
             kernel_name="python3",
@@ -109,6 +135,13 @@ def images(notebook):
     return [imread(io.BytesIO(base64.b64decode(each)), format="png") for each in encoded]
 
 
+def labels(notebook):
+    """All text in the pictures, which are drawn a second time as SVG for that."""
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    drawn = [output.data["image/svg+xml"] for output in outputs if "image/svg+xml" in output.get("data", {})]
+    return [html.unescape(text) for each in drawn for text in re.findall(r"<text[^>]*>([^<]*)</text>", each)]
+
+
 def printed(cells, name):
     outputs = [output for cell in cells for output in cell.outputs]
     return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == name)
@@ -121,7 +154,10 @@ def test_runs_from_top_to_bottom(path, run_notebook):
     assert re.fullmatch(r".+\n", printed(notebook.cells[-1:], "stdout"))  # the closing line
     assert "Warning" not in printed(code_cells(notebook), "stderr")
     pictures = images(notebook)
-    assert pictures
+    least, expected = AXES.get(path.stem, (1, []))
+    assert len(pictures) >= least
+    for label in expected:
+        assert any(label in text for text in labels(notebook)), label
     for picture in pictures:
         assert min(picture.shape[:2]) > 100
         assert picture[..., :3].std() > 0.02, "the picture is blank"

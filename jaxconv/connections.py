@@ -1,0 +1,65 @@
+"""The connections of a geometry as integers, for whatever draws or prints them; imports neither jax nor matplotlib.
+
+A connection (p, q, j): output p reads input j through tap q, where j = s·p + d·q − lo on every axis. An input in the
+padding counts as one; `inside` tells.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+from jaxconv.arguments import wrong_kind, wrong_value
+from jaxconv.geometry import Geometry
+from jaxconv.reads import AxisLayer
+
+Position = tuple[int, ...]
+
+
+class Connection(NamedTuple):
+    """Output p reads input j through tap q; each has one number per axis."""
+
+    p: Position
+    q: Position
+    j: Position
+
+
+def connections(geometry: Geometry) -> list[Connection]:
+    """All of a geometry, those into the padding too, by output and then by tap.
+
+    >>> [c.j for c in connections(Geometry.of("conv", (3,), (2,), stride=2, padding=1))]
+    [(-1,), (0,), (1,), (2,)]
+    """
+    k, s, pads, d = geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
+    layers = [AxisLayer(False, *axis) for axis in zip(k, s, (lo for lo, _ in pads), d, strict=True)]
+    found = []
+    for p in product(*map(range, geometry.output_size)):
+        reads = [tuple(layer.reads(at)) for layer, at in zip(layers, p, strict=True)]
+        for q in product(*map(range, k)):
+            found.append(Connection(p, q, tuple(axis[tap] for axis, tap in zip(reads, q, strict=True))))
+    return found
+
+
+def inside(geometry: Geometry, j: Position) -> bool:
+    """Whether input j exists; else it is padding."""
+    return all(0 <= at < n for at, n in zip(j, geometry.input_size, strict=True))
+
+
+def check(function: str, geometry: object, axes: tuple[int, ...] = (1, 2)) -> Geometry:
+    """`geometry`, where it is one that can be drawn."""
+    if not isinstance(geometry, Geometry):
+        wrong_kind(function, "`geometry` must be a Geometry", f"geometry of type {type(geometry).__name__}")
+    if geometry.axes not in axes:
+        rule = f"`geometry` must have {' or '.join(map(str, axes))} spatial axes to be drawn"
+        wrong_value(function, rule, f"{geometry.axes} (kernel_size={geometry.kernel_size})")
+    return geometry
+
+
+def check_position(function: str, name: str, value: int | Position | None, sizes: Position) -> Position | None:
+    """`value` as one position per axis, inside `sizes`; None stays None."""
+    if value is None:
+        return None
+    position = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if len(position) != len(sizes) or not all(0 <= at < size for at, size in zip(position, sizes, strict=True)):
+        wrong_value(function, f"`{name}` must be a position inside {sizes}", f"{name}={value!r}")
+    return position

@@ -1,0 +1,41 @@
+"""Pictures of convolutions and of the recurrence, drawn from a `Geometry` and the index arithmetic of `jaxconv.reads`.
+
+Every function takes an Axes as `ax`, or makes a figure of its own, and returns the Axes (an animation: itself). None
+shows anything or changes matplotlib's settings; ink and ground are those of the style that is switched on. Colours
+never stand alone: taps also have a digit and a line style, and padding a hatch.
+
+Needs matplotlib: ``pip install jaxconv[notebooks]``.
+"""
+
+from __future__ import annotations
+
+try:
+    import matplotlib as _matplotlib  # noqa: F401
+except ImportError as error:
+    raise ImportError("jaxconv.plot: needs matplotlib; pip install jaxconv[notebooks]") from error
+
+from jaxconv.plot.animate import animation as animation
+from jaxconv.plot.bars import bench as bench
+from jaxconv.plot.cell import cell as cell
+from jaxconv.plot.cell import unrolled as unrolled
+from jaxconv.plot.flow import flow as flow
+from jaxconv.plot.jacobians import input_jacobian as input_jacobian
+from jaxconv.plot.jacobians import weight_jacobian as weight_jacobian
+from jaxconv.plot.stack import receptive_field as receptive_field
+from jaxconv.plot.windows import feeds as feeds
+from jaxconv.plot.windows import reads as reads
+from jaxconv.plot.windows import weights as weights
+
+__all__ = [
+    "animation",
+    "bench",
+    "cell",
+    "feeds",
+    "flow",
+    "input_jacobian",
+    "reads",
+    "receptive_field",
+    "unrolled",
+    "weight_jacobian",
+    "weights",
+]

@@ -1,0 +1,78 @@
+"""Colours, marks and the few shapes that all pictures are made of.
+
+Source of the palette: M. Okabe and K. Ito, "Color universal design", 2008; yellow and black are left out, since one
+vanishes on white and the other on black.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+VERMILION, BLUE, GREEN = "#D55E00", "#0072B2", "#009E73"
+ORANGE, PURPLE, SKY = "#E69F00", "#CC79A7", "#56B4E9"
+PALETTE = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
+LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
+ON_COLOUR = {VERMILION: "white", BLUE: "white", GREEN: "white", PURPLE: "black", ORANGE: "black", SKY: "black"}
+
+
+def colour(number: int) -> str:
+    return PALETTE[number % len(PALETTE)]
+
+
+def ink() -> str:
+    """The colour of text in the style that is switched on."""
+    return str(mpl.rcParams["text.color"])
+
+
+def ground() -> str:
+    """The colour behind the drawing in that style."""
+    return str(mpl.rcParams["axes.facecolor"])
+
+
+def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
+    """`ax`, or that of a new figure of this size in inches."""
+    if ax is not None:
+        return ax
+    _, new = plt.subplots(figsize=(width, height), layout="constrained")
+    return new
+
+
+def square(
+    ax: Axes,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    fill: str | None = None,
+    kind: str = "plain",
+    strong: bool = False,
+    size: float = 9,
+) -> None:
+    """A cell of width 0.9 around (x, y). Its kind: "plain", "padding" (dashed) or "unread" (hatched)."""
+    looks: Mapping[str, dict[str, Any]] = {
+        "plain": {"linewidth": 1.1},
+        "padding": {"linewidth": 0.9, "linestyle": (0, (2, 2))},
+        "unread": {"linewidth": 0.9, "hatch": "//"},
+    }
+    look = {"facecolor": fill or ground(), "edgecolor": ink(), **looks[kind]}
+    patch = Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, zorder=2, **look)
+    if strong:
+        patch.set_linewidth(2.4)
+    ax.add_patch(patch)
+    patch.set_gid(kind)
+    if text:
+        box = {"facecolor": ground(), "edgecolor": "none", "pad": 2.5} if kind == "unread" else None
+        tone = ON_COLOUR.get(fill, ink()) if fill else ink()
+        ax.text(x, y, text, ha="center", va="center", color=tone, zorder=4, fontsize=size, bbox=box)
+
+
+def bare(ax: Axes) -> None:
+    """No frame and no tick marks; the labels stay."""
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)

@@ -1,0 +1,215 @@
+"""Which inputs an output reads, which outputs an input feeds, and what a tap multiplies.
+
+One axis is drawn as a graph: what is computed above, what it is computed from below, a line for every product. Two
+axes are drawn as two grids, of which one position is chosen. Letters as in `jaxconv.geometry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from jaxconv.connections import Connection, Position, check, check_position, connections, inside
+from jaxconv.geometry import Geometry
+from jaxconv.plot.grids import grids, name
+from jaxconv.plot.style import LINES, axes_or_new, bare, colour, ground, ink, square
+
+HEIGHT = 3.0  # between the two rows of a graph, in cells
+PAD = {1: 22, 2: 8}  # points below the title: above a graph stands the name of its upper row
+LABELLED = 48  # more lines than this are drawn without their digits
+
+
+def reads(geometry: Geometry, *, output: int | Position | None = None, ax: Axes | None = None) -> Axes:
+    """Forward: which inputs each output reads.
+
+        output p reads the inputs s·p + d·q − lo for the taps q
+
+    Args:
+        geometry: with one or two spatial axes.
+        output: the output to show alone; None: all of them on one axis, the middle one on two.
+        ax: where to draw; None: a new figure.
+
+    Returns:
+        The Axes. On one axis the line from output p to input j carries the digit q; on two the cell of input j does.
+
+    Raises:
+        TypeError, ValueError: `geometry` cannot be drawn, or `output` lies outside.
+
+    Source: the formula of `Geometry`.
+
+    >>> reads(Geometry.of("conv", (5,), (3,), stride=2)).get_title()
+    'output p reads inputs 2·p + q'
+    """
+    geometry = check("reads", geometry)
+    at = check_position("reads", "output", output, geometry.output_size)
+    if geometry.axes == 2 and at is None:
+        at = tuple(m // 2 for m in geometry.output_size)
+    chosen = [c for c in connections(geometry) if at is None or c.p == at]
+    if geometry.axes == 1:
+        rows = (_outputs(geometry), _inputs(geometry))
+        ax = _graph(geometry, chosen, rows, lambda c: (c.p[0], c.j[0], c.q[0]), ax)
+        _label(ax, "output p (position)", "input j (position)", "the digit on a line is the tap q")
+    else:
+        ax = grids(geometry, {c.j: c.q for c in chosen}, {c.p: () for c in chosen}, ax)
+    ax.set_title(f"output p reads inputs {_arithmetic(geometry)}", pad=PAD[geometry.axes])
+    return ax
+
+
+def feeds(geometry: Geometry, *, position: int | Position | None = None, ax: Axes | None = None) -> Axes:
+    """Backward to the input: which outputs each input feeds, so whose cotangents it gathers.
+
+        dx[j] gathers g[p] from the outputs p with s·p + d·q − lo = j for a tap q
+
+    It is also the picture of the transposed convolution, whose outputs are the j and whose inputs are the p.
+
+    Args:
+        geometry: with one or two spatial axes.
+        position: the input to show alone; None: all of them on one axis, the middle one on two.
+        ax: where to draw; None: a new figure.
+
+    Returns:
+        The Axes. The digit is the tap q.
+
+    Raises:
+        TypeError, ValueError: `geometry` cannot be drawn, or `position` lies outside.
+
+    Source: the sum of `conv_input_vjp`.
+
+    >>> feeds(Geometry.of("conv", (5,), (3,), stride=2), position=2).get_xlabel().splitlines()[0]
+    'output cotangent g[p] (position)'
+    """
+    geometry = check("feeds", geometry)
+    at = check_position("feeds", "position", position, geometry.input_size)
+    if geometry.axes == 2 and at is None:
+        at = tuple(n // 2 for n in geometry.input_size)
+    chosen = [c for c in connections(geometry) if (at is None or c.j == at) and inside(geometry, c.j)]
+    if geometry.axes == 1:
+        rows = (_inputs(geometry, padded=False), _outputs(geometry))
+        ax = _graph(geometry, chosen, rows, lambda c: (c.j[0], c.p[0], c.q[0]), ax)
+        _label(
+            ax,
+            "input gradient dx[j] (position)",
+            "output cotangent g[p] (position)",
+            "the digit on a line is the tap q",
+        )
+    else:
+        ax = grids(geometry, {at or (): ()}, {c.p: c.q for c in chosen}, ax)
+    ax.set_title(f"input j feeds the outputs p with {_arithmetic(geometry)} = j", pad=PAD[geometry.axes])
+    return ax
+
+
+def weights(geometry: Geometry, *, tap: int | Position | None = None, ax: Axes | None = None) -> Axes:
+    """Backward to the kernel: which inputs each tap multiplies, and for which output.
+
+        dw[q] gathers g[p] · x[s·p + d·q − lo] from all outputs p
+
+    Args:
+        geometry: with one or two spatial axes.
+        tap: the tap to show alone; None: all of them on one axis, the first one on two.
+        ax: where to draw; None: a new figure.
+
+    Returns:
+        The Axes. The digit is the output p.
+
+    Raises:
+        TypeError, ValueError: `geometry` cannot be drawn, or `tap` lies outside.
+
+    Source: the sum of `conv_weight_vjp`.
+
+    >>> weights(Geometry.of("conv", (5,), (3,), stride=2)).get_title()
+    'tap q multiplies inputs 2·p + q'
+    """
+    geometry = check("weights", geometry)
+    at = check_position("weights", "tap", tap, geometry.kernel_size)
+    if geometry.axes == 2 and at is None:
+        at = (0, 0)
+    chosen = [c for c in connections(geometry) if at is None or c.q == at]
+    if geometry.axes == 1:
+        first, last = _span(geometry)
+        middle = (first + last) / 2 - (geometry.kernel_size[0] - 1)
+        taps = {q: (middle + 2 * q, "plain") for q in range(geometry.kernel_size[0])}
+        ax = _graph(geometry, chosen, (taps, _inputs(geometry)), lambda c: (c.q[0], c.j[0], c.p[0]), ax)
+        _label(ax, "kernel gradient dw[q] (tap)", "input x[j] (position)", "the digit on a line is the output p")
+        ax.set_title(f"tap q multiplies inputs {_arithmetic(geometry)}", pad=PAD[geometry.axes])
+    else:
+        ax = grids(geometry, {c.j: c.p for c in chosen}, {c.p: c.p for c in chosen}, ax)
+        ax.set_title(f"tap q = {name(at or ())} multiplies inputs {_arithmetic(geometry)}")
+    return ax
+
+
+# ------------------------------------------------------------------------------------------ one axis: a graph
+
+Row = dict[int, tuple[float, str]]  # number → where it stands, and the kind of its cell
+
+
+def _span(geometry: Geometry) -> tuple[int, int]:
+    """First and last position of the first axis that are drawn: array and padding."""
+    n, (lo, hi) = geometry.input_size[0], geometry.padding[0]
+    return min(-lo, 0), max(n + hi, n) - 1
+
+
+def _inputs(geometry: Geometry, *, padded: bool = True) -> Row:
+    n = geometry.input_size[0]
+    used = {c.j[0] for c in connections(geometry)}
+    first, last = _span(geometry) if padded else (0, n - 1)
+    kinds = {j: "padding" if not 0 <= j < n else "plain" if j in used else "unread" for j in range(first, last + 1)}
+    return {j: (j, kind) for j, kind in kinds.items()}
+
+
+def _outputs(geometry: Geometry) -> Row:
+    """An output stands over the middle of its window."""
+    (k,), (s,), ((lo, _hi),), (d,) = geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
+    return {p: (s * p - lo + d * (k - 1) / 2, "plain") for p in range(geometry.output_size[0])}
+
+
+def _graph(
+    geometry: Geometry,
+    chosen: list[Connection],
+    rows: tuple[Row, Row],
+    ends: Callable[[Connection], tuple[int, int, int]],
+    ax: Axes | None,
+) -> Axes:
+    """Lines from the upper row to the lower one; `ends` gives (upper number, lower number, digit)."""
+    places = [x for row in rows for x, _ in row.values()]
+    low, high = min(places), max(places)
+    ax = axes_or_new(ax, min(max(0.5 * (high - low + 3), 5.5), 14), 4.2)
+    above, below = rows
+    triples = [ends(c) for c in chosen]
+    for digit in sorted({digit for _, _, digit in triples}):
+        lines = [((above[a][0], HEIGHT - 0.45), (below[b][0], 0.45)) for a, b, digit_ in triples if digit_ == digit]
+        look: dict[str, Any] = {"colors": colour(digit), "linestyles": [LINES[digit % len(LINES)]], "linewidths": 1.8}
+        ax.add_collection(LineCollection(lines, zorder=1, gid=f"connections:{digit}", **look), autolim=False)
+        if len(triples) <= LABELLED:
+            _digits(ax, lines, str(digit), 0.24 + 0.12 * (digit % 3))
+    touched = {a for a, _, _ in triples}, {b for _, b, _ in triples}
+    for row, y, marked in zip(rows, (HEIGHT, 0.0), touched, strict=True):
+        for number, (x, kind) in row.items():
+            square(ax, x, y, str(number), kind=kind, strong=number in marked and len(touched[0]) == 1)
+    ax.set(xlim=(low - 0.8, high + 0.8), ylim=(-0.7, HEIGHT + 0.7), xticks=[], yticks=[], aspect="equal")
+    bare(ax)
+    return ax
+
+
+def _digits(ax: Axes, lines: Iterable[Any], text: str, along: float) -> None:
+    for (x0, y0), (x1, y1) in lines:
+        at = x0 + along * (x1 - x0), y0 + along * (y1 - y0)
+        box = {"boxstyle": "circle,pad=0.1", "facecolor": ground(), "edgecolor": "none"}
+        ax.text(*at, text, fontsize=7.5, ha="center", va="center", color=ink(), bbox=box, zorder=3)
+
+
+def _label(ax: Axes, above: str, below: str, digits: str) -> None:
+    """The upper row's name above the drawing, the lower row's below it."""
+    ax.set_xlabel(f"{below}\n{digits}\ndashed: padding; hatched: not read")
+    ax.text(0.5, 1.0, above, transform=ax.transAxes, ha="center", va="bottom")
+
+
+def _arithmetic(geometry: Geometry) -> str:
+    """s·p + d·q − lo with the numbers put in, one axis after the other."""
+    axes = []
+    for s, d, (lo, _) in zip(geometry.stride, geometry.dilation, geometry.padding, strict=True):
+        shift = f" {'−' if lo > 0 else '+'} {abs(lo)}" if lo else ""
+        axes.append(f"{'' if s == 1 else f'{s}·'}p + {'' if d == 1 else f'{d}·'}q{shift}")
+    return axes[0] if len(set(axes)) == 1 else f"({', '.join(axes)})"

@@ -1,0 +1,96 @@
+"""explain: the text says what is computed, the code is the source's own, a wrong gradient shows, HTML is escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv import Geometry, conv, explain, explanation, reference
+
+pytest.importorskip("matplotlib")
+
+X = np.arange(10.0, dtype=np.float32).reshape(2, 5)
+W = np.array([[[1.0, -2.0, 3.0], [-4.0, 5.0, -6.0]]], np.float32)
+GEOMETRIES = [
+    Geometry.of("conv", (9,), (3,), stride=2, padding=[(-1, 2)], dilation=2, groups=2),
+    Geometry.of("conv", (5, 6), (3, 2), stride=(2, 1), padding=1, layout="channels_last"),
+    Geometry.of("conv", (3, 4, 3), (2, 2, 2)),
+]
+
+
+@pytest.fixture(scope="module")
+def explained():
+    return explain(conv, X, W, stride=2)
+
+
+def test_numbers_are_those_of_the_call(explained):
+    text = str(explained)
+    assert "⌊(5 + 0 + 0 − 1·(3 − 1) − 1)/2⌋ + 1 = 2" in text
+    (line,) = [line for line in explained.numbers if line.startswith("y[")]
+    total = float(line.rsplit(" = ", 1)[1])
+    factors = re.findall(r"\(([-\d.]+)\)·\(([-\d.]+)\)", line)
+    assert total == conv(X, W, stride=2)[0, 1] == sum(float(a) * float(b) for a, b in factors)
+
+
+def test_code_is_the_source(explained):
+    for (_, formula, code), f in zip(
+        explained.formulas, (reference.conv, reference.conv_input_vjp, reference.conv_weight_vjp), strict=True
+    ):
+        source = inspect.getsource(f)
+        assert formula in source
+        assert all(line.strip() in source for line in code.splitlines())
+        assert "lax.conv_general_dilated(" in code
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda geometry: f"{geometry.axes}-D")
+def test_a_geometry_is_checked_with_random_numbers(geometry):
+    explained = explain(geometry)
+    assert [check.name for check in explained.checks] == ["y", "dx", "dw"]
+    assert all(check.passed for check in explained.checks)
+    assert any(check.units > 0 for check in explained.checks)
+    assert "DISAGREES" not in str(explained)
+
+
+def test_a_wrong_gradient_is_called_wrong(monkeypatch):
+    right = explanation.oracle.conv_weight_vjp
+    monkeypatch.setattr(explanation.oracle, "conv_weight_vjp", lambda *at: right(*at) * (1 + 1e-3))
+    checks = {check.name: check.passed for check in explain(GEOMETRIES[0]).checks}
+    assert checks == {"y": True, "dx": True, "dw": False}
+
+
+def test_html_has_a_picture_and_is_escaped(explained):
+    shown = explained._repr_html_()
+    encoded = re.search(r'src="data:image/png;base64,([^"]+)"', shown).group(1)
+    assert base64.b64decode(encoded).startswith(b"\x89PNG")
+    hostile = explanation.Explanation(
+        "<script>alert(1)</script>", explained.formulas, ("<b>",), explained.checks, GEOMETRIES[2]
+    )
+    shown = hostile._repr_html_()
+    assert html.escape(hostile.title) in shown
+    assert "<script" not in shown
+    assert "<b>\n" not in shown.replace("<p><b>", "")
+    assert "No picture: more than two spatial axes" in shown
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: explain(jnp.sin, X, W), TypeError, r"explain: `call` must be the function conv, or a Geometry"),
+        (lambda: explain(GEOMETRIES[0], X), ValueError, r"explain: a Geometry must come alone"),
+        (
+            lambda: explain(conv, X, W, padding_mode="edge"),
+            ValueError,
+            r"options must be of .*; got padding_mode=",
+        ),
+        (lambda: explain(conv, X, W, stride=0), ValueError, r"`stride` must be at least 1; got stride=0"),
+    ],
+)
+def test_errors(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
