@@ -18,7 +18,6 @@ P. P. Vaidyanathan 1993, section 4.3.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxconv import depthwise
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
 
@@ -36,18 +36,27 @@ TILE_BYTES = 1 << 20  # patches of one tile; 256 KiB to 4 MiB differ by less tha
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
+    if is_depthwise(geometry, x.shape[depthwise.channel_axis(geometry)]):
+        return depthwise.conv(_wide(x), _wide(w), geometry).astype(x.dtype)
     y = _conv(_inner(x, geometry), _inner_kernel(w, geometry), geometry, precision)
     return _outer(y, geometry).astype(x.dtype)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
+    one_to_one = w.shape[1 if geometry.channels_first else -2] == 1 and is_depthwise(
+        geometry, g.shape[depthwise.channel_axis(geometry)]
+    )
+    if one_to_one and set(geometry.stride) == {1}:
+        return depthwise.conv_input_vjp(_wide(g), _wide(w), geometry).astype(g.dtype)
     dx = _input_vjp(_inner(g, geometry), _inner_kernel(w, geometry), geometry, precision)
     return _outer(dx, geometry).astype(g.dtype)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
+    if is_depthwise(geometry, x.shape[depthwise.channel_axis(geometry)]):
+        return depthwise.conv_weight_vjp(_wide(x), _wide(g), geometry).astype(x.dtype)
     dw = _weight_vjp(_inner(x, geometry), _inner(g, geometry), geometry, precision)
     if geometry.channels_first:
         dw = jnp.moveaxis(dw, (-1, -2), (0, 1))
@@ -59,12 +68,9 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
 def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
     """Σ_q X_q W_q: elementwise where each group has one input channel, else as a product of patches."""
-    padded, m = _padded(x, geometry), geometry.output_size
     if w.shape[-2] == 1 and geometry.groups > 1:
-        several = w.shape[-1] // geometry.groups
-        channels = padded if several == 1 else jnp.repeat(padded, several, axis=-1)
-        shifts = _shifts(channels, geometry, m)
-        return functools.reduce(jnp.add, (shift * w[q][0] for q, shift in shifts))
+        return depthwise.conv(x, w, replace(geometry, layout="channels_last"))
+    padded, m = _padded(x, geometry), geometry.output_size
     matrix = _split_out(w.reshape(-1, *w.shape[-2:]), geometry)  # (taps, in/groups, G, out/groups)
 
     def tile(start: Array | int, size: int) -> Array:
@@ -87,8 +93,6 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
     padded, m = _padded(x, geometry), geometry.output_size
     G, channels, out = geometry.groups, x.shape[-1], g.shape[-1]
     shape = (*geometry.kernel_size, channels // G, out)
-    if channels == G > 1:
-        return _weight_vjp_by_taps(padded, g, geometry).reshape(shape)
 
     def tile(start: Array | int, size: int) -> Array:
         patches = _patches(padded, geometry, start, size)
@@ -105,34 +109,6 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
         rest = m[0] - count * size
         dw = dw + tile(count * size, rest) if rest else dw
     return dw.reshape(shape)
-
-
-def _weight_vjp_by_taps(padded: Array, g: Array, geometry: Geometry) -> Array:
-    """dw[q,o] = Σ_{b,p} g[b,p,o] · x[b, s·p + d·q, o]: with one input channel per group there is nothing to multiply.
-
-    Row by row of the output, so that the sums run over few axes and the channels stay minor.
-    """
-    several = g.shape[-1] // padded.shape[-1]
-    m = geometry.output_size
-    span = geometry.dilation[0] * (geometry.kernel_size[0] - 1) + 1
-    over = tuple(range(g.ndim - 1))
-
-    size = max(1, min(m[0], TILE_BYTES // max(1, 4 * g.size // m[0])))
-    size = m[0] if jax.device_count() > 1 else size
-
-    def tile(start: Array | int, size: int) -> Array:
-        s = geometry.stride[0]
-        rows = lax.dynamic_slice_in_dim(padded, start * s, (size - 1) * s + span, axis=1)
-        rows = rows if several == 1 else jnp.repeat(rows, several, axis=-1)
-        g_rows = lax.dynamic_slice_in_dim(g, start, size, axis=1)
-        return jnp.stack([jnp.sum(shift * g_rows, over) for _, shift in _shifts(rows, geometry, (size, *m[1:]))])
-
-    count = m[0] // size
-    dw = lax.fori_loop(
-        0, count, lambda t, dw: dw + tile(t * size, size), jnp.zeros((geometry.taps, g.shape[-1]), g.dtype)
-    )
-    rest = m[0] - count * size
-    return dw + tile(count * size, rest) if rest else dw
 
 
 def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
@@ -302,9 +278,18 @@ def _padded(x: Array, geometry: Geometry) -> Array:
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in geometry.padding), (0, 0, 0)])
 
 
+def is_depthwise(geometry: Geometry, channels: int) -> bool:
+    """Whether every one of several groups has one input channel."""
+    return channels == geometry.groups > 1
+
+
+def _wide(x: Array) -> Array:
+    """x in the dtype that sums of it are made in."""
+    return x.astype(accumulator(x.dtype))
+
+
 def _inner(x: Array, geometry: Geometry) -> Array:
-    x = x.astype(accumulator(x.dtype))
-    return jnp.moveaxis(x, 1, -1) if geometry.channels_first else x
+    return jnp.moveaxis(_wide(x), 1, -1) if geometry.channels_first else _wide(x)
 
 
 def _outer(y: Array, geometry: Geometry) -> Array:
@@ -312,8 +297,7 @@ def _outer(y: Array, geometry: Geometry) -> Array:
 
 
 def _inner_kernel(w: Array, geometry: Geometry) -> Array:
-    w = w.astype(accumulator(w.dtype))
-    return jnp.moveaxis(w, (0, 1), (-1, -2)) if geometry.channels_first else w
+    return jnp.moveaxis(_wide(w), (0, 1), (-1, -2)) if geometry.channels_first else _wide(w)
 
 
 def _split_out(w: Array, geometry: Geometry) -> Array:
