@@ -41,9 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size.add_argument("--filters", help="filters of that layer; without it, pooling")
     for name in ("stride", "padding", "dilation", "groups"):
         size.add_argument(f"--{name}", help="of that layer")
+    _add_bench(commands)
     options = parser.parse_args(arguments)
+    options.given = list(sys.argv[1:] if arguments is None else arguments)
     if options.command == "size":
         return _size(options)
+    if options.command == "bench":
+        return _bench(options)
     missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(sorted({EXTRAS[name] for name in missing}))
@@ -52,6 +56,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     return _verify(options)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="times beside jax.grad of lax, PyTorch, ONNX Runtime, flax and equinox",
+        description="The value and both gradients of fifteen convolutions, or, after the word gated, of six "
+        "recurrences, each beside other frameworks' in interleaved pairs. Every other framework runs in a process of "
+        "its own.",
+    )
+    bench.add_argument("names", nargs="*", metavar="NAME", help="workloads; gated: the recurrences; without: all")
+    bench.add_argument("--against", metavar="A,B", help="lax, torch, onnxruntime, flax, equinox; for gated: plain, "
+                       "hoisted, flax_gru, equinox_gru, torch_gru, torch_cell, onnxruntime_gru")  # fmt: skip
+    bench.add_argument("--python", metavar="PATH", help="the interpreter that has the other frameworks")
+    bench.add_argument("--file", type=Path, metavar="FILE", help="own convolutions: a JSON list of objects")
+    bench.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
+    bench.add_argument("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default="float32")
+    bench.add_argument("--lowering", choices=("auto", "reference", "gemm"), default="auto")
+    bench.add_argument("--limit", type=float, default=30.0, metavar="S", help="seconds that a peer's call may take")
+    bench.add_argument("--quick", action="store_true", help="three pairs instead of seven")
+    for name in ("json", "markdown"):
+        bench.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write it as {name}, whole or not at all")
+
+
+def _bench(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("rich") is None:
+        print("jaxconv bench: needs rich: pip install 'jaxconv[cli]'", file=sys.stderr)
+        return 2
+    for name in ("json", "markdown"):
+        path = getattr(options, name)
+        if path is not None and (fault := _unwritable(path)):
+            print(f"jaxconv bench: --{name} must name a file in a folder that exists; {fault}", file=sys.stderr)
+            return 2
+    if not options.limit > 0:
+        print(f"jaxconv bench: --limit must be positive; got {options.limit:g}", file=sys.stderr)
+        return 2
+    try:
+        if options.dtype == "float64":
+            import jax
+
+            jax.config.update("jax_enable_x64", True)
+        from jaxconv.bench.command import bench
+
+        return bench(options)
+    except KeyboardInterrupt:
+        return 130
 
 
 _SIZE = """Each layer's output size with the numbers put into the formula, its cost and its receptive field.

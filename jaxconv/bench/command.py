@@ -1,0 +1,100 @@
+"""`jaxconv bench`, from its options to its files."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from jaxconv import report
+from jaxconv.bench import run, show
+from jaxconv.bench.processes import Peer, PeerError
+from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Recurrence, Workload, read
+
+
+def chosen(names: list[str], file: Path | None) -> tuple[Workload | Recurrence, ...]:
+    """The workloads of that name; ValueError names those there are."""
+    if names[:1] == ["gated"]:
+        there: tuple[Workload | Recurrence, ...] = RECURRENCES
+        names = names[1:]
+        if file is not None:
+            raise ValueError("jaxconv bench: --file holds convolutions; leave it out with gated")
+    else:
+        there = CONVOLUTIONS if file is None else read(file)
+    for name in names:
+        if name not in (one.name for one in there):
+            listed = ", ".join(one.name for one in there)
+            raise ValueError(f"jaxconv bench: a workload must be one of {listed}, or gated first; got {name}")
+    return tuple(one for one in there if not names or one.name in names)
+
+
+def peers(against: str | None, gated: bool, python: str | None, limit: float) -> list[Peer]:
+    """A process for each framework asked for. ValueError for an unknown name, PeerError for one that is not there."""
+    known = run.GATED_PEERS if gated else run.PEERS
+    names = list(known[:2] if gated else known[:1]) if against is None else [n for n in against.split(",") if n]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"jaxconv bench: --against must name some of {', '.join(known)}; got {name}")
+    interpreters = {name: sys.executable if python is None or name in run.OF_JAX else python for name in names}
+    made = [Peer(name, interpreters[name], limit) for name in names]
+    try:
+        for peer in made:
+            peer.start()
+    except PeerError:
+        for peer in made:
+            peer.close()
+        raise
+    return made
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Run it; the exit status."""
+    against: list[Peer] = []
+    entries: list[run.Entry] = []
+    gated = options.names[:1] == ["gated"]
+    console = report.console()
+    try:
+        work = chosen(options.names, options.file)
+        against = peers(options.against, gated, options.python, options.limit)
+        settings = run.Options(options.layout, options.dtype, options.lowering, 3 if options.quick else 7)
+        names = [peer.name for peer in against]
+        with report.progress(console) as progress:
+            maps = run.GATED_MAPS if gated else run.MAPS
+            bar = progress.add_task("the peak", total=len(work) * len(maps))
+            peak = run.peak()
+            for one in work:
+                for which in maps:
+                    progress.update(bar, description=f"{one.name} {which}")
+                    entries.append(run.entry(one, which, against, settings))
+                    progress.advance(bar)
+    except (ValueError, OSError, PeerError) as error:
+        print(error if str(error).startswith("jaxconv") else f"jaxconv bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"jaxconv bench: stopped after {len(entries)} entries; nothing is written", file=sys.stderr)
+        return 130
+    finally:
+        for peer in against:
+            peer.close()
+    for entry in entries:
+        for facts in entry.facts.values():
+            if "error" in facts:
+                print(f"jaxconv bench: {entry.name} {entry.map}: {facts['error']}", file=sys.stderr)
+    given = [
+        word if before != "--python" else "PATH"
+        for before, word in zip(["", *options.given], options.given, strict=False)
+    ]
+    command = shlex.join(["jaxconv", *given])
+    console.print(show.table(entries, names, peak))
+    texts = {"json": show.as_json, "markdown": show.markdown}
+    for key, text in texts.items():
+        path = getattr(options, key)
+        if path is None:
+            continue
+        try:
+            report.write_whole(path, text(entries, names, peak, command))
+        except OSError as error:
+            print(f"jaxconv bench: --{key} could not be written: {error}", file=sys.stderr)
+            return 2
+    return 0

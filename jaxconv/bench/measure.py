@@ -1,0 +1,69 @@
+"""Two calls side by side: A B A B, so that what else the machine does hits both, and only their ratio is a claim."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+PAIRS = 7
+LONG = 2.0  # seconds: such a call is measured three times
+SAMPLE = 0.005  # seconds that one sample takes at least; shorter calls are repeated within it
+
+Run = Callable[[int], float]  # how many calls → seconds that they took together
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How long one call takes beside another.
+
+    Attributes:
+        ours, theirs: median times of one call, seconds; `theirs` is the limit where it did not finish.
+        median, least, most: of the ratios theirs / ours, pair by pair.
+        pairs: how many there were; 0 where theirs did not finish, and the ratio is a lower bound.
+    """
+
+    ours: float
+    theirs: float
+    median: float
+    least: float
+    most: float
+    pairs: int
+
+
+def repeats(seconds: float) -> int:
+    """How many calls of that length make a sample."""
+    return max(1, round(SAMPLE / max(seconds, 1e-7)))
+
+
+def alone(run: Run, pairs: int = PAIRS) -> float:
+    """The median time of a call, in seconds, after two warm-ups."""
+    run(1)
+    number = repeats(run(1))
+    return statistics.median(run(number) / number for _ in range(pairs))
+
+
+def side_by_side(ours: Run, theirs: Run, pairs: int = PAIRS) -> Ratio:
+    """The ratio theirs / ours over interleaved pairs, after two warm-ups; TimeoutError where `theirs` raises it."""
+    first = ours(1), theirs(1)
+    if max(first) < LONG:
+        first = ours(1), theirs(1)
+    else:
+        pairs = min(pairs, 3)
+    counts = [repeats(seconds) for seconds in first]
+    times = [(ours(counts[0]) / counts[0], theirs(counts[1]) / counts[1]) for _ in range(pairs)]
+    ratios = [b / a for a, b in times]
+    return Ratio(
+        statistics.median(a for a, _ in times),
+        statistics.median(b for _, b in times),
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+        pairs,
+    )
+
+
+def at_least(ours: Run, limit: float, pairs: int = PAIRS) -> Ratio:
+    """The lower bound of a ratio where the other call did not finish within `limit` seconds."""
+    seconds = alone(ours, pairs)
+    return Ratio(seconds, limit, limit / seconds, limit / seconds, limit / seconds, 0)

@@ -1,0 +1,1 @@
+"""Scripts that serve one framework each, by themselves; see `serve.py`."""

@@ -1,0 +1,100 @@
+"""What is measured against runs in a process of its own: two frameworks in one would share threads and memory."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SERVER = Path(__file__).parent / "peers" / "serve.py"
+START = 120.0  # seconds that importing a framework may take
+
+
+class PeerError(RuntimeError):
+    """A peer that is not there, or that refuses a call; the text says why."""
+
+
+class Peer:
+    """One framework in one process, spoken to in lines of JSON; started when first needed.
+
+    Attributes:
+        name: of the framework, as `peers/serve.py` knows it.
+        python: the interpreter that has it.
+        limit: seconds that one call may take.
+        versions: of the framework, once it is started.
+    """
+
+    def __init__(self, name: str, python: str = sys.executable, limit: float = 30.0) -> None:
+        self.name, self.python, self.limit = name, python, limit
+        self.versions: dict[str, Any] = {}
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Import the framework. PeerError where that fails."""
+        try:
+            self._process = subprocess.Popen(
+                [self.python, str(SERVER), self.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                bufsize=1,
+            )
+        except OSError as error:
+            raise PeerError(f"{self.name}: {self.python} cannot be started: {error}") from error
+        try:
+            self.versions = self._answer(START)
+        except TimeoutError as error:
+            raise PeerError(f"{self.name}: {self.python} did not start within {START:g} s") from error
+
+    def build(self, call: dict[str, Any]) -> dict[str, Any]:
+        """Make a call ready; what the framework tells about it. TimeoutError past the limit."""
+        return self._ask({"build": call})
+
+    def run(self, number: int) -> float:
+        """Seconds that `number` calls took. TimeoutError past the limit; the process is then gone."""
+        return float(self._ask({"run": number})["seconds"])
+
+    def close(self) -> None:
+        """Stop the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+            self._process = None
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        if self._process is None:
+            self.start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            self.close()
+            raise PeerError(f"{self.name}: the process died") from error
+        return self._answer(self.limit)
+
+    def _answer(self, limit: float) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            if not selector.select(limit):
+                self.close()
+                raise TimeoutError
+        line = self._process.stdout.readline()
+        try:
+            answer = json.loads(line)
+        except json.JSONDecodeError as error:
+            self.close()
+            raise PeerError(f"{self.name}: the process died" if not line else f"{self.name}: said {line!r}") from error
+        if "error" in answer:
+            raise PeerError(f"{self.name}: {answer['error']}")
+        return answer

@@ -1,0 +1,146 @@
+"""Every workload, map and peer, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv import GatedParams, gated_scan
+from jaxconv.bench import measure
+from jaxconv.bench.peers import arrays
+from jaxconv.bench.processes import Peer, PeerError
+from jaxconv.bench.workloads import Recurrence, Workload
+from jaxconv.convolution import conv
+from jaxconv.lowering import Lowering
+from jaxconv.sizes import Layout
+
+MAPS = ("y", "dx", "dw")
+GATED_MAPS = ("h", "gradient")
+PEERS = ("lax", "torch", "onnxruntime", "flax", "equinox")
+GATED_PEERS = ("plain", "hoisted", "flax_gru", "equinox_gru", "torch_gru", "torch_cell", "onnxruntime_gru")
+OF_JAX = {"lax", "plain", "hoisted"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for a whole run.
+
+    Attributes:
+        layout, dtype, lowering: of the convolutions.
+        pairs: of interleaved calls per ratio.
+    """
+
+    layout: Layout = "channels_first"
+    dtype: str = "float32"
+    lowering: Lowering = "auto"
+    pairs: int = measure.PAIRS
+
+
+@dataclass
+class Entry:
+    """One map of one workload.
+
+    Attributes:
+        name, map: which.
+        seconds: the median time of a call; with peers, the median over their medians.
+        flops: of a call, two per multiply-add.
+        compile, temporaries, kept: seconds; bytes while it runs; bytes between forward and backward.
+        inputs: bytes of parameters, x and h, beside which `kept` stands.
+        ratios: peer → `measure.Ratio`, above 1 where ours is faster.
+        facts: peer → its compile seconds, temporaries and kept bytes, or why there is no ratio.
+    """
+
+    name: str
+    map: str
+    flops: int
+    seconds: float = 0.0
+    compile: float = 0.0
+    temporaries: int | None = None
+    kept: int | None = None
+    inputs: int | None = None
+    ratios: dict[str, measure.Ratio] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def peak() -> float:
+    """FLOP/s of a 2048³ float32 matrix product."""
+    a = jnp.ones((2048, 2048), jnp.float32)
+    product = jax.jit(jnp.matmul).lower(a, a).compile()
+    return 2 * 2048**3 / measure.alone(_timed(product, (a, a)))
+
+
+def _timed(compiled: Any, inputs: tuple) -> measure.Run:
+    def run(number: int) -> float:
+        start = time.perf_counter()
+        for _ in range(number):
+            jax.block_until_ready(compiled(*inputs))
+        return time.perf_counter() - start
+
+    return run
+
+
+def entry(one: Workload | Recurrence, which: str, peers: Sequence[Peer], options: Options) -> Entry:
+    """Measure one map of one workload beside every peer."""
+    call = {**asdict(one), "map": which, "layout": options.layout, "dtype": options.dtype, "name": one.name}
+    if isinstance(one, Recurrence):
+        function, inputs = _gated(which, call)
+        made = Entry(one.name, which, 2 * one.multiply_adds(which == "gradient"))
+        if which == "gradient":
+            _, pull = jax.vjp(lambda params, x: gated_scan(params, x)[1], *inputs[:2])
+            made.kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pull))
+            made.inputs = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs))
+    else:
+        function, inputs = _convolution(one, which, call, options)
+        made = Entry(one.name, which, 2 * one.multiply_adds())
+    begin = time.perf_counter()
+    compiled = jax.jit(function).lower(*inputs).compile()
+    made.compile = time.perf_counter() - begin
+    if (analysis := compiled.memory_analysis()) is not None:
+        made.temporaries = analysis.temp_size_in_bytes
+    ours = _timed(compiled, inputs)
+    for peer in peers:
+        try:
+            made.facts[peer.name] = {**peer.versions, **peer.build(call)}
+            made.ratios[peer.name] = measure.side_by_side(ours, peer.run, options.pairs)
+        except TimeoutError:
+            made.ratios[peer.name] = measure.at_least(ours, peer.limit, options.pairs)
+        except PeerError as error:
+            made.facts[peer.name] = {"error": str(error)}
+    times = [ratio.ours for ratio in made.ratios.values()] or [measure.alone(ours, options.pairs)]
+    made.seconds = float(np.median(times))
+    return made
+
+
+def _convolution(one: Workload, which: str, call: dict, options: Options) -> tuple:
+    """The map as a user reaches it: through `conv` and its `jax.vjp`."""
+    x, w, g = (jnp.asarray(a).astype(options.dtype) for a in arrays.convolution(call))
+    if options.layout == "channels_last":
+        x, g, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
+
+    def value(x: jax.Array, w: jax.Array) -> jax.Array:
+        keys = {key: call[key] for key in ("stride", "padding", "dilation", "groups")}
+        return conv(x, w, **keys, layout=options.layout, lowering=options.lowering)
+
+    if which == "y":
+        return value, (x, w)
+    if which == "dx":
+        return (lambda x, w, g: jax.vjp(lambda x: value(x, w), x)[1](g)[0]), (x, w, g)
+    return (lambda x, w, g: jax.vjp(lambda w: value(x, w), w)[1](g)[0]), (x, w, g)
+
+
+def _gated(which: str, call: dict) -> tuple:
+    x, w_c, w_h, w_x, g = (jnp.asarray(a) for a in arrays.recurrence(call))
+    params = GatedParams(w_c, w_h, w_x)
+
+    def value(params: GatedParams, x: jax.Array) -> jax.Array:
+        return gated_scan(params, x)[1]
+
+    if which == "h":
+        return value, (params, x)
+    return (lambda params, x, g: jax.vjp(value, params, x)[1](g)), (params, x, g)

@@ -1,0 +1,124 @@
+"""A run of `jaxconv bench` as a table, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from jaxconv.bench.measure import Ratio
+from jaxconv.bench.run import Entry
+from jaxconv.report import number, versions
+
+
+def geometric_mean(values: Iterable[float]) -> float | None:
+    """exp(mean(log)), or None of nothing."""
+    logs = [math.log(value) for value in values]
+    return math.exp(sum(logs) / len(logs)) if logs else None
+
+
+def table(entries: Sequence[Entry], peers: Sequence[str], peak: float) -> Table:
+    """One line per map of a workload."""
+    gated = any(entry.inputs for entry in entries)
+    shown = Table(title="jaxconv bench", caption=note(entries, peak))
+    shown.add_column("workload", no_wrap=True)
+    for heading in ("map", "ms", "of peak", *(f"× {peer}" for peer in peers), "compile s", "temporaries MB"):
+        shown.add_column(heading, justify="right")
+    if gated:
+        shown.add_column("kept / inputs", justify="right")
+    for entry in entries:
+        cells = [entry.name, entry.map, number(1e3 * entry.seconds), f"{entry.flops / entry.seconds / peak:.0%}"]
+        cells += [_ratio(entry, peer) for peer in peers]
+        cells += [_beside(entry, "compile", 1.0, peers), _beside(entry, "temporaries", 1e6, peers)]
+        if gated:
+            cells.append("" if not entry.kept or not entry.inputs else number(entry.kept / entry.inputs))
+        shown.add_row(*cells)
+    shown.add_section()
+    for which in (None, *dict.fromkeys(entry.map for entry in entries)):
+        means = [_mean(entries, peer, which) for peer in peers]
+        shown.add_row("geometric mean", which or "all", "", "", *means, "", "", *[""] * gated)
+    return shown
+
+
+def _ratio(entry: Entry, peer: str) -> str:
+    ratio = entry.ratios.get(peer)
+    if ratio is None:
+        return "–"
+    return f"{number(ratio.median)} [{number(ratio.least)}, {number(ratio.most)}]" if ratio.pairs else _short(ratio)
+
+
+def _short(ratio: Ratio | None) -> str:
+    return "–" if ratio is None else ("" if ratio.pairs else "> ") + number(ratio.median)
+
+
+def _beside(entry: Entry, key: str, unit: float, peers: Sequence[str]) -> str:
+    """Ours / the first peer that has such a figure."""
+    values = [getattr(entry, key), *(entry.facts.get(peer, {}).get(key) for peer in peers)]
+    known = [value for value in values if value is not None][:2]
+    return " / ".join(number(value / unit) for value in known)
+
+
+def _mean(entries: Sequence[Entry], peer: str, which: str | None = None) -> str:
+    these = [e.ratios[peer] for e in entries if peer in e.ratios and which in (None, e.map)]
+    mean = geometric_mean(ratio.median for ratio in these)
+    return "–" if mean is None else ("" if all(ratio.pairs for ratio in these) else "> ") + number(mean)
+
+
+def note(entries: Sequence[Entry], peak: float) -> str:
+    """What the figures mean, and what they depend on."""
+    of = versions()
+    seen = {}
+    for entry in entries:
+        for facts in entry.facts.values():
+            seen.update({k: v for k, v in facts.items() if k in ("torch", "onnxruntime", "flax", "equinox")})
+    peers = "".join(f", {name} {value}" for name, value in seen.items())
+    return (
+        "A ratio is the peer's time over ours, the median of interleaved pairs [least, most]; above 1 ours is faster. "
+        '">": the peer did not finish in its time, and the bound stands in the mean. '
+        f"Peak: {peak / 1e9:.0f} GFLOP/s, a 2048³ product in this run.\n"
+        f"jaxconv {of['jaxconv']}, jax {of['jax']}, Python {of['python']}, {of['machine']}{peers}"
+    )
+
+
+def markdown(entries: Sequence[Entry], peers: Sequence[str], peak: float, command: str) -> str:
+    """One line per workload, its maps side by side."""
+    maps = list(dict.fromkeys(entry.map for entry in entries))
+    of = " · ".join(maps)
+    lines = [f"| workload | ms: {of} | of peak | " + "".join(f"× {peer} | " for peer in peers).rstrip()]
+    lines.append("|---" * (3 + len(peers)) + "|")
+    for name in dict.fromkeys(entry.name for entry in entries):
+        these = [entry for entry in entries if entry.name == name]
+        cells = [
+            " · ".join(number(1e3 * entry.seconds) for entry in these),
+            " · ".join(f"{entry.flops / entry.seconds / peak:.0%}" for entry in these),
+            *(" · ".join(_short(entry.ratios.get(peer)) for entry in these) for peer in peers),
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    means = [
+        " · ".join(_mean(entries, peer, each) for each in maps) + f"; all {_mean(entries, peer)}" for peer in peers
+    ]
+    lines.append("| **geometric mean** | | | " + " | ".join(means) + " |")
+    return "\n".join([*lines, "", note(entries, peak).replace("\n", " "), "", f"    {command}", ""])
+
+
+def as_json(entries: Sequence[Entry], peers: Sequence[str], peak: float, command: str) -> str:
+    """Everything; `rows` suit `jaxconv.plot.bench`."""
+    outcome: dict[str, Any] = {
+        "command": command,
+        "versions": versions(),
+        "peak": peak,
+        "geometric_means": {
+            peer: geometric_mean(e.ratios[peer].median for e in entries if peer in e.ratios) for peer in peers
+        },
+        "entries": [asdict(entry) for entry in entries],
+        "rows": [
+            {"name": entry.name, "map": entry.map, "peer": peer, "ratio": ratio.median, "bound": not ratio.pairs}
+            for entry in entries
+            for peer, ratio in entry.ratios.items()
+        ],
+    }
+    return json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
