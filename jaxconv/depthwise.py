@@ -69,18 +69,25 @@ def _sums_by_rows(padded: Array, g: Array, geometry: Geometry) -> list[Array]:
     size = piece * next((rows for rows in range(most, most // 2, -1) if m % (rows * piece) == 0), most)
     count = m // size
 
+    def image_rows(array: Array, b: Array, start: Array | int, size: int) -> Array:
+        # In one slice: two, one within the other, are not fused into the sums on JAX 0.10.
+        zero = jnp.zeros_like(b)
+        starts, sizes = [b] + [zero] * (array.ndim - 1), [1, *array.shape[1:]]
+        starts[first], sizes[first] = zero + start, size
+        return lax.dynamic_slice(array, starts, sizes)
+
     def read(sums: list[Array], b: Array, start: Array | int, size: int, piece: int) -> list[Array]:
         s, span = geometry.stride[0], geometry.dilation[0] * (geometry.kernel_size[0] - 1)
-        x = lax.dynamic_slice_in_dim(padded, b, 1)
-        x = lax.dynamic_slice_in_dim(x, start * s, (size - 1) * s + 1 + span, axis=first)
-        at = lax.dynamic_slice_in_dim(lax.dynamic_slice_in_dim(g, b, 1), start, size, axis=first)
-        products = (shift * at for _, shift in _shifts(x, geometry, size))
-        return [
-            functools.reduce(
-                jnp.add, (lax.slice_in_dim(each, r, r + piece, axis=first) for r in range(0, size, piece)), total
-            )
-            for total, each in zip(sums, products, strict=True)
-        ]
+        x = image_rows(padded, b, start * s, (size - 1) * s + 1 + span)
+        at = image_rows(g, b, start, size)
+
+        def products(shift: Array) -> Iterator[Array]:
+            for r in range(0, size, piece):
+                rows = (lax.slice_in_dim(each, r, r + piece, axis=first) for each in (shift, at))
+                yield functools.reduce(jnp.multiply, rows)
+
+        shifts = (shift for _, shift in _shifts(x, geometry, size))
+        return [functools.reduce(jnp.add, products(shift), total) for total, shift in zip(sums, shifts, strict=True)]
 
     def zeros(piece: int) -> list[Array]:
         return [jnp.zeros_like(lax.slice_in_dim(g[:1], 0, piece, axis=first))] * geometry.taps
