@@ -102,8 +102,8 @@ CPU = (
     Row(
         lambda call: True,
         "gemm",
-        "no inserted zeros (3x3 stride 2 dx 1.3), no batch_group_count (grouped dw 475), tap by tap for "
-        "depthwise (13, 17, 6.6), a slice for 1x1 (1.3 to 7.0)",
+        "no inserted zeros (3x3 stride 2 dx 1.3), no batch_group_count (grouped dw 171 to 475), tap by tap for "
+        "depthwise (20 to 25, dw 10 to 14), a slice for 1x1 (1.3 to 7.0)",
     ),
 )
 
