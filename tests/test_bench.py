@@ -126,6 +126,8 @@ def test_a_run_against_lax_writes_what_the_picture_reads(tmp_path, capsys):
         (["--json", "/nowhere/out.json"], "no folder"),
         (["--limit", "0"], "must be positive"),
         (["gated", "--file", "own.json"], "leave it out"),
+        (["gated", "--dtype", "bfloat16"], "leave them out"),
+        (["--dtype", "bfloat16", "gated", "--layout", "channels_last"], "leave them out"),
     ],
 )
 def test_a_wrong_call_is_status_2_and_one_line(arguments, rule, capsys):

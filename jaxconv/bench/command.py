@@ -56,8 +56,12 @@ def bench(options: argparse.Namespace) -> int:
     console = report.console()
     try:
         work = chosen(options.names, options.file)
-        against = peers(options.against, gated, options.python, options.limit)
         settings = run.Options(options.layout, options.dtype, options.lowering, 3 if options.quick else 7)
+        if gated and settings != run.Options(pairs=settings.pairs):
+            raise ValueError(
+                "jaxconv bench: --layout, --dtype and --lowering are for convolutions; leave them out with gated"
+            )
+        against = peers(options.against, gated, options.python, options.limit)
         names = [peer.name for peer in against]
         with report.progress(console) as progress:
             maps = run.GATED_MAPS if gated else run.MAPS
