@@ -48,6 +48,11 @@ class Check:
 class Explanation:
     """What `explain` has to say: text in a terminal, and with a picture in a notebook.
 
+    The maps it explains are the contractions of one trilinear form,
+
+        T(x, w, g) = Σ_{b,o,p} g[b,o,p] · Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]
+        y = ∂T/∂g        dx = ∂T/∂x        dw = ∂T/∂w
+
     Attributes:
         title: the shapes and options.
         formulas: (name, formula, code) of y, dx and dw.
