@@ -36,17 +36,16 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv.arguments import is_symbolic
-from jaxconv.cell import GatedParams, gate, mix, project, wide
+from jaxconv.cell import GatedParams, mix, project, wide
 from jaxconv.rules import given, is_wanted, values, wanted
 from jaxconv.timeblocks import Blocks, over_blocks
 
 Residuals = Literal["recompute", "save"] | int
 
-# A block holds at least so many numbers of a state, and so many rows of a matrix product. On two cores with 1 MiB of L2
-# and 32 of L3 forward and backward took, with blocks of 2¹⁷, 2¹⁸, 2¹⁹ and 2²⁰ numbers, at (T, batch, m) =
-# (512, 32, 128) 57, 55, 60 and 77 ms, at (1024, 8, 64) 10.2, 10.0 and 9.8 ms with 2.8, 4.5 and 5 times the sequence in
-# temporaries; at (256, 64, 256) 1024 to 8192 rows took 215 to 239 ms.
-NUMBERS, ROWS = 2**17, 1024
+# The rows (steps × batch) of a block's matrix products: about ROWS, fewer where states are wide, since a block should
+# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two blocks is one: cutting costs copies.
+NUMBERS, ROWS, LEAST = 2**18, 2048, 1024
+TURN = 256  # from so many states on Σ_t δ xᵀ is faster as a product with δ turned before it
 
 
 class Plan(NamedTuple):
@@ -69,9 +68,10 @@ class Plan(NamedTuple):
             return Blocks(time, min(self.residuals, time), self.reverse)
         if any(map(is_symbolic, x.shape)):
             return Blocks(time, time, self.reverse)
-        target = -(-max(NUMBERS // params.w_c.shape[0], ROWS) // max(1, prod(batch)))
+        rows = max(min(NUMBERS // params.w_c.shape[0], ROWS), LEAST)
+        target = -(-rows // max(1, prod(batch)))
         near = (k for k in range(max(1, target // 2), 2 * target + 1) if time % k == 0)
-        length = time if time <= target else min(near, key=lambda k: abs(k - target), default=target)
+        length = time if time <= 2 * target else min(near, key=lambda k: abs(k - target), default=target)
         return Blocks(time, length, self.reverse)
 
 
@@ -109,8 +109,8 @@ def _before(start: Array, h: Array, reverse: bool) -> Array:
     return jnp.concatenate([h[1:], start[None]] if reverse else [start[None], h[:-1]])
 
 
-def _linear(c: Array, b: Array, start: Array, plan: Plan, *, back: bool = False, before: bool = False) -> Any:
-    """The last h and the stack of h[t] = c[t] ⊙ h[t−1] + b[t], or of h[t−1], in the form that suits the platform.
+def _linear(shift: Any, c: Array, u: Array, start: Array, plan: Plan, *, back: bool = False, before: bool = False) -> Any:
+    """The last h and the stack of h[t] = c[t] ⊙ h[t−1] + shift(c[t], u[t]), or of h[t−1], as it suits the platform.
 
     On a CPU step by step: (T, batch, m) = (1024, 8, 64) takes 0.6 ms so and 1.7 as a prefix sum, (512, 32, 128) 1.7 and
     8.6. Elsewhere, unmeasured, as a prefix sum: a step there costs a kernel's launch, a prefix sum of T steps log T.
@@ -118,18 +118,18 @@ def _linear(c: Array, b: Array, start: Array, plan: Plan, *, back: bool = False,
     reverse = plan.reverse != back
 
     def step(h: Array, at_t: tuple[Array, Array]) -> tuple[Array, Array]:
-        c, b = at_t
-        after = c * h + b
+        c, u = at_t
+        after = c * h + shift(c, u)
         return after, (h if before else after)
 
-    def by_steps(c: Array, b: Array, start: Array) -> tuple[Array, Array]:
-        return lax.scan(step, start, (c, b), reverse=reverse, unroll=plan.unroll)
+    def by_steps(c: Array, u: Array, start: Array) -> tuple[Array, Array]:
+        return lax.scan(step, start, (c, u), reverse=reverse, unroll=plan.unroll)
 
-    def at_once(c: Array, b: Array, start: Array) -> tuple[Array, Array]:
-        h = prefix_sum(c, b, start, reverse)
+    def at_once(c: Array, u: Array, start: Array) -> tuple[Array, Array]:
+        h = prefix_sum(c, shift(c, u), start, reverse)
         return h[0 if reverse else -1], _before(start, h, reverse) if before else h
 
-    return lax.platform_dependent(c, b, start, cpu=by_steps, default=at_once)
+    return lax.platform_dependent(c, u, start, cpu=by_steps, default=at_once)
 
 
 def prefix_sum(c: Array, b: Array, start: Array, reverse: bool) -> Array:
@@ -142,13 +142,28 @@ def prefix_sum(c: Array, b: Array, start: Array, reverse: bool) -> Array:
     return slopes * start + shifts
 
 
-def _states(params: GatedParams, x: Array, start: Array, live: Array | None, plan: Plan) -> tuple[Array, ...]:
-    """(last state, h, c, v) of one block; past a sequence's length pre = ∞, so that c = 1 and h stands still."""
+def _blank(steps: int, start: Array, dtype: Any) -> Array:
+    """Room for the states of so many steps; varies over a mesh as `start` does."""
+    return jnp.zeros((steps, *start.shape), dtype) + zero_like_all(start).astype(dtype)
+
+
+def _put(stack: Array | None, rows: Array, first: Array) -> Array | None:
+    """`stack` with `rows` written from position `first` on, in place within a loop; None stays None."""
+    return None if stack is None else lax.dynamic_update_slice_in_dim(stack, rows.astype(stack.dtype), first, 0)
+
+
+def _states(
+    params: GatedParams, x: Array, start: Array, live: Array | None, t: Array, into: Kept, plan: Plan
+) -> tuple[Array, Kept, Array]:
+    """(last state, `into` with the steps t of one block written, v); past a sequence's length pre = ∞, so that c = 1
+    and h stands still.
+    """
     if params.w_h is None:
         pre, v = _where(live, project(x, params.w_c, params.b_c), jnp.inf), project(x, params.w_x, params.b_x)
-        c = gate(pre, start, None)
-        return *_linear(c, (1 - c) * v, start, plan), c, v
-    w_h, m = wide(params.w_h), params.w_c.shape[0]
+        c = jax.nn.sigmoid(pre)
+        last, h = _linear(lambda c, v: (1 - c) * v, c, v, start, plan)
+        return last, into._replace(h=_put(into.h, h, t[0]), c=_put(into.c, c, t[0]), v=_put(into.v, v, t[0])), v
+    m, w_h_turned = params.w_c.shape[0], wide(params.w_h).T  # once, not at every step
     both = project(x, jnp.concatenate([params.w_c, params.w_x]), None)  # one larger product is faster than two
     if live is not None:
         both = jnp.where(live | (jnp.arange(2 * m) >= m), both, jnp.inf)
@@ -158,31 +173,45 @@ def _states(params: GatedParams, x: Array, start: Array, live: Array | None, pla
         pre, v = both[..., :m], both[..., m:]
         return pre if params.b_c is None else pre + params.b_c, v if params.b_x is None else v + params.b_x
 
-    def step(h: Array, at_t: Array) -> tuple[Array, tuple[Array, Array]]:
-        pre, v = apart(at_t)
-        c = gate(pre, h, w_h)
+    def step(carry: tuple[Array, Array, Kept], at_t: tuple[Array, Array]) -> tuple[tuple[Array, Array, Kept], None]:
+        (h, _, into), (both, t) = carry, at_t
+        pre, v = apart(both)
+        c = jax.nn.sigmoid(pre + h @ w_h_turned)
         h = mix(c, h, v)
-        return h, (h, c)
+        return (h, c, into._replace(h=_put(into.h, h[None], t), c=_put(into.c, c[None], t))), None
 
-    last, (h, c) = lax.scan(step, start, both, reverse=plan.reverse, unroll=plan.unroll)
-    return last, h, c, apart(both)[1]
+    begin = (start, jnp.zeros_like(start), into)
+    (last, c, into), _ = lax.scan(step, begin, (both, t), reverse=plan.reverse, unroll=plan.unroll)
+    if into.c is None:  # a gate that nobody reads XLA computes in one loop with h, not vectorised: twice the time
+        last = last + 0 * c
+        into = into._replace(h=_put(into.h, last[None], t[0] if plan.reverse else t[-1]))
+    v = apart(both)[1]
+    return last, into._replace(v=_put(into.v, v, t[0])), v
 
 
-def _forward(params: GatedParams, x: Array, h0: Array, lengths: Array | None, plan: Plan) -> tuple[Array, Array, Kept]:
-    """(h_last, h, what the gradient keeps)."""
+def _forward(
+    params: GatedParams, x: Array, h0: Array, lengths: Array | None, plan: Plan, residuals: Residuals | None
+) -> tuple[Array, Array, Kept]:
+    """(h_last, h, what the gradient keeps with these residuals; nothing for None)."""
+    time = x.shape[0]
+    if not time:
+        return h0, jnp.zeros((0, *h0.shape), x.dtype), Kept(wide(h0)[None][:0])
+    start, t = wide(h0), jnp.arange(time)
 
-    def block(start: Array, at: tuple[Array, Any], _: None) -> tuple[Array, Any, Array]:
-        x, t = at
+    def room(*policies: str) -> Array | None:
+        return _blank(time, start, start.dtype) if residuals in policies else None
+
+    def block(carry: tuple[Array, Kept], at: tuple[Array, Array], _: None) -> tuple[Any, None, Array]:
+        (start, into), (x, t) = carry, at
         live = _within(lengths, t)
-        last, h, c, v = _states(params, _where(live, x, 0), start, live, plan)
-        kept = {"recompute": Kept(c=c), "save": Kept(c=c, v=v, h=h)}.get(str(plan.residuals), Kept())
-        return last, (_where(live, h, 0).astype(x.dtype), kept), start
+        last, into, _ = _states(params, _where(live, x, 0), start, live, t, into, plan)
+        return (last, into), None, start
 
-    start, t = wide(h0), None if lengths is None else jnp.arange(x.shape[0])
-    if not x.shape[0]:
-        return h0, jnp.zeros((0, *h0.shape), x.dtype), Kept(start[None][:0])
-    h_last, (h, kept), starts = over_blocks(block, start, (x, t), None, plan.blocks(params, x), back=False)
-    return h_last.astype(x.dtype), h, kept._replace(starts=starts)
+    h = _blank(time, start, start.dtype if residuals == "save" else x.dtype)
+    into = Kept(h=h, c=room("recompute", "save"), v=room("save"))
+    (h_last, into), _, starts = over_blocks(block, (start, into), (x, t), None, plan.blocks(params, x), back=False)
+    h = _where(_within(lengths, t), into.h, 0).astype(x.dtype)
+    return h_last.astype(x.dtype), h, into._replace(starts=starts, h=into.h if residuals == "save" else None)
 
 
 # -------------------------------------------------------------------------------------------------- the adjoint
@@ -192,7 +221,7 @@ def _reverse_scan(g: Array, y_bar: Array | None, c: Array, slope: Array, w_h: Ar
     """What the block's first step hands on, and the stack of g: g[t−1] = ȳ[t−1] + c[t] ⊙ g[t] + W_hᵀ δ[t]"""
     if w_h is None:
         y_bar = jnp.zeros_like(c) if y_bar is None else y_bar
-        g, passed_on = _linear(c, c * y_bar, g, plan, back=True, before=True)
+        g, passed_on = _linear(jnp.multiply, c, y_bar, g, plan, back=True, before=True)
         return g, passed_on + y_bar
 
     def step(g: Array, at_t: tuple[Any, Array, Array]) -> tuple[Array, Array]:
@@ -206,17 +235,25 @@ def _reverse_scan(g: Array, y_bar: Array | None, c: Array, slope: Array, w_h: Ar
 def _recall(params: GatedParams, x: Array, live: Array | None, start: Array, kept: Kept, plan: Plan) -> Any:
     """(h[t−1], c, v) of one block, from what was kept of it."""
     if kept.c is None:
-        _, h, c, v = _states(params, x, start, live, plan)
-        return _before(start, h, plan.reverse), c, v
+        steps = x.shape[0]
+        into = Kept(h=_blank(steps, start, start.dtype), c=_blank(steps, start, start.dtype))
+        _, into, v = _states(params, x, start, live, jnp.arange(steps), into, plan)
+        return _before(start, into.h, plan.reverse), into.c, v
     if kept.h is not None:
         return _before(start, kept.h, plan.reverse), kept.c, kept.v
     c, v = kept.c, project(x, params.w_x, params.b_x)
-    return _linear(c, (1 - c) * v, start, plan, before=True)[1], c, v
+    return _linear(lambda c, v: (1 - c) * v, c, v, start, plan, before=True)[1], c, v
 
 
-def _outer(a: Array, b: Array) -> Array:
-    """Σ_t a[t] b[t]ᵀ, over the batch as well."""
-    return jnp.tensordot(a, b, (tuple(range(a.ndim - 1)),) * 2)
+def _turned(a: Array) -> Array:
+    """(steps · batch, m) as (m, steps · batch), and so in memory where that pays."""
+    turned = a.reshape(-1, a.shape[-1]).T
+    return lax.optimization_barrier(turned) if a.shape[-1] >= TURN else turned
+
+
+def _outer(turned: Array, b: Array) -> Array:
+    """Σ_t a[t] b[t]ᵀ, over the batch as well, of a turned by `_turned`."""
+    return turned @ b.reshape(-1, b.shape[-1])
 
 
 def _backward(
@@ -236,10 +273,11 @@ def _backward(
         g, total_g = _reverse_scan(g, y_bar, c, slope, w_h, plan)
         delta, nu = total_g * slope, total_g * (1 - c)
         steps = tuple(range(delta.ndim - 1))
+        delta_t, nu_t = _turned(delta), _turned(nu)
         terms = {
-            "w_c": lambda: _outer(delta, wide(x)),
-            "w_h": lambda: _outer(delta, h_before),
-            "w_x": lambda: _outer(nu, wide(x)),
+            "w_c": lambda: _outer(delta_t, wide(x)),
+            "w_h": lambda: _outer(delta_t, h_before),
+            "w_x": lambda: _outer(nu_t, wide(x)),
             "b_c": lambda: delta.sum(steps),
             "b_x": lambda: nu.sum(steps),
         }
@@ -268,7 +306,7 @@ def zero_like_all(*trees: Any) -> Array:
 
 def forward(params: GatedParams, x: Array, h0: Array, lengths: Array | None, plan: Plan) -> tuple[Array, Array]:
     """(h_last, h), differentiated by JAX."""
-    return _forward(params, x, h0, lengths, plan)[:2]
+    return _forward(params, x, h0, lengths, plan, None)[:2]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -280,7 +318,7 @@ def scan(params: GatedParams, x: Array, h0: Array, lengths: Array | None, plan: 
 def _rule_forward(params: Any, x: Any, h0: Any, lengths: Any, plan: Plan) -> tuple[tuple[Array, Array], tuple]:
     marks = wanted((params, x, h0))
     params, x, h0, lengths = values((params, x, h0, lengths))
-    h_last, h, kept = _forward(params, x, h0, lengths, plan)
+    h_last, h, kept = _forward(params, x, h0, lengths, plan, plan.residuals)
     return (h_last, h), (params, x, lengths, kept, marks)
 
 

@@ -98,7 +98,7 @@ PIECES = [
 def test_blocks_of_the_default_policies(case, monkeypatch):
     """As in long sequences, several blocks, here of four steps."""
     monkeypatch.setattr(recurrence, "NUMBERS", 0)
-    monkeypatch.setattr(recurrence, "ROWS", 8)
+    monkeypatch.setattr(recurrence, "LEAST", 8)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
     h0 = a.get("h0", jnp.zeros(g_last.shape))
     plan = recurrence.Plan(case.reverse, 1, case.residuals)
@@ -116,10 +116,10 @@ def test_blocks_of_the_default_policies(case, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("time", "batch", "m", "length"), [(100, 8, 64, 100), (1024, 8, 64, 256), (1000, 32, 64, 50), (1009, 32, 128, 32)]
+    ("time", "batch", "m", "length"), [(500, 8, 64, 500), (1024, 8, 64, 256), (1000, 32, 64, 50), (1024, 32, 256, 32), (1009, 32, 128, 64)]
 )
 def test_length_of_a_block(time, batch, m, length):
-    """The whole sequence where it is short; else near 2¹⁷ numbers and 1024 rows, evenly if it can; 1009 is prime."""
+    """The whole sequence where it is short; else near 2048 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
     assert recurrence.Plan().blocks(params, x).length == length
 
