@@ -217,19 +217,24 @@ def _forward(
 # -------------------------------------------------------------------------------------------------- the adjoint
 
 
-def _reverse_scan(g: Array, y_bar: Array | None, c: Array, slope: Array, w_h: Array | None, plan: Plan) -> Any:
-    """What the block's first step hands on, and the stack of g: g[t−1] = ȳ[t−1] + c[t] ⊙ g[t] + W_hᵀ δ[t]"""
+def _reverse_scan(
+    g: Array, y_bar: Array | None, c: Array, slope: Array, w_h: Array | None, over: Array, plan: Plan
+) -> tuple[Array, Array]:
+    """What the block's first step hands on, and the stack of g, written `over` an array of its size that is no longer
+    read: g[t−1] = ȳ[t−1] + c[t] ⊙ g[t] + W_hᵀ δ[t]
+    """
     if w_h is None:
         y_bar = jnp.zeros_like(c) if y_bar is None else y_bar
         g, passed_on = _linear(jnp.multiply, c, y_bar, g, plan, back=True, before=True)
         return g, passed_on + y_bar
 
-    def step(g: Array, at_t: tuple[Any, Array, Array]) -> tuple[Array, Array]:
-        y_bar, c, slope = at_t
+    def step(carry: tuple[Array, Array], at_t: Any) -> tuple[tuple[Array, Any], None]:
+        (g, stack), (t, y_bar, c, slope) = carry, at_t
         g = g if y_bar is None else g + y_bar
-        return c * g + (g * slope) @ w_h, g
+        return (c * g + (g * slope) @ w_h, _put(stack, g[None], t)), None
 
-    return lax.scan(step, g, (y_bar, c, slope), reverse=not plan.reverse, unroll=plan.unroll)
+    at = (jnp.arange(c.shape[0]), y_bar, c, slope)
+    return lax.scan(step, (g, over), at, reverse=not plan.reverse, unroll=plan.unroll)[0]
 
 
 def _recall(params: GatedParams, x: Array, live: Array | None, start: Array, kept: Kept, plan: Plan) -> Any:
@@ -270,7 +275,7 @@ def _backward(
         x, y_bar = _where(live, x, 0), None if y_bar is None else wide(_where(live, y_bar, 0))
         h_before, c, v = _recall(params, x, live, start, kept, plan)
         slope = (h_before - v) * c * (1 - c)  # ∂h[t]/∂(pre-activation of c[t])
-        g, total_g = _reverse_scan(g, y_bar, c, slope, w_h, plan)
+        g, total_g = _reverse_scan(g, y_bar, c, slope, w_h, v, plan)
         delta, nu = total_g * slope, total_g * (1 - c)
         steps = tuple(range(delta.ndim - 1))
         delta_t, nu_t = _turned(delta), _turned(nu)
