@@ -119,17 +119,17 @@ def _sigmoid(pre: Array, rounded: Rounded) -> Array:
     return c + 1j * np.imag(pre) * c * (1 - c) if np.iscomplexobj(pre) else c
 
 
-def gated_scan(params: Any, x: Any, h0: Any, rounded: Rounded = _same) -> GatedRun:
+def gated_scan(params: Any, x: Any, h0: Any, rounded: Rounded = _same, live: Any = None) -> GatedRun:
     """c[t] = σ(W_c x[t] + b_c + W_h h[t−1]),  h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ (W_x x[t] + b_x), step by step.
 
     `params` is (w_c, w_h, w_x, b_c, b_x) with None where there is none; complex numbers pass through, so that a
-    complex step differentiates. `rounded` is applied to every state.
+    complex step differentiates. `rounded` is applied to every state. Where `live` (T, *batch, 1) is False the gate is 1.
     """
     w_c, w_h, w_x, b_c, b_x = params
     h, c, v = [h0], [], []
-    for x_t in x:
+    for t, x_t in enumerate(x):
         pre = x_t @ w_c.T + (0 if b_c is None else b_c) + (0 if w_h is None else h[-1] @ w_h.T)
-        c.append(_sigmoid(pre, rounded))
+        c.append(_sigmoid(pre, rounded) if live is None else np.where(live[t], _sigmoid(pre, rounded), 1))
         v.append(rounded(x_t @ w_x.T + (0 if b_x is None else b_x)))
         h.append(rounded(c[-1] * h[-1] + (1 - c[-1]) * v[-1]))
     none = np.zeros((0, *np.shape(h0)), np.result_type(h0))
@@ -137,11 +137,11 @@ def gated_scan(params: Any, x: Any, h0: Any, rounded: Rounded = _same) -> GatedR
 
 
 def gated_vjp(
-    params: Any, x: Any, h0: Any, y_bar: Any, g_last: Any = 0.0, rounded: Rounded = _same
+    params: Any, x: Any, h0: Any, y_bar: Any, g_last: Any = 0.0, rounded: Rounded = _same, live: Any = None
 ) -> tuple[Any, Array, Array]:
     """Gradients of Σ ȳ[t]·h[t] + g_last·h[T] for (params, x, h0), one step at a time from the last."""
     w_c, w_h, w_x, b_c, b_x = params
-    run = gated_scan(params, x, h0, rounded)
+    run = gated_scan(params, x, h0, rounded, live)
     dtype = np.result_type(run.h, x, y_bar)
     d_c, d_x, d_h = np.zeros(w_c.shape, dtype), np.zeros(w_x.shape, dtype), np.zeros((w_c.shape[0],) * 2, dtype)
     db_c, db_x, dx = np.zeros(w_c.shape[0], dtype), np.zeros(w_c.shape[0], dtype), np.zeros(np.shape(x), dtype)

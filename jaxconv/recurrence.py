@@ -109,7 +109,9 @@ def _before(start: Array, h: Array, reverse: bool) -> Array:
     return jnp.concatenate([h[1:], start[None]] if reverse else [start[None], h[:-1]])
 
 
-def _linear(shift: Any, c: Array, u: Array, start: Array, plan: Plan, *, back: bool = False, before: bool = False) -> Any:
+def _linear(
+    shift: Any, c: Array, u: Array, start: Array, plan: Plan, *, back: bool = False, before: bool = False
+) -> Any:
     """The last h and the stack of h[t] = c[t] ⊙ h[t−1] + shift(c[t], u[t]), or of h[t−1], as it suits the platform.
 
     On a CPU step by step: (T, batch, m) = (1024, 8, 64) takes 0.6 ms so and 1.7 as a prefix sum, (512, 32, 128) 1.7 and

@@ -116,7 +116,8 @@ def test_blocks_of_the_default_policies(case, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("time", "batch", "m", "length"), [(500, 8, 64, 500), (1024, 8, 64, 256), (1000, 32, 64, 50), (1024, 32, 256, 32), (1009, 32, 128, 64)]
+    ("time", "batch", "m", "length"),
+    [(500, 8, 64, 500), (1024, 8, 64, 256), (1000, 32, 64, 50), (1024, 32, 256, 32), (1009, 32, 128, 64)],
 )
 def test_length_of_a_block(time, batch, m, length):
     """The whole sequence where it is short; else near 2048 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""

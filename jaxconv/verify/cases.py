@@ -23,7 +23,7 @@ class ConvCase:
 
 @dataclass(frozen=True)
 class GatedCase:
-    """One recurrence: T steps, batch axes, n input and m state features."""
+    """One recurrence: T steps, batch axes, n input and m state features, options as in `gated_scan`."""
 
     name: str
     steps: int
@@ -32,8 +32,9 @@ class GatedCase:
     m: int
     bias: bool = True
     h0: bool = True
+    w_h: bool = True
     scale: float = 1.0  # of the weights
-    unroll: int = 1
+    options: Options = field(default_factory=dict)
     dtype: str = "float32"
     quick: bool = False
 
@@ -132,7 +133,22 @@ GATED_CASES = (
     GatedCase("many features, one state", 12, (2,), 16, 1),
     GatedCase("no biases", 10, (4,), 5, 6, bias=False, quick=True),
     GatedCase("no h0", 10, (4,), 5, 6, h0=False),
-    GatedCase("unrolled by 3, which does not divide T", 7, (4,), 5, 6, unroll=3),
+    GatedCase("unrolled by 3, which does not divide T", 7, (4,), 5, 6, options={"unroll": 3}),
+    GatedCase("lengths, one of them 0", 7, (4,), 5, 6, options={"lengths": (7, 0, 3, 1)}),
+    GatedCase("reverse", 7, (4,), 5, 6, options={"reverse": True, "unroll": 2}),
+    GatedCase("time on the second axis", 7, (4,), 5, 6, options={"time_axis": 1}),
+    GatedCase("states, gates and candidates saved", 7, (4,), 5, 6, options={"residuals": "save"}),
+    GatedCase(
+        "every third state of 7, lengths, reverse",
+        7,
+        (4,),
+        5,
+        6,
+        options={"residuals": 3, "lengths": (7, 0, 3, 1), "reverse": True},
+        quick=True,
+    ),
+    GatedCase("no recurrent weights", 7, (4,), 5, 6, w_h=False),
+    GatedCase("no recurrent weights, every second state", 7, (4,), 5, 6, w_h=False, options={"residuals": 2}),
     GatedCase("small weights", 20, (4,), 5, 6, scale=0.1),
     GatedCase("large weights, saturated gates", 20, (4,), 5, 6, scale=4.0),
     GatedCase("digits' rows", 8, (32,), 8, 48),

@@ -216,16 +216,42 @@ def _gated_functions(case: GatedCase) -> tuple[Callable, tuple, list[Expected]]:
     n, m = case.n, case.m
     size = case.scale
     biases = (draw((m,), size), draw((m,), size)) if case.bias else (None, None)
-    params = GatedParams(draw((m, n), size / n**0.5), draw((m, m), size / m**0.5), draw((m, n), size / n**0.5), *biases)
+    w_c, w_h, w_x = (draw((m, k), size / k**0.5) for k in (n, m, n))
+    params = GatedParams(w_c, w_h if case.w_h else None, w_x, *biases)
     x, h0 = draw((case.steps, *case.batch, n)), draw((*case.batch, m)) if case.h0 else None
     at = (params, x, h0)
     g = draw((*case.batch, m)), draw((case.steps, *case.batch, m))
     t = jax.tree.map(lambda a: draw(a.shape), at)
 
+    options, axis = dict(case.options), case.options.get("time_axis", 0)
+    if "lengths" in options:
+        options["lengths"] = np.int32(options["lengths"])
+
     def functions(derivative: Any) -> Callable:
-        return _pull_twice(lambda *at: gated_scan(*at, unroll=case.unroll, derivative=derivative))
+        def value(params: GatedParams, x: jax.Array, h0: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+            h_last, h = gated_scan(params, jnp.moveaxis(x, 0, axis), h0, **options, derivative=derivative)
+            return h_last, jnp.moveaxis(h, axis, 0)
+
+        return _pull_twice(value)
 
     return functions, (at, g, t), _gated_expected(case, at, g, t)
+
+
+def _gated_oracle(case: GatedCase, g_last: np.ndarray, y_bar: np.ndarray) -> Callable:
+    """(params, x, h0, rounded) → ((h_last, h), the gradient for params, x and h0), in the order of time."""
+    ends = np.asarray(case.options.get("lengths", case.steps))
+    live = (np.arange(case.steps).reshape(-1, *(1,) * len(case.batch)) < ends)[..., None]
+
+    def run(a: np.ndarray) -> np.ndarray:
+        """Time in the order of the run."""
+        return a[::-1] if case.options.get("reverse") else a
+
+    def states_and_gradient(params: Any, x: Any, h0: Any, rounded: Callable) -> tuple[Any, Any]:
+        h = oracle.gated_scan(params, run(x), h0, rounded, run(live)).h
+        for_params, dx, dh0 = oracle.gated_vjp(params, run(x), h0, run(y_bar * live), g_last, rounded, run(live))
+        return (h[-1], run(h[1:]) * live), (for_params, run(dx), dh0)
+
+    return states_and_gradient
 
 
 def _gated_expected(case: GatedCase, at: tuple, g: tuple, t: tuple) -> list[Expected]:
@@ -243,17 +269,17 @@ def _gated_expected(case: GatedCase, at: tuple, g: tuple, t: tuple) -> list[Expe
     if h0 is None:
         h0, t = np.zeros((*case.batch, case.m)), (t[0], t[1], np.zeros((*case.batch, case.m)))
 
+    states_and_gradient = _gated_oracle(case, g_last, y_bar)
+
     def results(rounded: Callable) -> tuple[np.ndarray, ...]:
         here: tuple[Any, Any, Any] = jax.tree.map(rounded, (params, x, h0))
         beside: tuple[Any, Any, Any] = jax.tree.map(lambda a, t: a + 1j * step * t, here, t)
-        h = oracle.gated_scan(*here, rounded=rounded).h
-        h_along = oracle.gated_scan(*beside, rounded=rounded).h.imag / step
-        gradient: tuple = oracle.gated_vjp(*here, y_bar, g_last, rounded)
-        along: tuple = jax.tree.map(lambda a: a.imag / step, oracle.gated_vjp(*beside, y_bar, g_last, rounded))
+        h, gradient = states_and_gradient(*here, rounded)
+        h_along, along = jax.tree.map(lambda a: a.imag / step, states_and_gradient(*beside, rounded))
         if at[2] is None:
             gradient, along = gradient[:2], along[:2]
         return (
-            h[-1], h[1:], *jax.tree.leaves(gradient), *jax.tree.leaves(along), h_along[-1], h_along[1:],
+            *h, *jax.tree.leaves(gradient), *jax.tree.leaves(along), *h_along,
         )  # fmt: skip
 
     exact, scale = results(lambda a: a), spread(results, case.dtype)
