@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxconv.cost import ConvCost as ConvCost
     from jaxconv.cost import OperationCost as OperationCost
     from jaxconv.cost import conv_cost as conv_cost
+    from jaxconv.directions import gated_scan_both as gated_scan_both
     from jaxconv.explanation import Explanation as Explanation
     from jaxconv.explanation import explain as explain
     from jaxconv.gated import gated_init as gated_init
@@ -61,6 +62,7 @@ _HOME = {
     "explain": "explanation",
     "gated_init": "gated",
     "gated_scan": "gated",
+    "gated_scan_both": "directions",
     "gated_step": "gated",
     "gated_step_jacobian": "jacobian",
     "gradient_flow": "jacobian",

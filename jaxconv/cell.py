@@ -62,9 +62,9 @@ def project(x: Array, w: Array, b: Array | None) -> Array:
     return product if b is None else product + b
 
 
-def gate(pre: Array, h: Array, w_h: Array | None) -> Array:
-    """c = σ(pre + W_h h),  pre = W_c x + b_c"""
-    return jax.nn.sigmoid(pre if w_h is None else pre + h @ w_h.T)
+def gate(pre: Array, h: Array, turned: Array | None) -> Array:
+    """c = σ(pre + W_h h),  pre = W_c x + b_c;  `turned` is W_hᵀ, which a loop makes once, not at every step."""
+    return jax.nn.sigmoid(pre if turned is None else pre + h @ turned)
 
 
 def mix(c: Array, h: Array, v: Array) -> Array:

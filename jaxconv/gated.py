@@ -17,7 +17,7 @@ from jaxconv import recurrence
 from jaxconv.arguments import integer, one_of, wrong_kind, wrong_value
 from jaxconv.cell import GatedParams, check_features, check_params, check_step, gate, mix, project, wide
 from jaxconv.precision import DTYPES
-from jaxconv.recurrence import Plan, Residuals, zero_like_all
+from jaxconv.states import Plan, Residuals, zero_like_all
 
 Derivative = Literal["hand", "jax"]
 
@@ -71,7 +71,8 @@ def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jn
 @jax.jit
 def _step_body(params: GatedParams, h: Array, x: Array) -> Array:
     pre, v = project(x, params.w_c, params.b_c), project(x, params.w_x, params.b_x)
-    return mix(gate(pre, wide(h), wide(params.w_h)), wide(h), v).astype(x.dtype)
+    turned = None if params.w_h is None else wide(params.w_h).T
+    return mix(gate(pre, wide(h), turned), wide(h), v).astype(x.dtype)
 
 
 def gated_step(params: GatedParams, h: Array, x: Array) -> Array:
@@ -138,7 +139,7 @@ def gated_scan(
         c[t] = σ(W_c x[t] + b_c + W_h h[t−1]),   h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ (W_x x[t] + b_x)
 
     A stream gives the same numbers piece by piece: ``h, _ = gated_scan(params, piece, h)``, or step by step with
-    `gated_step`. Both directions: concatenate the stacks of two calls, one with ``reverse=True``.
+    `gated_step`. Both directions at once: `gated_scan_both`.
 
     Args:
         params: GatedParams; with w_h=None h is linear in h[0], and accelerators run it as a prefix sum.

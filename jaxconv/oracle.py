@@ -123,7 +123,8 @@ def gated_scan(params: Any, x: Any, h0: Any, rounded: Rounded = _same, live: Any
     """c[t] = σ(W_c x[t] + b_c + W_h h[t−1]),  h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ (W_x x[t] + b_x), step by step.
 
     `params` is (w_c, w_h, w_x, b_c, b_x) with None where there is none; complex numbers pass through, so that a
-    complex step differentiates. `rounded` is applied to every state. Where `live` (T, *batch, 1) is False the gate is 1.
+    complex step differentiates. `rounded` is applied to every state. The gate is 1 where `live`
+    (T, *batch, 1) is False.
     """
     w_c, w_h, w_x, b_c, b_x = params
     h, c, v = [h0], [], []

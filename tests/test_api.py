@@ -29,6 +29,7 @@ CONTRACT = {
     "gated_step": "params, h, x",
     "gated_scan": "params, x, h0=None, *, lengths=None, reverse=False, time_axis=0, unroll=1, "
     "residuals='recompute', derivative='hand'",
+    "gated_scan_both": "forward, backward, x, h0=None, **options",
     "gated_step_jacobian": "params, h, x",
     "gradient_flow": "params, x, h0=None",
 }

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import GatedParams, gated_init, gated_scan, gated_step, gated_step_jacobian, gradient_flow
+from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_step, gated_step_jacobian, gradient_flow
 
 KEY = jax.random.key(0)
 GOOD = gated_init(KEY, 3, 4)
@@ -322,6 +322,25 @@ def test_residuals_below_one(residuals):
 def test_residuals_of_another_kind(residuals):
     rule = "`residuals` must be 'recompute', 'save' or a number of steps"
     refuses(TypeError, f"gated_scan: {rule}; got residuals={residuals!r}.", gated_scan, GOOD, X, residuals=residuals)
+
+
+# ------------------------------------------------------------------------------------------------------ both directions
+
+
+def test_direction_of_both_directions():
+    message = "gated_scan_both: `reverse` must be left out: both directions run; got reverse=True."
+    refuses(ValueError, message, gated_scan_both, GOOD, GOOD, X, reverse=True)
+
+
+@pytest.mark.parametrize("h0", [H, (H,), [H, H]], ids=["one", "a tuple of one", "a list"])
+def test_start_of_both_directions(h0):
+    message = f"gated_scan_both: `h0` must be a pair of states or None; got h0 of type {type(h0).__name__}."
+    refuses(TypeError, message, gated_scan_both, GOOD, GOOD, X, h0)
+
+
+def test_options_of_both_directions_are_those_of_one():
+    message = "gated_scan: `unroll` must be at least 1; got unroll=0."
+    refuses(ValueError, message, gated_scan_both, GOOD, GOOD, X, unroll=0)
 
 
 # ---------------------------------------------------------------------------------------------------------- gated_init

@@ -9,7 +9,8 @@ import pytest
 from gated_cases import BY_ID, WEIGHTS, Case, pick
 from test_gated import cast, expected, judge, scan
 
-from jaxconv import GatedParams, gated_init, gated_scan, gated_step, recurrence, rounding
+from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_step, recurrence, rounding
+from jaxconv import states as blocks_of
 from jaxconv.timeblocks import Blocks
 
 
@@ -84,6 +85,24 @@ def test_a_stream_step_by_step_and_piece_by_piece():
     judge(case, named((last, jnp.concatenate([first, second]))), *expected(case, "float32", "states"), "float32")
 
 
+def test_both_directions():
+    """Side by side what each direction gives alone; the stack of one feeds another."""
+    case = BY_ID["lengths"]
+    a = cast(case.draw()[0], jnp.float32)
+    forward, backward, lengths = params_of(a), gated_init(jax.random.key(1), 3, 5), case.run["lengths"]
+    h0 = a["h0"], jnp.ones((4, 5))
+    h_last, h = jax.jit(lambda x: gated_scan_both(forward, backward, x, h0, lengths=lengths, residuals=3))(a["x"])
+    there = gated_scan(forward, a["x"], h0[0], lengths=lengths)
+    back = gated_scan(backward, a["x"], h0[1], lengths=lengths, reverse=True)
+    judge(case, named((h_last[:, :4], h[..., :4])), *expected(case, "float32", "states"), "float32")
+    u = rounding.unit_roundoff(np.float32)
+    np.testing.assert_allclose(h_last, jnp.concatenate([there[0], back[0]], -1), rtol=0, atol=8 * u)
+    np.testing.assert_allclose(h, jnp.concatenate([there[1], back[1]], -1), rtol=0, atol=8 * u)
+    assert (
+        gated_scan_both(gated_init(jax.random.key(2), 9, 2), gated_init(jax.random.key(3), 9, 2), h)[1].shape[-1] == 4
+    )
+
+
 # ----------------------------------------------------------------------------------------------------------- blocks
 
 PIECES = [
@@ -97,11 +116,11 @@ PIECES = [
 @pytest.mark.parametrize("case", PIECES, ids=lambda case: case.id)
 def test_blocks_of_the_default_policies(case, monkeypatch):
     """As in long sequences, several blocks, here of four steps."""
-    monkeypatch.setattr(recurrence, "NUMBERS", 0)
-    monkeypatch.setattr(recurrence, "LEAST", 8)
+    monkeypatch.setattr(blocks_of, "NUMBERS", 0)
+    monkeypatch.setattr(blocks_of, "LEAST", 8)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
     h0 = a.get("h0", jnp.zeros(g_last.shape))
-    plan = recurrence.Plan(case.reverse, 1, case.residuals)
+    plan = blocks_of.Plan(case.reverse, 1, case.residuals)
     assert plan.blocks(params_of(a), a["x"]).length == 4
 
     @jax.jit
@@ -122,7 +141,7 @@ def test_blocks_of_the_default_policies(case, monkeypatch):
 def test_length_of_a_block(time, batch, m, length):
     """The whole sequence where it is short; else near 2048 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
-    assert recurrence.Plan().blocks(params, x).length == length
+    assert blocks_of.Plan().blocks(params, x).length == length
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -147,7 +166,7 @@ def test_prefix_sum_is_the_loop(reverse):
     def loss(a):
         x = a["x"]
         c, v = jax.nn.sigmoid(x @ a["w_c"].T + a["b_c"]), x @ a["w_x"].T + a["b_x"]
-        h = recurrence.prefix_sum(c, (1 - c) * v, a["h0"], reverse)
+        h = blocks_of.prefix_sum(c, (1 - c) * v, a["h0"], reverse)
         return jnp.vdot(h, y_bar) + jnp.vdot(h[0 if reverse else -1], g_last), h
 
     gradient, h = jax.jit(jax.grad(loss, has_aux=True))(a)
@@ -165,9 +184,9 @@ def test_as_other_platforms_run_it(case, monkeypatch):
         chosen.append(default)
         return default(*arguments)
 
-    monkeypatch.setattr(recurrence.lax, "platform_dependent", default)
+    monkeypatch.setattr(blocks_of.lax, "platform_dependent", default)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
-    plan = recurrence.Plan(case.reverse, 1, "recompute")
+    plan = blocks_of.Plan(case.reverse, 1, "recompute")
     states, pull_back = jax.vjp(lambda a: recurrence.scan(params_of(a), a["x"], a["h0"], None, plan), a)
     judge(case, named(states), *expected(case, "float32", "states"), "float32")
     judge(case, pull_back((g_last, y_bar))[0], *expected(case, "float32", "gradient"), "float32")

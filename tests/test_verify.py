@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxconv import cli, convolution, gated, lowering, recurrence, report
+from jaxconv import cli, convolution, gated, lowering, report, states
 from jaxconv.rounding import C
 from jaxconv.verify import cases, digits, run
 from jaxconv.verify.exercises import EXERCISES
@@ -81,7 +81,7 @@ def test_a_gradient_wrong_by_a_tenth_of_a_thousandth_disagrees(broken):
 
 
 def test_a_wrong_gate_disagrees(broken):
-    broken.setattr(recurrence, "mix", lambda c, h, v: c * h + (1 - c) * v * 1.0001)
+    broken.setattr(states, "mix", lambda c, h, v: c * h + (1 - c) * v * 1.0001)
     assert not compare(next(case for case in cases.GATED_CASES if case.name == "no batch")).passed
 
 

@@ -27,7 +27,8 @@ def build(name: str, call: dict) -> tuple:
     x, node, constants, output = _recurrence(call) if "steps" in call else _convolution(call)
     tensors = [numpy_helper.from_array(np.ascontiguousarray(value), key) for key, value in constants.items()]
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)
-    made = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+    axes = 4 if "steps" in call else len(call["x"])
+    made = helper.make_tensor_value_info(output, TensorProto.FLOAT, [None] * axes)
     model = helper.make_model(
         helper.make_graph([node], "one", [given], [made], tensors), opset_imports=[helper.make_opsetid("", 17)]
     )
