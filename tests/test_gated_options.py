@@ -115,7 +115,8 @@ PIECES = [
 
 @pytest.mark.parametrize("case", PIECES, ids=lambda case: case.id)
 def test_blocks_of_the_default_policies(case, monkeypatch):
-    """As in long sequences, several blocks, here of four steps."""
+    """As in long sequences of wide states, several blocks, here of four steps, and δ and ν turned in memory."""
+    monkeypatch.setattr(recurrence, "TURN", 1)
     monkeypatch.setattr(blocks_of, "NUMBERS", 0)
     monkeypatch.setattr(blocks_of, "LEAST", 8)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
