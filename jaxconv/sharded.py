@@ -126,9 +126,8 @@ def conv_sharded(
 
 def _after(geometry: Geometry, axis: int) -> int:
     """after = d(k − 1) − lo − (s − 1)"""
-    k, s, d, (lo, _) = (
-        each[axis] for each in (geometry.kernel_size, geometry.stride, geometry.dilation, geometry.padding)
-    )
+    k, s, d = geometry.kernel_size[axis], geometry.stride[axis], geometry.dilation[axis]
+    lo: int = geometry.padding[axis][0]
     return d * (k - 1) - lo - (s - 1)
 
 
