@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jaxconv.jacobian import conv_weight_jacobian as conv_weight_jacobian
     from jaxconv.jacobian import gated_step_jacobian as gated_step_jacobian
     from jaxconv.jacobian import gradient_flow as gradient_flow
+    from jaxconv.processes import global_batch as global_batch
     from jaxconv.receptive import ReceptiveField as ReceptiveField
     from jaxconv.receptive import TransposedWindow as TransposedWindow
     from jaxconv.receptive import Window as Window
@@ -67,6 +68,7 @@ _HOME = {
     "gated_scan": "gated",
     "gated_step": "gated",
     "gated_step_jacobian": "jacobian",
+    "global_batch": "processes",
     "gradient_flow": "jacobian",
     "halo_exchange": "halo",
     "halo_exchange_vjp": "halo",
