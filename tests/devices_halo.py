@@ -15,6 +15,9 @@ from many_devices import collectives, mesh_of
 
 from cases import Case, arrays, assert_right, assert_same, computed, expected, integers
 from jaxconv import conv, conv_sharded, halo_exchange, halo_exchange_vjp
+from jaxconv.collectives import collectives as collectives_of
+from jaxconv.collectives import least_bytes
+from jaxconv.examples import data_parallel
 
 
 def by_shard(f: Any, *, over: Any = "i", mesh: Any = None, check_vma: bool = True) -> Any:
@@ -267,3 +270,25 @@ def test_errors_of_the_exchange(how: Any, kind: type, match: str) -> None:
 def test_errors_of_the_adjoint() -> None:
     with pytest.raises(ValueError, match="`g` must have more positions on `axis` than the halos"):
         by_shard(partial(halo_exchange_vjp, axis=0, axis_name="i", before=1, after=1))(jnp.ones(16))
+
+
+# ------------------------------------------------------------------------------------ what a program sends, in bytes
+
+
+def test_bytes_of_a_data_parallel_step_are_at_their_limit() -> None:
+    """One all-reduce of the gradients and the loss, outside every loop, on 2, 4 and 8 devices."""
+    for row in data_parallel.scaling(8)[1:]:
+        assert (row["collectives"], row["in_loops"]) == (1, 0)
+        assert 0 <= row["bytes_sent"] - row["limit"] <= 2 * 4  # the loss
+
+
+def test_bytes_and_loops_are_read_right() -> None:
+    def f(x: Any) -> Any:
+        x = halo_exchange(x, axis=0, axis_name="i", before=1, after=0)[1:]
+        return lax.fori_loop(0, 3, lambda _, x: lax.all_gather(x, "i", axis=1).sum(1) * 0.5, x)
+
+    program = jax.jit(by_shard(f, check_vma=False)).lower(jnp.ones((16, 3))).compile()
+    found = {each.kind: each for each in collectives_of(program)}
+    assert found["collective-permute"] == ("collective-permute", 1 * 3 * 4, False)
+    assert found["all-gather"] == ("all-gather", 8 * 2 * 3 * 4, True)
+    assert least_bytes(list(found.values()), 8) == 12 + 7 / 8 * 192

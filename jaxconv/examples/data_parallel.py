@@ -28,8 +28,8 @@ from jaxconv import GatedParams, conv, gated_init, gated_scan, global_batch
 from jaxconv.collectives import collectives, least_bytes
 
 LENGTH, CHANNELS, FEATURES, STATE, CLASSES = 64, 4, 16, 32, 5
-BATCH = 8  # examples of one device
-RATE = 1.0
+BATCH = 32  # examples of one device
+RATE = 0.3
 
 
 class Params(NamedTuple):
@@ -44,9 +44,9 @@ class Params(NamedTuple):
 def initial(seed: int) -> Params:
     """The same on every process, since the seed is."""
     for_w, for_cell, for_out = jax.random.split(jax.random.key(seed), 3)
-    w = jax.random.normal(for_w, (FEATURES, CHANNELS, 5)) / (5 * CHANNELS) ** 0.5
-    out = jax.random.normal(for_out, (CLASSES, STATE)) / STATE**0.5
-    return Params(w, jnp.zeros(FEATURES), gated_init(for_cell, FEATURES, STATE), out)
+    w = jax.random.normal(for_w, (FEATURES, CHANNELS, 5), jnp.float32) / (5 * CHANNELS) ** 0.5
+    out = jax.random.normal(for_out, (CLASSES, STATE), jnp.float32) / STATE**0.5
+    return Params(w, jnp.zeros(FEATURES, jnp.float32), gated_init(for_cell, FEATURES, STATE), out)
 
 
 def loss(params: Params, x: Array, labels: Array) -> Array:
@@ -90,13 +90,14 @@ def start(coordinator: str, processes: int, process: int, timeout: int) -> None:
     )
 
 
-def train(steps: int, batch: int, seed: int = 0) -> dict[str, Any]:
-    """Losses and gradients of every step, as they come out on this process.
+def train(steps: int, batch: int, seed: int = 0, keep: bool = False) -> dict[str, Any]:
+    """Losses of every step, and the gradients where they are kept, as they come out on this process.
 
     Args:
         steps: of gradient descent.
         batch: examples of one step, on all devices of all processes together.
         seed: of parameters and data.
+        keep: whether the gradients are wanted too.
     """
     mesh = Mesh(jax.devices(), "data")
     params = jax.device_put(initial(seed), NamedSharding(mesh, PartitionSpec()))
@@ -107,7 +108,12 @@ def train(steps: int, batch: int, seed: int = 0) -> dict[str, Any]:
         data = global_batch(mine, mesh=mesh, axis_name="data")
         params, value, gradient = step(params, data["x"], data["labels"])
         losses.append(float(value))
-        gradients.append([np.asarray(leaf) for leaf in jax.tree.leaves(gradient)])
+        if number % 20 == 0 or number == steps - 1:
+            print(
+                f"process {jax.process_index()} of {jax.process_count()}: step {number}, loss {value:.4f}", flush=True
+            )
+        if keep:
+            gradients.append([np.asarray(leaf) for leaf in jax.tree.leaves(gradient)])
     return {"losses": losses, "gradients": gradients}
 
 
@@ -163,9 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
         for row in scaling(jax.device_count()):
             print("  ".join(f"{name} {value:.6g}" for name, value in row.items()))
         return
-    result = train(given.steps, given.batch or BATCH * jax.device_count())
-    first, last = result["losses"][0], result["losses"][-1]
-    print(f"process {jax.process_index()} of {jax.process_count()}: loss {first:.4f} → {last:.4f}")
+    result = train(given.steps, given.batch or BATCH * jax.device_count(), keep=given.save is not None)
     if given.save:
         gradients = [[leaf.tolist() for leaf in each] for each in result["gradients"]]
         given.save.write_text(json.dumps({"losses": result["losses"], "gradients": gradients}), encoding="utf-8")
