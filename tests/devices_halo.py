@@ -34,7 +34,7 @@ def whole(x: np.ndarray, shards: int, before: int, after: int, periodic: bool) -
     return seen if periodic else np.where(inside.reshape(-1, *(1,) * (x.ndim - 1)), seen, 0)
 
 
-WIDTHS = [(1, 1), (0, 2), (3, 0), (2, 3), (4, 7), (0, 0), (25, 1), (24, 30)]
+WIDTHS = [(1, 1), (0, 2), (3, 0), (4, 7), (25, 30)]
 
 
 @pytest.mark.parametrize("periodic", [False, True], ids=["ends", "round"])
@@ -284,7 +284,7 @@ def test_bytes_of_a_data_parallel_step_are_at_their_limit() -> None:
 
 def test_bytes_and_loops_are_read_right() -> None:
     def f(x: Any) -> Any:
-        x = halo_exchange(x, axis=0, axis_name="i", before=1, after=0)[1:]
+        x = halo_exchange(x, axis=0, axis_name="i", before=1, after=0)[:-1]
         return lax.fori_loop(0, 3, lambda _, x: lax.all_gather(x, "i", axis=1).sum(1) * 0.5, x)
 
     program = jax.jit(by_shard(f, check_vma=False)).lower(jnp.ones((16, 3))).compile()
