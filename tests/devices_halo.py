@@ -276,8 +276,8 @@ def test_errors_of_the_adjoint() -> None:
 
 
 def test_bytes_of_a_data_parallel_step_are_at_their_limit() -> None:
-    """One all-reduce of the gradients and the loss, outside every loop, on 2, 4 and 8 devices."""
-    for row in data_parallel.scaling(8)[1:]:
+    """One all-reduce of the gradients and the loss, outside every loop, on 2 and on 8 devices."""
+    for row in data_parallel.scaling([2, 8]):
         assert (row["collectives"], row["in_loops"]) == (1, 0)
         assert 0 <= row["bytes_sent"] - row["limit"] <= 2 * 4  # the loss
 

@@ -153,6 +153,6 @@ def test_bad_shares() -> None:
 
 def test_scaling_on_paper_is_at_its_limit() -> None:
     """On one device nothing is sent."""
-    (row,) = example.scaling(1)
+    (row,) = example.scaling([1])
     assert (row["bytes_sent"], row["limit"], row["efficiency"]) == (0, 0, 1)
     assert row["operations"] > 1e6

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,18 +129,20 @@ def train(steps: int, batch: int, seed: int = 0, keep: bool = False) -> dict[str
     return {"losses": losses, "gradients": gradients}
 
 
-def scaling(most: int = 8, flops: float = 1e10, bandwidth: float = 1.25e9) -> list[dict[str, float]]:
-    """Weak scaling on paper, from the compiled step of 1, 2, 4 … devices with `BATCH` examples on each.
+def scaling(
+    counts: Sequence[int] = (1, 2, 4, 8), flops: float = 1e10, bandwidth: float = 1.25e9
+) -> list[dict[str, float]]:
+    """Weak scaling on paper, from the compiled step on so many devices with `BATCH` examples on each.
 
         limit = 2 (P − 1)/P · bytes of all gradients,   efficiency ≥ t₁/(t₁ + sent/bandwidth),  t₁ = operations/flops
 
     Args:
-        most: devices, which must be there (--xla_force_host_platform_device_count makes them of a CPU).
+        counts: of devices, which must be there (the option jax_num_cpu_devices makes them of a CPU).
         flops: operations a second of one device.
         bandwidth: bytes a second out of one device; 1.25e9 is 10 Gbit/s.
     """
     rows = []
-    for count in (2**i for i in range(most.bit_length())):
+    for count in counts:
         mesh = Mesh(jax.devices()[:count], "data")
         params = jax.device_put(initial(0), NamedSharding(mesh, PartitionSpec()))
         data = jax.device_put(examples(0, 0, 0, BATCH * count), NamedSharding(mesh, PartitionSpec("data")))
@@ -177,7 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.processes > 1:
         start(given.coordinator, given.processes, given.process, given.timeout)
     if given.scaling:
-        for row in scaling(jax.device_count()):
+        for row in scaling([2**i for i in range(jax.device_count().bit_length())]):
             print("  ".join(f"{name} {value:.6g}" for name, value in row.items()))
         return
     result = train(given.steps, given.batch or BATCH * jax.device_count(), keep=given.save is not None)
