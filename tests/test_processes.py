@@ -105,7 +105,9 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
             assert found.max() <= rounding.C
 
 
-@pytest.mark.parametrize("victim", [0, 1], ids=["coordinator", "worker"])
+@pytest.mark.parametrize(
+    "victim", [pytest.param(0, marks=pytest.mark.slow, id="coordinator"), pytest.param(1, id="worker")]
+)
 def test_a_killed_process_ends_the_other(tmp_path: Path, victim: int) -> None:
     """With an error, and sooner than twice the stated time: once for its silence, once for the goodbye."""
     with two(tmp_path, lambda i: ["--steps", "1000000", "--timeout", str(SILENCE)]) as both:
@@ -124,6 +126,7 @@ def test_a_silent_process_ends_the_other(tmp_path: Path) -> None:
         assert "stopped sending heartbeats" in both.said(0)
 
 
+@pytest.mark.slow
 def test_a_missing_process_ends_the_other(tmp_path: Path) -> None:
     with two(tmp_path, lambda i: ["--timeout", "2"], count=1) as alone:
         assert alone.runs[0].wait(PATIENCE) != 0
