@@ -25,17 +25,21 @@ if TYPE_CHECKING:
     from jaxconv.gated import gated_scan as gated_scan
     from jaxconv.gated import gated_step as gated_step
     from jaxconv.geometry import Geometry as Geometry
+    from jaxconv.halo import halo_exchange as halo_exchange
+    from jaxconv.halo import halo_exchange_vjp as halo_exchange_vjp
     from jaxconv.jacobian import GradientFlow as GradientFlow
     from jaxconv.jacobian import conv_input_jacobian as conv_input_jacobian
     from jaxconv.jacobian import conv_weight_jacobian as conv_weight_jacobian
     from jaxconv.jacobian import gated_step_jacobian as gated_step_jacobian
     from jaxconv.jacobian import gradient_flow as gradient_flow
+    from jaxconv.processes import global_batch as global_batch
     from jaxconv.receptive import ReceptiveField as ReceptiveField
     from jaxconv.receptive import TransposedWindow as TransposedWindow
     from jaxconv.receptive import Window as Window
     from jaxconv.receptive import merge_receptive_fields as merge_receptive_fields
     from jaxconv.receptive import receptive_field as receptive_field
     from jaxconv.receptive import unread_inputs as unread_inputs
+    from jaxconv.sharded import conv_sharded as conv_sharded
     from jaxconv.sizes import input_sizes as input_sizes
     from jaxconv.sizes import output_shape as output_shape
     from jaxconv.sizes import output_size as output_size
@@ -56,6 +60,7 @@ _HOME = {
     "conv_cost": "cost",
     "conv_input_jacobian": "jacobian",
     "conv_input_vjp": "convolution",
+    "conv_sharded": "sharded",
     "conv_transpose": "convolution",
     "conv_weight_jacobian": "jacobian",
     "conv_weight_vjp": "convolution",
@@ -65,7 +70,10 @@ _HOME = {
     "gated_scan_both": "directions",
     "gated_step": "gated",
     "gated_step_jacobian": "jacobian",
+    "global_batch": "processes",
     "gradient_flow": "jacobian",
+    "halo_exchange": "halo",
+    "halo_exchange_vjp": "halo",
     "input_sizes": "sizes",
     "merge_receptive_fields": "receptive",
     "output_shape": "sizes",

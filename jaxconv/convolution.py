@@ -37,6 +37,7 @@ from jaxconv.sizes import (
     split_kernel,
     transposed,
 )
+from jaxconv.varying import alike
 
 Derivative = Literal["hand", "jax"]
 PerAxis = int | Sequence[int]
@@ -126,6 +127,7 @@ _add_bias.defvjp(_add_bias_forward, _add_bias_backward, symbolic_zeros=True)
 
 @partial(jax.jit, static_argnames=("plan", "mode", "derivative"))
 def _conv_body(x: Array, w: Array, b: Array | None, *, plan: Plan, mode: tuple | None, derivative: str) -> Array:
+    x, w, b = alike(x, w, b)
     geometry = plan.geometry
     batch, folded = _fold(x, geometry.axes)
     if mode is not None:
@@ -136,6 +138,7 @@ def _conv_body(x: Array, w: Array, b: Array | None, *, plan: Plan, mode: tuple |
 
 @partial(jax.jit, static_argnames=("plan", "derivative"))
 def _input_vjp_body(g: Array, w: Array, b: Array | None, *, plan: Plan, derivative: str) -> Array:
+    g, w, b = alike(g, w, b)
     geometry = plan.geometry
     batch, folded = _fold(g, geometry.axes)
     if derivative == "hand":
@@ -147,6 +150,7 @@ def _input_vjp_body(g: Array, w: Array, b: Array | None, *, plan: Plan, derivati
 
 @partial(jax.jit, static_argnames=("plan",))
 def _weight_vjp_body(x: Array, g: Array, *, plan: Plan) -> Array:
+    x, g = alike(x, g)
     axes = plan.geometry.axes
     return _weight_vjp(_fold(x, axes)[1], _fold(g, axes)[1], plan)
 

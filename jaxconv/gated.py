@@ -16,6 +16,7 @@ from jax import Array
 from jaxconv import recurrence
 from jaxconv.arguments import integer, one_of, wrong_kind, wrong_value
 from jaxconv.cell import GatedParams, check_features, check_params, check_step, gate, mix, project, wide
+from jaxconv.explicit import check_once, freely, is_split, split
 from jaxconv.precision import DTYPES
 from jaxconv.states import Plan, Residuals, zero_like_all
 
@@ -106,6 +107,29 @@ def gated_step(params: GatedParams, h: Array, x: Array) -> Array:
 
 @partial(jax.jit, static_argnames=("plan", "time_axis", "derivative"))
 def _scan_body(
+    params: GatedParams, x: Array, h0: Any, lengths: Any, *, plan: Plan, time_axis: int, derivative: str
+) -> tuple[Array, Array]:
+    run = partial(_scan, plan=plan, time_axis=time_axis, derivative=derivative)
+    if not is_split(params, x, h0):
+        return run(params, x, h0, lengths)
+    return freely(run, _read_split(params, x, time_axis), params, x, h0, lengths)
+
+
+def _read_split(params: GatedParams, x: Array, time_axis: int) -> tuple[tuple, tuple]:
+    """How h_last and h lie in explicit mode: the batch as that of x, the features as the rows of W_c."""
+    spec, rows = split(x), split(params.w_c)[0]
+    if spec[time_axis] is not None:
+        rule = "`x` must be whole along time: say x = jax.reshard(x, ...) with None there"
+        wrong_value("gated_scan", rule, f"x split as {spec}, time_axis={time_axis}")
+    result = (*spec[:-1], rows)
+    advice = "say jax.reshard(x, ...) or jax.reshard(params, ...) with None for one of them"
+    check_once(
+        "gated_scan", result, "`h`, whose batch lies as that of `x` and whose features as the rows of `w_c`,", advice
+    )
+    return tuple(e for axis, e in enumerate(result) if axis != time_axis), result
+
+
+def _scan(
     params: GatedParams, x: Array, h0: Any, lengths: Any, *, plan: Plan, time_axis: int, derivative: str
 ) -> tuple[Array, Array]:
     x = jnp.moveaxis(x, time_axis, 0)

@@ -30,6 +30,10 @@ AXES = {  # labels that the pictures of a notebook must carry, and at least so m
     ),
     "03_gated_recurrence": (3, ["time t (steps); the gradient travels from right to left", "(powers of ten)"]),
     "04_training_on_digits": (4, ["training (steps)", "loss (nats per image)", "JAX's own over hand-written (ratio"]),
+    "06_from_one_core_to_many_devices": (
+        2,
+        ["position j of the whole axis", "shard r", "sent by each device (KiB per step)"],
+    ),
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

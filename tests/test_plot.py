@@ -342,3 +342,18 @@ else:
     raise AssertionError("no error")
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(("size", "shards", "before", "after"), [(8, 4, 1, 1), (6, 3, 0, 3), (4, 1, 2, 0)])
+def test_halos_are_what_a_shard_sees(size, shards, before, after):
+    """Row r holds the numbers of the positions from r·L − before on, and a dashed 0 outside the axis."""
+    ax = plot.halos(size, shards, before=before, after=after)
+    own = size // shards
+    for r in range(shards):
+        at = range(r * own - before, (r + 1) * own + after)
+        row = {round(t.get_position()[0]): t.get_text() for t in ax.texts if round(t.get_position()[1]) == r}
+        assert row == {j: str(j) if 0 <= j < size else "0" for j in at}
+    outside = sum(patch.get_gid() == "padding" for patch in ax.patches)
+    assert outside == sum(text.get_position()[0] not in range(size) for text in ax.texts)
+    with pytest.raises(ValueError, match="`shards` must divide `size`; got size=7, shards=2"):
+        plot.halos(7, 2, before=0, after=0)

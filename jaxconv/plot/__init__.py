@@ -19,6 +19,7 @@ from jaxconv.plot.bars import bench as bench
 from jaxconv.plot.cell import cell as cell
 from jaxconv.plot.cell import unrolled as unrolled
 from jaxconv.plot.flow import flow as flow
+from jaxconv.plot.halos import halos as halos
 from jaxconv.plot.jacobians import input_jacobian as input_jacobian
 from jaxconv.plot.jacobians import weight_jacobian as weight_jacobian
 from jaxconv.plot.stack import receptive_field as receptive_field
@@ -32,6 +33,7 @@ __all__ = [
     "cell",
     "feeds",
     "flow",
+    "halos",
     "input_jacobian",
     "reads",
     "receptive_field",

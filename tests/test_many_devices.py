@@ -1,0 +1,16 @@
+"""Eight devices on this machine: the tests of devices_*.py, each file in a process that JAX gives eight CPU devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from many_devices import on_eight_devices
+
+FILES = sorted(path.name for path in Path(__file__).parent.glob("devices_*.py"))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_on_eight_devices(file: str) -> None:
+    run = on_eight_devices(["-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}"])
+    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
