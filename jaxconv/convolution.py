@@ -21,8 +21,9 @@ from jax import Array
 
 from jaxconv import reference
 from jaxconv.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
+from jaxconv.batching import folded
 from jaxconv.geometry import Geometry
-from jaxconv.lowering import LOWERINGS, Lowering, lowered
+from jaxconv.lowering import LOWERINGS, Lowering, Map, lowered
 from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.rules import dense, is_wanted, values, wanted
@@ -57,17 +58,32 @@ class Plan(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(x: Array, w: Array, plan: Plan) -> Array:
-    return lowered("conv", x, w, *plan)
+    return _map("conv", x, w, plan)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _input_vjp(g: Array, w: Array, plan: Plan) -> Array:
-    return lowered("conv_input_vjp", g, w, *plan)
+    return _map("conv_input_vjp", g, w, plan)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _weight_vjp(x: Array, g: Array, plan: Plan) -> Array:
-    return lowered("conv_weight_vjp", x, g, *plan)
+    return _map("conv_weight_vjp", x, g, plan)
+
+
+def _map(which: Map, a: Array, b: Array, plan: Plan) -> Array:
+    """The map, in the form that serves it; under `vmap` again one such map (see `jaxconv.batching`)."""
+
+    @jax.custom_batching.custom_vmap
+    def one(a: Array, b: Array) -> Array:
+        return lowered(which, a, b, *plan)
+
+    @one.def_vmap
+    def many(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
+        product = lambda which, a, b, geometry: _map(which, a, b, plan._replace(geometry=geometry))  # noqa: E731
+        return folded(product, which, (a, b), mapped, plan.geometry), True
+
+    return one(a, b)
 
 
 Bilinear = Callable[[Array, Array, Plan], Array]
