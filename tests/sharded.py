@@ -93,7 +93,8 @@ def main(kinds, layouts):
         for how, places in cases.items():
             for kind in kinds:
                 for layout in layouts:
-                    results[f"{name} {how} {kind} {layout}"] = one(kind, layout, mesh, places)
+                    size = {"8 uneven": 27}.get(f"{name} {how}", 32)
+                    results[f"{name} {how} {kind} {layout}"] = one(kind, layout, mesh, places, size=size)
     print(json.dumps(results))
 
 
