@@ -38,7 +38,7 @@ def folded(
     geometry: Geometry,
 ) -> Array:
     """The map of factors of which at least one is `mapped`, on its axis 0, and so is the result."""
-    *names, made = MAPS[which]
+    *names, made = tuple(MAPS[which])
     size = next(factor.shape[0] for factor, is_mapped in zip(factors, mapped, strict=True) if is_mapped)
     if all(mapped):
         a, b = (_join(factor, *_place(name, "G", geometry)) for name, factor in zip(names, factors, strict=True))
@@ -48,7 +48,7 @@ def folded(
     (letter,) = set(LETTERS[names[here]]) - set(LETTERS[names[there]])
     joined = list(factors)
     joined[here] = _join(factors[here], *_place(names[here], letter, geometry))
-    return _part(product(which, *joined, geometry), size, *_place(made, letter, geometry))
+    return _part(product(which, joined[0], joined[1], geometry), size, *_place(made, letter, geometry))
 
 
 def _place(name: str, letter: str, geometry: Geometry) -> tuple[int, int]:

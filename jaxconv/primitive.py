@@ -58,7 +58,9 @@ def _in_second(t: Array, a: Array, b: Any, *, which: Map, plan: Any) -> Array:
 def _batched(factors: Any, axes: Any, *, which: Map, plan: Any) -> tuple[Array, int]:
     """See `jaxconv.batching`."""
     mapped = [axis is not None for axis in axes]
-    moved = [jnp.moveaxis(f, axis, 0) if is_mapped else f for f, axis, is_mapped in zip(factors, axes, mapped, strict=True)]
+    moved = [
+        jnp.moveaxis(f, axis, 0) if is_mapped else f for f, axis, is_mapped in zip(factors, axes, mapped, strict=True)
+    ]
 
     def one(which: Map, a: Array, b: Array, geometry: Any) -> Array:
         return product(which, a, b, plan._replace(geometry=geometry))

@@ -52,3 +52,15 @@ def test_numbers_are_those_of_one_device(mesh):
     found = {name: each["units"] for name, each in results().items() if name.startswith(mesh)}
     assert len(found) == len(KINDS) * len(LAYOUTS)
     assert max(found.values()) <= C, found
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_batch_rows_and_output_channels_at_once(kind, layout):
+    """The partitioner of JAX 0.10.2 and 0.12.0.1 is wrong here for lax itself, and so for what goes to lax."""
+    found = results()[f"2x2x2 out {kind} {layout}"]["units"]
+    if kind in ("grouped", "depthwise"):
+        assert found <= C
+    elif found > C:
+        assert results()["lax alone"] > 1, "wrong although lax is right"
+        pytest.xfail("lax alone is wrong too: its largest error on whole numbers is above 1")
