@@ -128,7 +128,7 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"derivative": "hands"},
         ValueError,
-        "`derivative` must be one of 'hand', 'jax'; got derivative='hands': did you mean 'hand'?",
+        "`derivative` must be one of 'hand', 'jax', 'any'; got derivative='hands': did you mean 'hand'?",
     ),
     (
         {"padding_mode": "zero"},

@@ -1,0 +1,226 @@
+"""The table: transform × op × derivative, one test a cell. Whole numbers, so that equal means equal to the last bit.
+
+Forward mode is refused by derivative="hand", and that cell tests the refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import Array, export, lax
+
+from cases import assert_same, integers
+from jaxconv import conv, conv_input_vjp, conv_transpose, conv_weight_vjp
+
+X, W, G = (2, 4, 7), (6, 2, 3), (2, 6, 4)
+OPTIONS = {"stride": 2, "padding": 1, "groups": 2}
+by_jax = partial(conv, **OPTIONS, derivative="jax")
+
+
+def transposed_by_jax(g: Array, w: Array) -> Array:
+    return jax.vjp(lambda x: by_jax(x, w), jnp.zeros((*g.shape[:-2], *X[1:])))[1](g)[0]
+
+
+class Op(NamedTuple):
+    """A product f(a, b), the same by JAX alone, and the shapes of a and b."""
+
+    f: Callable[[Array, Array], Array]
+    right: Callable[[Array, Array], Array]
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    forward: bool
+
+
+OPS = {
+    **{
+        f"conv-{d}": Op(partial(conv, **OPTIONS, derivative=d), by_jax, (X, W), d != "hand")
+        for d in ("hand", "any", "jax")
+    },
+    **{
+        f"conv_transpose-{d}": Op(
+            partial(conv_transpose, **OPTIONS, output_size=7, derivative=d), transposed_by_jax, (G, W), d != "hand"
+        )
+        for d in ("hand", "any", "jax")
+    },
+    "conv_input_vjp-hand": Op(partial(conv_input_vjp, **OPTIONS, input_size=7), transposed_by_jax, (G, W), False),
+    "conv_weight_vjp-hand": Op(
+        partial(conv_weight_vjp, **OPTIONS, kernel_size=(3,)),
+        lambda x, g: jax.vjp(lambda w: by_jax(x, w), jnp.zeros(W))[1](g)[0],
+        (X, G),
+        False,
+    ),
+}
+
+
+def data(op: Op, *leading: tuple[int, ...]) -> list[Array]:
+    """Factors with `leading` axes, one tuple for each."""
+    first, second = leading or ((), ())
+    return integers(3, (*first, *op.shapes[0]), (*second, *op.shapes[1]), most=1)
+
+
+def same(op: Op, how: Callable[[Callable], Callable], *leading: tuple[int, ...]) -> None:
+    """A transform of ours gives what it gives of JAX's own."""
+    factors = data(op, *leading)
+    ours, right = how(op.f)(*factors), how(op.right)(*factors)
+    assert max(float(abs(leaf).max()) for leaf in jax.tree.leaves(right)) > 0
+    assert_same(ours, right)
+
+
+def cubed(f: Callable) -> Callable:
+    return lambda a, b: (f(a, b) ** 3).sum()
+
+
+def along(f: Callable, order: int) -> Callable:
+    """The gradient of f's cube of an order, along fixed directions."""
+    if order == 1:
+        return jax.grad(cubed(f), (0, 1))
+
+    def directed(a: Array, b: Array) -> Array:
+        da, db = along(f, order - 1)(a, b)
+        return (da * jnp.sign(a)).sum() + (db * jnp.sign(b)).sum()
+
+    return jax.grad(directed, (0, 1))
+
+
+def scanned(f: Callable) -> Callable:
+    return jax.grad(lambda a, b: lax.scan(lambda total, b: (total + (f(a, b) ** 2).sum(), None), 0.0, b)[0], (0, 1))
+
+
+def looped(f: Callable) -> Callable:
+    def run(a: Array, b: Array) -> Array:
+        zero = jnp.zeros(jax.eval_shape(f, a, b).shape)
+        return lax.while_loop(lambda at: at[0] < 3, lambda at: (at[0] + 1, at[1] + f(a, b)), (0, zero))[1]
+
+    return run
+
+
+def branched(f: Callable) -> Callable:
+    return jax.grad(lambda a, b: lax.cond(a.sum() < 1e9, cubed(f), lambda a, b: b.sum() + a.sum(), a, b), (0, 1))
+
+
+def ahead_of_time(f: Callable) -> Callable:
+    return lambda a, b: jax.jit(along(f, 1)).lower(a, b).compile()(a, b)
+
+
+def donated(f: Callable) -> Callable:
+    step = jax.jit(lambda a, b: b - jax.grad(cubed(f), 1)(a, b), donate_argnums=1)
+    return lambda a, b: step(a, b + 0)
+
+
+def per_example(f: Callable) -> Callable:
+    return jax.vmap(jax.grad(cubed(f), (0, 1)), (0, None))
+
+
+V = (3,), (4, 3)
+SAME: dict[str, tuple[Callable[[Callable], Callable], tuple]] = {
+    "jit": (jax.jit, ()),
+    "vmap-first": (lambda f: jax.vmap(f, (0, None)), ((3,), ())),
+    "vmap-second": (lambda f: jax.vmap(f, (None, 0)), ((), (3,))),
+    "vmap-both": (jax.vmap, ((3,), (3,))),
+    "vmap-of-vmap": (lambda f: jax.vmap(jax.vmap(f), (None, 0)), V),
+    "jit-vmap-per-example": (lambda f: jax.jit(per_example(f)), ((3,), ())),
+    "grad-of-vmap": (lambda f: jax.grad(cubed(jax.vmap(f)), (0, 1)), ((3,), (3,))),
+    "remat": (lambda f: along(jax.checkpoint(f), 1), ()),
+    "scan": (scanned, ((), (3,))),
+    "while": (looped, ()),
+    "cond": (branched, ()),
+    "grad-1": (lambda f: jax.jit(along(f, 1)), ()),
+    "grad-2": (lambda f: jax.jit(along(f, 2)), ()),
+    "grad-3": (lambda f: jax.jit(along(f, 3)), ()),
+    "ahead-of-time": (ahead_of_time, ()),
+    "donated": (donated, ()),
+}
+FORWARD: dict[str, Callable[[Callable], Callable]] = {
+    "jvp": lambda f: lambda a, b: jax.jvp(f, (a, b), (jnp.sign(a), b)),
+    "linearize": lambda f: lambda a, b: jax.linearize(f, a, b)[1](jnp.sign(a), b),
+    "jacfwd": lambda f: jax.jacfwd(f, (0, 1)),
+    "hessian": lambda f: jax.jit(jax.hessian(cubed(f), 1)),
+    "vmap-of-jvp": lambda f: jax.vmap(lambda a, b: jax.jvp(f, (a, b), (a, b)), (0, None)),
+    "jvp-of-third-order": lambda f: lambda a, b: jax.jvp(jax.grad(cubed(f), 1), (a, b), (a, b)),
+}
+ops = pytest.mark.parametrize("op", OPS.values(), ids=OPS)
+
+
+@ops
+@pytest.mark.parametrize("how", SAME)
+def test_as_jax_alone(how: str, op: Op) -> None:
+    transform, leading = SAME[how]
+    same(op, transform, *leading)
+
+
+@ops
+@pytest.mark.parametrize("how", FORWARD)
+def test_forward(how: str, op: Op) -> None:
+    leading = ((3,), ()) if how.startswith("vmap") else ()
+    if op.forward:
+        same(op, FORWARD[how], *leading)
+    else:
+        with pytest.raises(TypeError, match="forward-mode"):
+            FORWARD[how](op.f)(*data(op, *leading))
+
+
+@ops
+def test_shapes_alone(op: Op) -> None:
+    a, b = (jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in op.shapes)
+    ours, right = jax.eval_shape(op.f, a, b), jax.eval_shape(op.right, *data(op))
+    assert (ours.shape, ours.dtype) == (right.shape, jnp.bfloat16)
+
+
+@ops
+def test_traced_once_for_each_shape(op: Op) -> None:
+    traces: list[Any] = []
+
+    @jax.jit
+    def gradient(a: Array, b: Array) -> Any:
+        traces.append(a.shape)
+        return along(op.f, 1)(a, b)
+
+    a, b = data(op)
+    for scale in (1, 2, 3):
+        gradient(scale * a, b)
+    assert len(traces) == 1
+    two = jnp.concatenate([a, a]), jnp.concatenate([b, b]) if "weight" in str(op.f) else b
+    gradient(*two)
+    gradient(*two)
+    assert len(traces) == 2
+
+
+@ops
+def test_exported(op: Op) -> None:
+    """Value and gradients, for three platforms from this one, any batch; serialised, reloaded, right."""
+
+    def all_three(a: Array, b: Array) -> Any:
+        y, pull_back = jax.vjp(op.f, a, b)
+        return y, *pull_back(y)
+
+    (n,) = export.symbolic_shape("n")
+    (first, second), weights = op.shapes, "weight" in str(op.f)
+    shapes = (n, *first[1:]), (n, *second[1:]) if weights else second
+    exported = export.export(jax.jit(all_three), platforms=("cpu", "cuda", "tpu"))(
+        *(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+    )
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    reloaded = export.deserialize(exported.serialize())
+    for batch in (1, 3):
+        a, b = integers(batch, (batch, *first[1:]), (batch, *second[1:]) if weights else second)
+        y, pull_back = jax.vjp(op.right, a, b)
+        assert_same(tuple(reloaded.call(a, b)), (y, *pull_back(y)))
+
+
+@pytest.mark.parametrize("mapped", ["first", "second", "both"])
+@pytest.mark.parametrize("name", ["conv-hand", "conv-any", "conv_input_vjp-hand", "conv_weight_vjp-hand"])
+def test_vmap_is_one_map(name: str, mapped: str) -> None:
+    """One convolution, however many examples, and its groups are multiplied only where both factors are mapped."""
+    op = OPS[name]
+    f = partial(op.f, lowering="reference")
+    axes = {"first": (0, None), "second": (None, 0), "both": (0, 0)}[mapped]
+    factors = data(op, *(() if axis is None else (5,) for axis in axes))
+    text = jax.jit(jax.vmap(f, axes)).lower(*factors).as_text()
+    assert text.count("stablehlo.convolution") == 1
+    assert "stablehlo.while" not in text
+    groups = 10 if mapped == "both" else 2
+    assert f"_group_count = {groups} : i64" in text
