@@ -1,0 +1,73 @@
+"""`check_vjp` on the catalogue of rules: every wrong one is rejected, at both sizes and both ways; no right one is."""
+
+import numpy as np
+import pytest
+from rules_catalogue import RIGHT, WRONG
+
+from jaxconv import check_vjp
+
+BOTH_WAYS = pytest.mark.parametrize("against", [True, False], ids=["reference", "alone"])
+LARGE_ALWAYS = ("scaled_by_1_0001", "one_element")  # what a tolerance that grows with the array lets through
+
+
+def report_of(rule, against, seed=0):
+    reference = rule.reference if against else None
+    return check_vjp(rule.f, *rule.args, reference=reference, seed=seed, transforms=False)
+
+
+def words(report):
+    """All that names a pattern: patterns, causes and faults."""
+    said = [each for row in report.rows if not row.passed for each in (row.pattern, row.cause, row.verdict) if each]
+    return " ".join([*said, *report.faults]).lower()
+
+
+def assert_found(name, large, against):
+    case = WRONG[name]
+    report = report_of(case.make(large, np.random.default_rng(0)), against)
+    assert not report.passed, f"{name} was taken for right"
+    return case, report
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", WRONG)
+def test_small_wrong_rules_are_rejected(name, against):
+    assert_found(name, False, against)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", LARGE_ALWAYS)
+def test_large_wrong_rules_are_rejected(name, against):
+    assert_found(name, True, against)
+
+
+@pytest.mark.slow
+@BOTH_WAYS
+@pytest.mark.parametrize("name", [name for name in WRONG if name not in LARGE_ALWAYS])
+def test_every_large_wrong_rule_is_rejected(name, against):
+    assert_found(name, True, against)
+
+
+@pytest.mark.parametrize("name", [name for name, case in WRONG.items() if case.named])
+def test_the_pattern_is_named(name):
+    case, report = assert_found(name, False, True)
+    assert any(word.lower() in words(report) for word in case.named), str(report)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_rules_pass(name, against):
+    report_of(RIGHT[name](np.random.default_rng(0)), against).raise_if_failed()
+
+
+@pytest.mark.slow
+@BOTH_WAYS
+@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_rules_pass_at_other_sizes(name, seed, against):
+    report_of(RIGHT[name](np.random.default_rng(seed)), against, seed).raise_if_failed()
+
+
+def test_the_catalogue_is_large_enough():
+    assert len(WRONG) >= 25
+    assert sum(bool(case.named) for case in WRONG.values()) >= 18
+    assert len(RIGHT) >= 25
