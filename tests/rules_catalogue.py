@@ -1,4 +1,4 @@
-"""Rules to try a checker of gradients on: wrong ones, each of which must be found, and right ones, none of which may be.
+"""Rules to try a checker of gradients on: wrong ones, each to be found, and right ones, none of which may be accused.
 
 Written from what people get wrong, not from how `check_vjp` works. ``WRONG[name](large, random)`` and
 ``RIGHT[name](random)`` make a `Rule`; the right ones also vary their sizes with `random`.
@@ -26,7 +26,7 @@ class Rule(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """`named`: words of which the report must hold one to have named the pattern; empty where there is no name for it."""
+    """`named`: the report must hold one of these words to have named the pattern; empty where it has no name."""
 
     make: Callable[[bool, np.random.Generator], Rule]
     named: tuple[str, ...]
@@ -299,7 +299,7 @@ def stale_residual(large, random):
         return jnp.sum(jnp.sin(x + w) ** 2, 0)
 
     def backward(args, g):
-        x, w = args
+        x, _ = args
         dx = g * 2 * jnp.sin(x) * jnp.cos(x)  # of x as it was before w came on top
         return dx, dx.sum(0)
 
@@ -468,10 +468,14 @@ def conv_bf16(random):
 def conv_input_gradient(random):
     m, k = sizes(random, (4, 9), (1, 4))
     g, w = normal(random, 2, 3, m), normal(random, 3, 2, k)
-    f = lambda g, w: jaxconv.conv_input_vjp(g, w, input_size=m + k - 1)  # noqa: E731
-    reference = lambda g, w: jax.vjp(lambda x: lax.conv(x, w, (1,), "VALID"), jnp.zeros((2, 2, m + k - 1), g.dtype))[1](
-        g
-    )[0]  # noqa: E501, E731
+    x = jnp.zeros((2, 2, m + k - 1), g.dtype)
+
+    def f(g, w):
+        return jaxconv.conv_input_vjp(g, w, input_size=m + k - 1)
+
+    def reference(g, w):
+        return jax.vjp(lambda x: lax.conv(x, w, (1,), "VALID"), x.astype(g.dtype))[1](g)[0]
+
     return Rule(f, (g, w), reference)
 
 
@@ -479,8 +483,14 @@ def conv_input_gradient(random):
 def conv_weight_gradient(random):
     m, k = sizes(random, (4, 9), (1, 4))
     x, g = normal(random, 2, 2, m + k - 1), normal(random, 2, 3, m)
-    f = lambda x, g: jaxconv.conv_weight_vjp(x, g, kernel_size=k)  # noqa: E731
-    reference = lambda x, g: jax.vjp(lambda w: lax.conv(x, w, (1,), "VALID"), jnp.zeros((3, 2, k), g.dtype))[1](g)[0]  # noqa: E731
+    w = jnp.zeros((3, 2, k))
+
+    def f(x, g):
+        return jaxconv.conv_weight_vjp(x, g, kernel_size=k)
+
+    def reference(x, g):
+        return jax.vjp(lambda w: lax.conv(x, w, (1,), "VALID"), w.astype(g.dtype))[1](g)[0]
+
     return Rule(f, (x, g), reference)
 
 
@@ -496,11 +506,11 @@ def gated_lengths(random):
     time, n, m = sizes(random, (3, 9), (1, 4), (1, 4))
     params = jaxconv.gated_init(jax.random.key(3), n, m, bias=False)
     lengths = jnp.asarray(random.integers(0, time + 1, 3))
-    f = lambda derivative: (
-        lambda params, x, lengths: jaxconv.gated_scan(  # noqa: E731
-            params, x, lengths=lengths, reverse=True, derivative=derivative
-        )
-    )
+
+    def f(derivative):
+        options = {"reverse": True, "derivative": derivative}
+        return lambda params, x, lengths: jaxconv.gated_scan(params, x, lengths=lengths, **options)
+
     return Rule(f("hand"), (params, normal(random, time, 3, n), lengths), f("jax"))
 
 
