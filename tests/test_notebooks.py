@@ -30,6 +30,10 @@ AXES = {  # labels that the pictures of a notebook must carry, and at least so m
     ),
     "03_gated_recurrence": (3, ["time t (steps); the gradient travels from right to left", "(powers of ten)"]),
     "04_training_on_digits": (4, ["training (steps)", "loss (nats per image)", "JAX's own over hand-written (ratio"]),
+    "05_check_your_own_rule": (
+        1,
+        ["the rule gave: args[0]", "right: args[1]", "across: axis 1 (24)", "down: axis 0 (6)", "powers of ten"],
+    ),
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
