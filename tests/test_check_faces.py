@@ -43,6 +43,13 @@ def report():
     )
 
 
+@pytest.fixture
+def pyplot():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    yield plt
+    plt.close("all")
+
+
 # ---------------------------------------------------------------------------------------------- the page
 
 
@@ -79,18 +86,16 @@ def test_the_page_says_what_the_report_says():
 
 
 @pytest.mark.parametrize("units", [np.zeros((0, 3)), np.array(7.0), np.full((2, 3, 4, 5), np.nan), np.ones(5000)])
-def test_any_array_has_a_page_and_a_picture(units):
+def test_any_array_has_a_page_and_a_picture(units, pyplot):
     for expected in (True, False):
         one = VjpReport("f", (row(units=units, expected=expected), row("args[1]", units, units_array=None)))
         Tree(html(one))
-        pytest.importorskip("matplotlib")
         plot(one).savefig(os.devnull, format="png")
 
 
-def test_nothing_to_say_is_a_page_too():
+def test_nothing_to_say_is_a_page_too(pyplot):
     empty = VjpReport("f", (), faults=("args[0]: no input can be differentiated",))
     assert "no input can be differentiated" in html(empty)
-    pytest.importorskip("matplotlib")
     plot(empty).savefig(os.devnull, format="png")
 
 
@@ -98,8 +103,7 @@ def test_the_notebook_shows_the_page():
     assert report()._repr_html_() == html(report())
 
 
-def test_the_picture_shows_the_wrong_element():
-    pytest.importorskip("matplotlib")
+def test_the_picture_shows_the_wrong_element(pyplot):
     figure = plot(
         VjpReport("f", (row(passed=True), row("args[1]", np.where(np.arange(12).reshape(3, 4) == 7, 9, 1.0))))
     )
@@ -117,7 +121,8 @@ def tab(tmp_path_factory):
         pytest.skip("no browser of the Chromium family on this machine")
     folder = tmp_path_factory.mktemp("browser")
     # A notebook's own text stands around it, which the style must not touch.
-    text = f'<!DOCTYPE html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>n</title><p id="own">own</p>{html(report())}'
+    text = '<!DOCTYPE html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    text += f'<title>n</title><p id="own">own</p>{html(report())}'
     (folder / "page.html").write_text(text, encoding="utf-8")
     tab = browser.Browser(program, folder / "profile")
     tab.page = folder / "page.html"

@@ -13,19 +13,19 @@ from jaxconv.verify.heat import COLUMNS, ROWS, Heat
 
 
 def plot(report: VjpReport) -> Any:
-    """Three heat maps for each input, the wrong ones first; large arrays block by block.
+    """Three heat maps for each input, the wrong ones first; large arrays block by block. Shows nothing.
 
     Returns:
         A matplotlib Figure.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib import pyplot as plt
 
         from jaxconv.plot.style import ground, ink
     except ImportError as error:
         raise ImportError("VjpReport.plot: needs matplotlib; pip install 'jaxconv[check]'") from error
     rows = sorted((row for row in report.rows if heat_of(row) is not None), key=lambda row: row.passed)[:MOST_PICTURES]
-    figure = Figure(figsize=(11, 0.6 + 2.6 * max(len(rows), 1)), layout="constrained", facecolor=ground())
+    figure = plt.figure(figsize=(11, 0.6 + 2.6 * max(len(rows), 1)), layout="constrained", facecolor=ground())
     figure.suptitle(f"check_vjp of {report.name}: {'right' if report.passed else 'WRONG'}", color=ink())
     if not rows:
         figure.text(0.5, 0.4, "No picture: no input was compared element by element.", ha="center", color=ink())

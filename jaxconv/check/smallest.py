@@ -190,7 +190,7 @@ def _code(value: Any, imports: set[str]) -> str:
     if isinstance(value, (tuple, list)):
         inside = ", ".join(_code(each, imports) for each in value)
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
-    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         imports.add("import jax")
         data = _code(jax.random.key_data(value), imports)
         return f"jax.random.wrap_key_data({data}, impl={str(jax.random.key_impl(value))!r})"
