@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from jaxconv.cell import GatedParams as GatedParams
     from jaxconv.check.assertion import assert_vjp as assert_vjp
     from jaxconv.check.core import check_vjp as check_vjp
-    from jaxconv.check.report import TransformRow as TransformRow
     from jaxconv.check.report import VjpReport as VjpReport
     from jaxconv.check.report import VjpRow as VjpRow
     from jaxconv.check.smallest import smallest_failure as smallest_failure
@@ -55,7 +54,6 @@ _HOME = {
     "GradientFlow": "jacobian",
     "OperationCost": "cost",
     "ReceptiveField": "receptive",
-    "TransformRow": "check.report",
     "TransposedWindow": "receptive",
     "VjpReport": "check.report",
     "VjpRow": "check.report",
