@@ -86,7 +86,7 @@ def take_apart(function: str, f: Any, args: Sequence[Any]) -> tuple[Call, list[A
             kinds.append("x")
             xs.append(jnp.asarray(leaf))
             paths.append("args" + jax.tree_util.keystr(path))
-        elif isinstance(leaf, (jax.Array, np.ndarray, np.generic)) and getattr(leaf, "dtype", None) != object:
+        elif isinstance(leaf, (jax.Array, np.ndarray, np.generic)) and leaf.dtype != np.dtype(object):
             kinds.append("data")
             data.append(leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))
         else:
@@ -104,8 +104,19 @@ def value_and_pull(call: Call, xs: Any, data: Any, cotangents: Any) -> tuple[lis
     return out, back(list(cotangents))[0]
 
 
+SMALL = 20_000  # elements of input up to which compiling takes longer than running
+
+
 def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
-    return jax.jit(function, static_argnums=0)
+    """`function` compiled, once for every call and shape; on a CPU small ones without LLVM's optimisations."""
+    fast = jax.jit(function, static_argnums=0)
+    quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+
+    def compiled(call: Call, xs: Any, *rest: Any) -> Any:
+        small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
+        return (quick if small else fast)(call, xs, *rest)
+
+    return compiled
 
 
 def _noisy_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:

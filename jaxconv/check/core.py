@@ -19,7 +19,7 @@ import numpy as np
 from jaxconv.arguments import integer, wrong_kind, wrong_value
 from jaxconv.check import transforms as under
 from jaxconv.check import truth as of
-from jaxconv.check.call import Call, outputs, program, pull, take_apart, value_and_pull
+from jaxconv.check.call import Call, program, pull, take_apart, value_and_pull
 from jaxconv.check.interpret import narrowest
 from jaxconv.check.judge import Found, compare, row, wide
 from jaxconv.check.protocol import attempt, gradient_faults
@@ -195,6 +195,8 @@ class _Check:
             if truth and not all(np.shape(a) == np.shape(g) for a, g in zip(truth.values, gs[0], strict=True)):
                 self.faults.append("the reference returns other shapes than the function")
                 return None
+            if fault:
+                self.faults.append(fault)
             return truth
         if refused:
             return None
@@ -261,8 +263,8 @@ class _Check:
         name = f"one element: {list(index)}" if len(wrong) == 1 and np.isfinite(got) else None
         verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
         return VjpRow(
-            self.paths[i], tuple(x.shape), str(x.dtype), False, verdict, units=np.inf, index=index, got=got, expected=right,
-            difference=got - right, wrong=len(wrong), size=x.size, pattern=name, cause="algebra", method=truth.method,
+            self.paths[i], tuple(x.shape), str(x.dtype), False, verdict, units=np.inf, index=index, got=got,
+            expected=right, difference=got - right, wrong=len(wrong), size=x.size, pattern=name, cause="algebra", method=truth.method,
             got_array=rule[0][i],
         )  # fmt: skip
 
@@ -286,9 +288,8 @@ class _Check:
             if found.worst > C:
                 at = tuple(int(i) for i in np.unravel_index(int(np.argmax(found.units)), found.units.shape))
                 where = f" of output {k}" if len(got) > 1 else ""
-                self.faults.append(
-                    f"the value differs from the reference's: {found.got[at]:.8g} for {found.right[at]:.8g} at {list(at)}{where}"
-                )
+                what = f"{found.got[at]:.8g} for {found.right[at]:.8g} at {list(at)}{where}"
+                self.faults.append(f"the value differs from the reference's: {what}")
 
     def _without_float64(self, grads: list[list[Any]], why: str) -> tuple[VjpRow, ...]:
         """Everything in the function's own dtype."""

@@ -1,8 +1,8 @@
 """A JAX program, run equation by equation, with something changed on the way.
 
-Two changes are made. `plain`: a function with a custom rule is replaced by its body, so that JAX's own derivative of the
-rest is to be had without the rule. `noisy`: every rounded result is multiplied by 1 + u ξ, ξ random of variance 1, which
-is what rounding does in a dtype of unit roundoff u; a sum of L products has its terms disturbed by u √L, as
+Two changes are made. `plain`: a function with a custom rule is replaced by its body, so that JAX's own derivative
+is to be had without the rule. `noisy`: every rounded result is multiplied by 1 + u ξ, ξ random of variance 1, which is
+what rounding does in a dtype of unit roundoff u; a sum of L products has its terms disturbed by u √L, as
 `jaxconv.rounding` says. The spread of the noisy results is what rounding may cost, through any program, measured.
 
 Only names that JAX documents are used: ``jax.make_jaxpr``, ``jax.extend.core`` and a primitive's ``bind``.
@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 from jax import Array, lax
@@ -23,13 +22,13 @@ Change = Callable[[Any, list[Any], Callable[[list[Any]], list[Any]]], list[Any]]
 
 # Where data moves and nothing is rounded.
 EXACT = frozenset(
-    "reshape transpose broadcast_in_dim slice squeeze rev gather copy copy_p concatenate pad select_n neg real imag conj "
-    "abs max min sign stop_gradient dynamic_slice dynamic_update_slice expand_dims split iota sort reduce_max reduce_min "
-    "argmax argmin scatter convert_element_type reduce_precision complex reshard device_put sharding_constraint "
-    "optimization_barrier clamp floor ceil round squeeze broadcast psum_invariant pvary bitcast_convert_type".split()
+    """reshape transpose broadcast_in_dim broadcast slice squeeze rev gather copy copy_p concatenate pad select_n neg real
+    imag conj abs max min sign stop_gradient dynamic_slice dynamic_update_slice expand_dims split iota sort reduce_max
+    reduce_min argmax argmin scatter convert_element_type reduce_precision complex reshard device_put sharding_constraint
+    optimization_barrier clamp floor ceil round psum_invariant pvary bitcast_convert_type""".split()  # noqa: SIM905
 )
 BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr")
-INLINE = frozenset("jit pjit closed_call core_call remat remat2 checkpoint custom_lin".split())
+INLINE = frozenset(("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"))
 
 
 def is_float(value: Any) -> bool:

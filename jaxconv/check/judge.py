@@ -39,7 +39,7 @@ def wide(value: Any) -> np.ndarray:
 
 
 def pooled(spread: np.ndarray) -> np.ndarray:
-    """A spread drawn a few times may be small by accident: no element counts as surer than the surest line through it."""
+    """A spread drawn a few times may be small by accident: no element is surer than the surest line through it."""
     if not spread.size or not spread.ndim:
         return spread
     square = np.where(np.isfinite(spread), spread, 0.0) ** 2

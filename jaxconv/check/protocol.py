@@ -11,10 +11,14 @@ import jax.numpy as jnp
 
 # What JAX says, and what it means for the author of a rule.
 WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
-    (jax.errors.UnexpectedTracerError, "", "the rule leaks a residual: a traced value was kept outside the forward pass"),
+    (jax.errors.UnexpectedTracerError, "", "the rule leaks a residual: a traced value kept outside the forward pass"),
     (Exception, r"[Nn]o differentiation rule|defvjp", "no rule was registered: `defvjp` was not called"),
-    (Exception, r"pytree structure|tree structure|container structure", "the rule's cotangents have the wrong structure"),
-    (Exception, r"same shape|shape/dtype|equal to the.*shape|aval|Unexpected input type.*shape", "a cotangent has the wrong shape or dtype"),
+    (Exception, r"tree structure|container structure", "the rule's cotangents have the wrong structure"),
+    (
+        Exception,
+        r"same shape|shape/dtype|equal to the.*shape|aval|Unexpected input type.*shape",
+        "a cotangent has the wrong shape or dtype",
+    ),
     (Exception, r"[Ii]ncompatible shapes|got shape|shapes? mismatch", "shapes do not fit together"),
     (Exception, r"dtype", "a dtype is wrong"),
 )  # fmt: skip

@@ -176,7 +176,8 @@ def _row_lines(row: VjpRow) -> Iterator[str]:
     if row.expected is not None:
         ulp = "" if row.ulp is None else f", {row.ulp:.3g} ulp"
         yield f"           worst      {place(row)}: got {number(row.got)}, right is {number(row.expected)}"
-        yield f"           distance   {number(row.difference)}{ulp}, {row.units:.3g} units of the error model (right: ≤ {row.limit:g})"
+        units = f"{row.units:.3g} units of the error model (right: ≤ {row.limit:g})"
+        yield f"           distance   {number(row.difference)}{ulp}, {units}"
         yield f"           wrong      {row.wrong:,} of {row.size:,} elements"
     if row.cause:
         yield f"           cause      {row.cause}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.check.call import Call, value_and_pull
+from jaxconv.check.call import Call, jitted, value_and_pull
 from jaxconv.check.judge import wide
 from jaxconv.check.protocol import in_words
 from jaxconv.check.report import TransformRow
@@ -30,9 +31,6 @@ class Scene:
     def __init__(self, call: Call, xs: list[Any], data: list[Any], g: list[Any], plain: list[Any], spread: list[Any]):
         self.call, self.xs, self.data, self.g, self.plain, self.spread = call, xs, data, g, plain, spread
 
-    def rule(self, xs: Any, g: Any) -> list[Any]:
-        return value_and_pull(self.call, xs, self.data, g)[1]
-
     def apart(self, grads: list[Any]) -> float:
         """Largest distance from the plain gradients, in units of the error model."""
         worst = 0.0
@@ -49,29 +47,33 @@ class Scene:
         return worst
 
 
-def under_jit(s: Scene) -> list[Any]:
-    return jax.jit(s.rule)(s.xs, s.g)
+def rule(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+    return value_and_pull(call, xs, data, g)[1]
 
 
-def under_vmap(s: Scene) -> list[Any]:
-    """Two examples in a batch, the first of other numbers; the second must be as without."""
-    two = lambda values: [jnp.stack([v * 0.5, v]) for v in values]  # noqa: E731
-    return [g[1] for g in jax.jit(jax.vmap(s.rule))(two(s.xs), two(s.g))]
+def _two(values: Any) -> list[Any]:
+    """A batch of two, of which the second is what is checked: what leaks between examples shows."""
+    return [jnp.stack([v * 0.5, v]) for v in values]
 
 
-def under_remat(s: Scene) -> list[Any]:
-    f = jax.checkpoint(lambda xs: s.call.outputs(xs, s.data))
-    return jax.jit(lambda xs, g: jax.vjp(f, xs)[1](g)[0])(s.xs, s.g)
+def _vmap(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+    return [d[1] for d in jax.vmap(lambda xs, g: rule(call, xs, data, g))(_two(xs), _two(g))]
 
 
-def under_scan(s: Scene) -> list[Any]:
-    """Two steps; the gradient of the second."""
+def _remat(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+    return jax.vjp(jax.checkpoint(lambda xs: call.outputs(xs, data)), xs)[1](g)[0]
 
-    def step(carry: Any, each: Any) -> tuple[Any, Any]:
-        return carry, s.rule(*each)
 
-    two = lambda values: [jnp.stack([v * 0.5, v]) for v in values]  # noqa: E731
-    return [g[1] for g in jax.jit(lambda xs, g: lax.scan(step, 0, (xs, g))[1])(two(s.xs), two(s.g))]
+def _scan(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+    step = lambda carry, each: (carry, rule(call, each[0], data, each[1]))  # noqa: E731
+    return [d[1] for d in lax.scan(step, 0, (_two(xs), _two(g)))[1]]
+
+
+def _again(call: Call, xs: Any, data: Any, g: Any) -> tuple[Any, Any]:
+    def product(xs: Any, g: Any) -> Any:
+        return sum(jnp.sum(d * jnp.cos(jnp.arange(d.size)).reshape(d.shape)).real for d in rule(call, xs, data, g))
+
+    return jax.value_and_grad(product, argnums=(0, 1))(xs, g)
 
 
 def sharded(s: Scene) -> list[Any]:
@@ -83,15 +85,15 @@ def sharded(s: Scene) -> list[Any]:
         spec = jax.sharding.PartitionSpec("devices") if split else jax.sharding.PartitionSpec()
         return jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
 
-    return jax.jit(s.rule)([place(x) for x in s.xs], s.g)
+    return under_jit(s.call, [place(x) for x in s.xs], s.data, s.g)
 
 
-PLAIN: dict[str, Callable[[Scene], list[Any]]] = {
+under_jit, again = jitted(rule), jitted(_again)
+PLAIN: dict[str, Callable[..., list[Any]]] = {
     "jit": under_jit,
-    "vmap": under_vmap,
-    "remat": under_remat,
-    "scan": under_scan,
-    "sharding": sharded,
+    "vmap": jitted(_vmap),
+    "remat": jitted(_remat),
+    "scan": jitted(_scan),
 }
 
 
@@ -100,13 +102,7 @@ def _twice(s: Scene) -> str:
 
     ⟨∂⟨dx(x, g), v⟩/∂g, g⟩ = ⟨dx(x, g), v⟩
     """
-
-    def product(xs: Any, g: Any) -> Any:
-        return sum(jnp.sum(d * jnp.cos(jnp.arange(d.size).reshape(d.shape))).real for d in s.rule(xs, g))
-
-    value, slopes = jax.jit(jax.value_and_grad(product, argnums=1))(s.xs, s.g)
-    jax.jit(jax.grad(product)).lower(s.xs, s.g)  # with respect to the inputs it must at least be there
-    # Without a contraction: a sum of real parts of products.
+    value, (_, slopes) = again(s.call, s.xs, s.data, s.g)
     parts = [wide(a) * wide(b) for a, b in zip(slopes, s.g, strict=True)]
     total = sum(float(np.sum(p.real)) for p in parts)
     size = sum(float(np.sum(np.abs(p))) for p in parts) + sum(float(np.sum(np.abs(wide(d)))) for d in s.plain)
@@ -117,12 +113,14 @@ def _twice(s: Scene) -> str:
 def table(scene: Scene, limit: float) -> tuple[TransformRow, ...]:
     """One row per transform. One that cannot be applied says why, and does not count against the rule."""
     rows = []
-    for name, transform in PLAIN.items():
-        if name == "sharding" and len(jax.devices()) < 2:
-            rows.append(TransformRow(name, True, "not tried: there is one device"))
-            continue
+    tried = {name: partial(f, scene.call, scene.xs, scene.data, scene.g) for name, f in PLAIN.items()}
+    if len(jax.devices()) > 1:
+        tried["sharding"] = partial(sharded, scene)
+    else:
+        rows.append(TransformRow("sharding", True, "not tried: there is one device"))
+    for name, transform in tried.items():
         try:
-            units = scene.apart(transform(scene))
+            units = scene.apart(transform())
         except CANNOT as error:
             rows.append(TransformRow(name, True, f"cannot apply: {type(error).__name__}"))
         except Exception as error:
