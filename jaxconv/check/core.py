@@ -264,8 +264,8 @@ class _Check:
         verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
         return VjpRow(
             self.paths[i], tuple(x.shape), str(x.dtype), False, verdict, units=np.inf, index=index, got=got,
-            expected=right, difference=got - right, wrong=len(wrong), size=x.size, pattern=name, cause="algebra", method=truth.method,
-            got_array=rule[0][i],
+            expected=right, difference=got - right, wrong=len(wrong), size=x.size, pattern=name, cause="algebra",
+            method=truth.method, got_array=rule[0][i],
         )  # fmt: skip
 
     def _measured(self, truth: of.Truth, answers: Any, i: int, x: Any) -> np.ndarray | float:

@@ -22,10 +22,10 @@ Change = Callable[[Any, list[Any], Callable[[list[Any]], list[Any]]], list[Any]]
 
 # Where data moves and nothing is rounded.
 EXACT = frozenset(
-    """reshape transpose broadcast_in_dim broadcast slice squeeze rev gather copy copy_p concatenate pad select_n neg real
-    imag conj abs max min sign stop_gradient dynamic_slice dynamic_update_slice expand_dims split iota sort reduce_max
-    reduce_min argmax argmin scatter convert_element_type reduce_precision complex reshard device_put sharding_constraint
-    optimization_barrier clamp floor ceil round psum_invariant pvary bitcast_convert_type""".split()  # noqa: SIM905
+    """reshape transpose broadcast_in_dim broadcast slice squeeze rev gather copy copy_p concatenate pad select_n neg
+    real imag conj abs max min sign stop_gradient dynamic_slice dynamic_update_slice expand_dims split iota sort
+    reduce_max reduce_min argmax argmin scatter convert_element_type reduce_precision complex reshard device_put
+    sharding_constraint optimization_barrier clamp floor ceil round psum_invariant pvary bitcast_convert_type""".split()  # noqa: SIM905
 )
 BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr")
 INLINE = frozenset(("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"))

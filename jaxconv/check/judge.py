@@ -44,7 +44,9 @@ def pooled(spread: np.ndarray) -> np.ndarray:
         return spread
     square = np.where(np.isfinite(spread), spread, 0.0) ** 2
     lines = [np.broadcast_to(square.mean(axis, keepdims=True), square.shape) for axis in range(square.ndim)]
-    long = [line for axis, line in enumerate(lines) if square.shape[axis] >= 8] or [np.full_like(square, square.mean())]
+    long = [line for axis, line in enumerate(lines) if square.shape[axis] >= 32] or [
+        np.full_like(square, square.mean())
+    ]
     return np.sqrt(np.maximum(square, np.min(long, axis=0)))
 
 
