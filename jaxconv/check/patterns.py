@@ -58,6 +58,14 @@ def factor(got: Array, right: Array, wrong: Array) -> str | None:
     return f"all by one factor: {value:.6g}"
 
 
+def clipped(got: Array, right: Array, wrong: Array) -> str | None:
+    if np.iscomplexobj(right) or got.size < 2:
+        return None
+    bound = np.abs(got).max()
+    held = np.abs(right) > bound
+    return f"clipped at {bound:.6g}" if held.any() and near(got, np.clip(right, -bound, bound), wrong) else None
+
+
 def flipped(got: Array, right: Array, wrong: Array) -> str | None:
     for axis in range(right.ndim):
         if right.shape[axis] > 1 and near(got, np.flip(right, axis), wrong):
@@ -188,7 +196,7 @@ def element_factor(got: Array, right: Array, wrong: Array) -> str | None:
 
 
 HYPOTHESES: tuple[Callable[[Array, Array, Array], str | None], ...] = (
-    no_number, zero, sign, conjugated, one_element, factor, flipped, transposed, shifted, axis_sums, offset,
+    no_number, zero, sign, conjugated, one_element, factor, clipped, flipped, transposed, shifted, axis_sums, offset,
     part, line_factor, element_factor, rounded,
 )  # fmt: skip
 
