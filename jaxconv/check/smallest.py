@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.arguments import integer, wrong_kind
@@ -55,7 +56,7 @@ def smallest_failure(
             ``lambda n, m: ((n, m), (m,))``.
         reference: the same function without the rule, as in `check_vjp`.
         examples: how many arguments to draw before the rule counts as right.
-        seconds: stop after this long, with the smallest found so far.
+        seconds: stop after this long, with the smallest found so far; each new shape is compiled.
         directions: as in `check_vjp`.
         seed: as in `check_vjp`.
 
@@ -84,15 +85,13 @@ def smallest_failure(
     except ImportError as error:
         raise ImportError("smallest_failure: needs hypothesis; pip install 'jaxconv[check]'") from error
     integer("smallest_failure", "examples", examples, least=1)
-    strategy = draw if isinstance(draw, hypothesis.strategies.SearchStrategy) else _of_sizes(draw)
     search = _Search(f, {"reference": reference, "directions": directions, "seed": seed}, time.monotonic() + seconds)
-    phases = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
-    settings = hypothesis.settings(
-        max_examples=examples, database=None, derandomize=True, deadline=None, phases=phases,
-        suppress_health_check=list(hypothesis.HealthCheck), verbosity=hypothesis.Verbosity.quiet,
-    )  # fmt: skip
-    with contextlib.suppress(_OutOfTime, hypothesis.errors.NoSuchExample):
-        search.best = search.judged(hypothesis.find(strategy, search.fails, settings=settings))
+    if isinstance(draw, hypothesis.strategies.SearchStrategy):
+        search.go(draw, examples)
+    else:
+        search.go(_any_values(draw), examples)  # sizes first: whatever has other shapes is compiled anew
+        if search.best is not None:
+            search.go(_simple_values([arg.shape for arg in search.best[0]]), 100)
     if not search.suited and not search.ended:
         raise ValueError(
             f"smallest_failure: `draw` must make arguments that f takes; the last were refused: {search.refusal}"
@@ -113,6 +112,18 @@ class _Search:
         self.smallest: tuple[int, int] | None = None
         self.suited, self.ended, self.refusal = 0, False, ""
 
+    def go(self, strategy: Any, examples: int) -> None:
+        """Let Hypothesis find and shrink; the smallest found stays where nothing better comes or time is up."""
+        import hypothesis
+
+        phases = (hypothesis.Phase.generate, hypothesis.Phase.shrink)
+        settings = hypothesis.settings(
+            max_examples=examples, database=None, derandomize=True, deadline=None, phases=phases,
+            suppress_health_check=list(hypothesis.HealthCheck), verbosity=hypothesis.Verbosity.quiet,
+        )  # fmt: skip
+        with contextlib.suppress(_OutOfTime, hypothesis.errors.NoSuchExample):
+            self.best = self.judged(hypothesis.find(strategy, self.fails, settings=settings))
+
     def judged(self, args: tuple) -> tuple[tuple, VjpReport]:
         return args, check_vjp(self.f, *args, transforms=False, **self.options)
 
@@ -124,6 +135,8 @@ class _Search:
             raise _OutOfTime
         try:
             jax.eval_shape(lambda: self.f(*args))
+        except jax.errors.ConcretizationTypeError:
+            pass  # it branches on values
         except Exception as error:  # arguments that do not fit together are not what is looked for
             self.refusal = f"{type(error).__name__}: {error}"
             return False
@@ -135,26 +148,33 @@ class _Search:
         return not found[1].passed
 
 
-def _of_sizes(shapes: Any) -> Any:
-    """The strategy of arguments with the shapes that a function of sizes gives."""
+def _any_values(shapes: Any) -> Any:
+    """The strategy of arguments with the shapes that a function of sizes gives, their values without a pattern."""
     from hypothesis import strategies as st
-    from hypothesis.extra import numpy as arrays
 
     if not callable(shapes):
         wrong_kind(
             "smallest_failure", "`draw` must be a Hypothesis strategy or a function of sizes", f"draw={shapes!r}"
         )
-    names = list(inspect.signature(shapes).parameters)
-    values = st.floats(-2, 2, width=32, allow_subnormal=False)
 
-    @st.composite
-    def drawn(draw: Any) -> tuple:
-        of = shapes(*(draw(st.integers(1, LARGEST), label=name) for name in names))
+    def made(sizes: tuple[int, ...]) -> tuple:
+        of = shapes(*sizes)
         if not isinstance(of, tuple) or not all(isinstance(shape, tuple) for shape in of):
             wrong_kind("smallest_failure", "`draw` must return a tuple of shapes, one per argument", f"{of!r}")
-        return tuple(jax.numpy.asarray(draw(arrays.arrays(np.float32, shape, elements=values))) for shape in of)
+        random = np.random.default_rng(0)
+        return tuple(jnp.asarray(random.normal(size=shape), jnp.float32) for shape in of)
 
-    return drawn()
+    names = inspect.signature(shapes).parameters
+    return st.tuples(*(st.integers(1, LARGEST) for _ in names)).map(made)
+
+
+def _simple_values(shapes: list[tuple[int, ...]]) -> Any:
+    """The strategy of arguments of these shapes, whose values shrink to simple ones."""
+    from hypothesis import strategies as st
+    from hypothesis.extra import numpy as arrays
+
+    values = st.floats(-2, 2, width=32, allow_subnormal=False)
+    return st.tuples(*(arrays.arrays(np.float32, shape, elements=values).map(jnp.asarray) for shape in shapes))
 
 
 def _snippet(f: Any, reference: Any, args: tuple, report: VjpReport, **options: Any) -> Snippet:
@@ -190,7 +210,7 @@ def _code(value: Any, imports: set[str]) -> str:
     if isinstance(value, (tuple, list)):
         inside = ", ".join(_code(each, imports) for each in value)
         return f"[{inside}]" if isinstance(value, list) else f"({inside}{',' * (len(value) == 1)})"
-    if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         imports.add("import jax")
         data = _code(jax.random.key_data(value), imports)
         return f"jax.random.wrap_key_data({data}, impl={str(jax.random.key_impl(value))!r})"
