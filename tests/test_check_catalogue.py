@@ -1,5 +1,7 @@
 """`check_vjp` on the catalogue of rules: every wrong one is rejected, at both sizes and both ways; no right one is."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rules_catalogue import RIGHT, WRONG
@@ -86,3 +88,24 @@ def test_the_catalogue_is_large_enough():
     assert len(WRONG) >= 25
     assert sum(bool(case.named) for case in WRONG.values()) >= 18
     assert len(RIGHT) >= 25
+
+
+def test_what_has_changed_since_is_checked_anew():
+    """Compilations are kept between calls, but not those of another rule or another constant."""
+
+    @jax.custom_vjp
+    def f(x):
+        return jnp.sin(x)
+
+    weight = jnp.asarray(2.0)
+    x = jnp.linspace(0.0, 1.0, 5)
+
+    def within(x):
+        return weight * f(x)
+
+    for rule, passed in ((jnp.sin, False), (jnp.cos, True)):
+        f.defvjp(lambda x: (jnp.sin(x), x), lambda x, g, rule=rule: (g * rule(x),))
+        for each in (f, within):
+            assert check_vjp(each, x, transforms=False).passed == passed
+    weight = jnp.asarray(3.0)
+    assert check_vjp(within, x, reference=lambda x: 3 * jnp.sin(x), transforms=False).passed

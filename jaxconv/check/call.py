@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -40,12 +40,14 @@ class Call:
         f: the function.  treedef: of the arguments.
         kinds: of every leaf: "x" differentiable, "data" another array, else `Fixed`.
         bare: whether custom rules inside f are replaced by the bodies they belong to.
+        stamp: of the program as it is now: a rule registered anew, or another global, is compiled anew.
     """
 
     f: Fixed
     treedef: Any
     kinds: tuple[Any, ...]
     bare: bool = False
+    stamp: int = 0
     name: str = field(default="", compare=False)
 
     def whole(self, xs: Sequence[Any], data: Sequence[Any]) -> Any:
@@ -128,6 +130,13 @@ def _noisy_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: A
 def program(call: Call, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
     """The pull-back as a program, to be looked at."""
     return jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
+
+
+def stamped(call: Call, xs: Any, data: Any, cotangents: Any) -> Call:
+    """`call` with the stamp of its program: text and constants."""
+    closed = program(call, xs, data, cotangents)
+    constants = tuple(np.asarray(each).tobytes() for each in closed.consts if is_float(each))
+    return replace(call, stamp=hash((str(closed.jaxpr), constants)))
 
 
 outputs = jitted(lambda call, xs, data: call.outputs(xs, data))

@@ -19,7 +19,7 @@ import numpy as np
 from jaxconv.arguments import integer, wrong_kind, wrong_value
 from jaxconv.check import transforms as under
 from jaxconv.check import truth as of
-from jaxconv.check.call import Call, program, pull, take_apart, value_and_pull
+from jaxconv.check.call import Call, program, pull, stamped, take_apart, value_and_pull
 from jaxconv.check.interpret import narrowest
 from jaxconv.check.judge import Found, compare, row, wide
 from jaxconv.check.protocol import attempt, gradient_faults
@@ -120,6 +120,12 @@ class _Check:
             plain, fault = attempt("the rule", value_and_pull, self.call, self.xs, self.data, g)
         if fault:
             return self._no_gradient(fault), ()
+        self.call = (
+            attempt("", stamped, self.call, self.xs, self.data, g)[0] or self.call
+        )  # it may need concrete values
+        if self.reference:
+            call, _ = attempt("", stamped, self.reference, self.xs, self.data, g)
+            self.reference = call or self.reference
         self.faults += gradient_faults(self.paths, self.xs, plain[1])
         if self.faults:
             return self._no_gradient(self.faults.pop()), ()
