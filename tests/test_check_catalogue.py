@@ -30,10 +30,24 @@ def assert_found(name, large, against):
     return case, report
 
 
-@BOTH_WAYS
+UNNAMED = {  # what the two gradients, side by side, do not show
+    "conj_too_many": "a factor inside is conjugated, not the gradient",
+    "summed_over_the_wrong_axis": "what should have been summed is gone",
+    "broadcast_not_summed": "likewise",
+    "axis_order": "a factor inside is turned, not the gradient",
+}
+
+
 @pytest.mark.parametrize("name", WRONG)
-def test_small_wrong_rules_are_rejected(name, against):
-    assert_found(name, False, against)
+def test_small_wrong_rules_are_rejected_and_named(name):
+    case, report = assert_found(name, False, True)
+    if case.named and name not in UNNAMED:
+        assert any(word.lower() in words(report) for word in case.named), str(report)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_small_wrong_rules_are_rejected_without_a_reference(name):
+    assert_found(name, False, False)
 
 
 @BOTH_WAYS
@@ -49,36 +63,14 @@ def test_every_large_wrong_rule_is_rejected(name, against):
     assert_found(name, True, against)
 
 
-UNNAMED = {  # what the two gradients, side by side, do not show
-    "conj_too_many": "a factor inside is conjugated, not the gradient",
-    "summed_over_the_wrong_axis": "what should have been summed is gone",
-    "broadcast_not_summed": "likewise",
-    "axis_order": "a factor inside is turned, not the gradient",
-}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=UNNAMED[name], strict=True) if name in UNNAMED else ())
-        for name, case in WRONG.items()
-        if case.named
-    ],
-)
-def test_the_pattern_is_named(name):
-    case, report = assert_found(name, False, True)
-    assert any(word.lower() in words(report) for word in case.named), str(report)
-
-
-@BOTH_WAYS
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize(("name", "against"), [(name, k % 2 == 0) for k, name in enumerate(RIGHT)])
 def test_right_rules_pass(name, against):
     report_of(RIGHT[name](np.random.default_rng(0)), against).raise_if_failed()
 
 
 @pytest.mark.slow
 @BOTH_WAYS
-@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_rules_pass_at_other_sizes(name, seed, against):
     report_of(RIGHT[name](np.random.default_rng(seed)), against, seed).raise_if_failed()
@@ -86,7 +78,7 @@ def test_right_rules_pass_at_other_sizes(name, seed, against):
 
 def test_the_catalogue_is_large_enough():
     assert len(WRONG) >= 25
-    assert sum(bool(case.named) for case in WRONG.values()) >= 18
+    assert sum(bool(case.named) and name not in UNNAMED for name, case in WRONG.items()) >= 18
     assert len(RIGHT) >= 25
 
 
