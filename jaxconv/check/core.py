@@ -278,14 +278,17 @@ class _Check:
         """What JAX's own derivative is off by in the same dtype: its root mean square, and at each element."""
         if truth.call is None:
             return 0.0
-        with jax.enable_x64(x.dtype in (jnp.float64, jnp.complex128)):
-            run, fault = attempt("", pull, truth.call, self.xs, self.data, self.cotangents[0])
-        if fault:
-            return 0.0
-        with np.errstate(all="ignore"):
-            off = np.abs(wide(run[1][i]) - answers[0][i])
-        finite = np.where(np.isfinite(off), off, 0.0)
-        return np.maximum(finite, np.sqrt(np.mean(finite**2)) if finite.size else 0.0)
+        largest: np.ndarray | float = 0.0
+        for g, right in zip(self.cotangents, answers, strict=True):
+            with jax.enable_x64(x.dtype in (jnp.float64, jnp.complex128)):
+                run, fault = attempt("", pull, truth.call, self.xs, self.data, g)
+            if fault:
+                return largest
+            with np.errstate(all="ignore"):
+                off = np.abs(wide(run[1][i]) - right[i])
+            finite = np.where(np.isfinite(off), off, 0.0)
+            largest = np.maximum(largest, np.maximum(finite, np.sqrt(np.mean(finite**2)) if finite.size else 0.0))
+        return largest
 
     def _values(self, got: Any, right: Any, spread: Any) -> None:
         for k, (a, b, s) in enumerate(zip(got, right, spread, strict=True)):

@@ -84,7 +84,7 @@ def row(path: str, x: Any, found: Found, cause: str, method: str, others: dict[s
     """The row of one input. `cause` is what it is put down to where it fails."""
     passed, size = found.worst <= C, found.units.size
     shape, dtype = tuple(x.shape), str(x.dtype)
-    common = {"units": found.worst, "size": size, "method": method, "got_array": found.got}
+    common: dict[str, Any] = {"units": found.worst, "size": size, "method": method, "got_array": found.got}
     common |= {"expected_array": found.right, "units_array": found.units}
     if not size:
         return VjpRow(path, shape, dtype, True, "right: it has no elements", **common)

@@ -86,7 +86,8 @@ def bisect(
     f: Values, xs: list[np.ndarray], i: int, g: list[np.ndarray], grad: np.ndarray, v: np.ndarray, most: int = 8
 ) -> list[tuple[int, float, float]]:
     """The elements of input i where `grad` disagrees with values: (flat index, got, right), the worst blocks first."""
-    blocks, found = [(0, grad.size)], []
+    blocks = [(0, grad.size)]
+    found: list[tuple[int, float, float]] = []
     while blocks and len(found) < most:
         low, high = blocks.pop(0)
         part = np.zeros(grad.size, v.dtype)

@@ -43,6 +43,12 @@ def conjugated(got: Array, right: Array, wrong: Array) -> str | None:
     return "conjugated" if np.iscomplexobj(right) and near(got, right.conj(), wrong) else None
 
 
+def phase(got: Array, right: Array, wrong: Array) -> str | None:
+    if not np.iscomplexobj(right) or not near(np.abs(got) + 0j, np.abs(right) + 0j, wrong):
+        return None
+    return "right in size, not in phase: a conjugate too many or missing inside"
+
+
 def one_element(got: Array, right: Array, wrong: Array) -> str | None:
     if wrong.sum() != 1 or wrong.size == 1:
         return None
@@ -196,8 +202,8 @@ def element_factor(got: Array, right: Array, wrong: Array) -> str | None:
 
 
 HYPOTHESES: tuple[Callable[[Array, Array, Array], str | None], ...] = (
-    no_number, zero, sign, conjugated, one_element, factor, clipped, flipped, transposed, shifted, axis_sums, offset,
-    part, line_factor, element_factor, rounded,
+    no_number, zero, sign, conjugated, one_element, factor, phase, clipped, flipped, transposed, shifted, axis_sums,
+    offset, part, line_factor, element_factor, rounded,
 )  # fmt: skip
 
 
@@ -226,4 +232,7 @@ def pattern(got: Array, right: Array, wrong: Array, others: dict[str, Array] | N
         for name, other in (others or {}).items():
             if other.shape == got.shape and near(got, other, wrong):
                 return f"swapped: the gradient of {name}"
+            for axis in range(other.ndim):
+                if other.shape[:axis] + other.shape[axis + 1 :] == got.shape and near(got, other.take(0, axis), wrong):
+                    return f"broadcast sum missing: the first slice along axis {axis} of the gradient of {name}"
         return first

@@ -106,7 +106,8 @@ class VjpReport:
     @property
     def passed(self) -> bool:
         """Whether nothing was found."""
-        return not self.faults and all(row.passed for row in (*self.rows, *self.transforms))
+        rows: tuple[VjpRow | TransformRow, ...] = (*self.rows, *self.transforms)
+        return not self.faults and all(row.passed for row in rows)
 
     def raise_if_failed(self) -> VjpReport:
         """Raise AssertionError with the whole report as its text unless `passed`.

@@ -122,8 +122,9 @@ def spreads(
 ) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
     """Root of the mean square deviation of the values and of every gradient under noise, per unit of u."""
     try:
-        values, grads = [], []
-        exact = {}
+        values: list[np.ndarray] = []
+        grads: list[np.ndarray] = []
+        exact: dict[int, Any] = {}
         for k in range(draws):
             c = k % len(cotangents)
             if c not in exact:
