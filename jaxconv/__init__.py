@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxconv.cell import GatedParams as GatedParams
+    from jaxconv.check.assertion import assert_vjp as assert_vjp
+    from jaxconv.check.core import check_vjp as check_vjp
+    from jaxconv.check.report import VjpReport as VjpReport
+    from jaxconv.check.report import VjpRow as VjpRow
+    from jaxconv.check.smallest import smallest_failure as smallest_failure
     from jaxconv.convolution import conv as conv
     from jaxconv.convolution import conv_input_vjp as conv_input_vjp
     from jaxconv.convolution import conv_transpose as conv_transpose
@@ -55,7 +60,11 @@ _HOME = {
     "OperationCost": "cost",
     "ReceptiveField": "receptive",
     "TransposedWindow": "receptive",
+    "VjpReport": "check.report",
+    "VjpRow": "check.report",
     "Window": "receptive",
+    "assert_vjp": "check.assertion",
+    "check_vjp": "check.core",
     "conv": "convolution",
     "conv_cost": "cost",
     "conv_input_jacobian": "jacobian",
@@ -80,6 +89,7 @@ _HOME = {
     "output_size": "sizes",
     "receptive_field": "receptive",
     "same_padding": "sizes",
+    "smallest_failure": "check.smallest",
     "transpose_output_size": "sizes",
     "unread_inputs": "receptive",
 }

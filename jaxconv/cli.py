@@ -42,12 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("stride", "padding", "dilation", "groups"):
         size.add_argument(f"--{name}", help="of that layer")
     _add_bench(commands)
+    _add_check(commands)
     options = parser.parse_args(arguments)
     options.given = list(sys.argv[1:] if arguments is None else arguments)
     if options.command == "size":
         return _size(options)
     if options.command == "bench":
         return _bench(options)
+    if options.command == "check":
+        return _check(options)
     missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(sorted({EXTRAS[name] for name in missing}))
@@ -100,6 +103,37 @@ def _bench(options: argparse.Namespace) -> int:
         from jaxconv.bench.command import bench
 
         return bench(options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    check = commands.add_parser(
+        "check",
+        help="is a function's custom gradient right, and if not, where",
+        description="Check the custom gradient of a function against float64. Exit status 0 right, 1 wrong, 2 a bad "
+        "call. Names are written package.module:name; modules are found from the current folder, as with python -m.",
+    )
+    check.add_argument("function", metavar="MODULE:FUNCTION", help="the function with the rule")
+    check.add_argument("--args", required=True, metavar="MODULE:MAKE", help="a function that returns its arguments")
+    check.add_argument("--reference", metavar="MODULE:FUNCTION", help="the same function without the rule")
+    check.add_argument("--directions", type=int, default=8, metavar="N", help="random cotangents (8)")
+    check.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (0)")
+    check.add_argument("--no-transforms", action="store_true", help="leave out jit, vmap and the other transforms")
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON, whole or not at all")
+
+
+def _check(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("rich") is None:
+        print("jaxconv check: needs rich: pip install 'jaxconv[cli]'", file=sys.stderr)
+        return 2
+    if options.json is not None and (fault := _unwritable(options.json)):
+        print(f"jaxconv check: --json must name a file in a folder that exists; {fault}", file=sys.stderr)
+        return 2
+    try:
+        from jaxconv.check.command import check
+
+        return check(options)
     except KeyboardInterrupt:
         return 130
 

@@ -34,6 +34,10 @@ AXES = {  # labels that the pictures of a notebook must carry, and at least so m
         2,
         ["position j of the whole axis", "shard r", "sent by each device (KiB per step)"],
     ),
+    "05_check_your_own_rule": (
+        1,
+        ["the rule gave: args[0]", "right: args[1]", "across: axis 1 (24)", "down: axis 0 (6)", "powers of ten"],
+    ),
 }
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,28 @@ class Heat:
         split = _split(distance.shape)
         rows = math.prod(distance.shape[:split])
         return cls(output, distance.shape, split, _largest(distance.reshape(rows, -1)))
+
+    @property
+    def down(self) -> str:
+        """What the rows stand for."""
+        return _axes(self.shape[: self.split], 0)
+
+    @property
+    def across(self) -> str:
+        """What the columns stand for."""
+        return _axes(self.shape[self.split :], self.split)
+
+    @property
+    def reading(self) -> str:
+        """How to read the picture, in words."""
+        pooled = " A cell is the largest of a block." if self.cells.size < math.prod(self.shape) else ""
+        return f"Shown is {self.output}; down: {self.down}, across: {self.across}.{pooled}"
+
+
+def _axes(sizes: Sequence[int], first: int) -> str:
+    last = first + len(sizes) - 1
+    which = f"axis {first}" if first == last else f"axes {first} to {last}"
+    return f"{which} ({' × '.join(map(str, sizes))})" if sizes else "one"
 
 
 def _split(shape: tuple[int, ...]) -> int:

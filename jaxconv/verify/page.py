@@ -9,7 +9,7 @@ import base64
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from html import escape
 from importlib.resources import files
 from typing import NamedTuple
@@ -133,13 +133,6 @@ def _pictures(numbered: Iterable[tuple[int, Row]]) -> list[str]:
 
 
 def _figure(number: int, row: Row, heat: Heat) -> str:
-    def axes(sizes: Sequence[int], first: int) -> str:
-        last = first + len(sizes) - 1
-        which = f"axis {first}" if first == last else f"axes {first} to {last}"
-        return f"{which} ({' × '.join(map(str, sizes))})" if sizes else "one"
-
-    rows, columns = heat.cells.shape
-    pooled = " A cell is the largest of a block." if rows * columns < math.prod(heat.shape) else ""
     outputs = "".join(
         f'<tr><td class="output">{escape(name)}</td><td class="number">{report.number(units)}</td>'
         f"<td>{picture.bar(units)}</td></tr>"
@@ -148,8 +141,7 @@ def _figure(number: int, row: Row, heat: Heat) -> str:
     caption = (
         f'<strong>{escape(row.part)}: <a href="#check-{number}">{escape(row.name)}</a></strong> on '
         f"{escape(row.platform)}, worst at <code>{escape(row.where)}</code>: {report.number(row.units)} units. "
-        f"Shown is {escape(heat.output)}; down: {axes(heat.shape[: heat.split], 0)}, "
-        f"across: {axes(heat.shape[heat.split :], heat.split)}.{pooled}"
+        f"{escape(heat.reading)}"
     )
     table = f"<table><thead><tr><th>output</th><th>units</th><th></th></tr></thead><tbody>{outputs}</tbody></table>"
     drawing = f'<div class="side">{picture.heat_map(heat)}{table if outputs else ""}</div>'

@@ -1,0 +1,145 @@
+"""A function and its arguments, taken apart: what is differentiated, what is data, what is fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.arguments import wrong_kind
+from jaxconv.check.interpret import is_float, noisy, plain
+
+
+class Fixed:
+    """A value that is part of the program: compared by value where it can be, else by identity."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        try:
+            self.key: Any = (type(value), value, hash(value))
+        except TypeError:
+            self.key = (type(value), id(value))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fixed) and self.key == other.key
+
+
+@dataclass(frozen=True)
+class Call:
+    """f(*args) as a function of its differentiable leaves and its data; hashable, so that compilations are kept.
+
+    Attributes:
+        f: the function.  treedef: of the arguments.
+        kinds: of every leaf: "x" differentiable, "data" another array, else `Fixed`.
+        bare: whether custom rules inside f are replaced by the bodies they belong to.
+        stamp: of the program as it is now: a rule registered anew, or another global, is compiled anew.
+    """
+
+    f: Fixed
+    treedef: Any
+    kinds: tuple[Any, ...]
+    bare: bool = False
+    stamp: int = 0
+    name: str = field(default="", compare=False)
+
+    def whole(self, xs: Sequence[Any], data: Sequence[Any]) -> Any:
+        """f's output as f gives it."""
+        x, d = iter(xs), iter(data)
+        leaves = [next(x) if k == "x" else next(d) if k == "data" else k.value for k in self.kinds]
+        return self.f.value(*jax.tree.unflatten(self.treedef, leaves))
+
+    def outputs(self, xs: Sequence[Any], data: Sequence[Any]) -> list[Any]:
+        """f's inexact outputs, as a flat list: the others have no derivative."""
+
+        def direct(xs: Sequence[Any], data: Sequence[Any]) -> list[Any]:
+            return [jnp.asarray(v) for v in jax.tree.leaves(self.whole(xs, data)) if inexact(v)]
+
+        if not self.bare:
+            return direct(xs, data)
+        closed = jax.make_jaxpr(direct)(list(xs), list(data))
+        return plain(closed, [*xs, *data])
+
+
+def inexact(value: Any) -> bool:
+    return is_float(value) or (isinstance(value, (float, complex)) and not isinstance(value, np.generic))
+
+
+def take_apart(function: str, f: Any, args: Sequence[Any]) -> tuple[Call, list[Any], list[Any], list[str]]:
+    """The call, its differentiable leaves, its data, and the paths of the former.
+
+    A Python float is an option and stays fixed, unless there is nothing else to differentiate.
+    """
+    if not callable(f):
+        wrong_kind(function, "`f` must be a function", f"f={f!r} ({type(f).__name__})")
+    found, treedef = jax.tree_util.tree_flatten_with_path(tuple(args))
+    floats = not any(is_float(leaf) for _, leaf in found)
+    kinds: list[Any] = []
+    xs, data, paths = [], [], []
+    for path, leaf in found:
+        if is_float(leaf) or (floats and inexact(leaf)):
+            kinds.append("x")
+            xs.append(jnp.asarray(leaf))
+            paths.append("args" + jax.tree_util.keystr(path))
+        elif isinstance(leaf, (jax.Array, np.ndarray, np.generic)) and leaf.dtype != np.dtype(object):
+            kinds.append("data")
+            data.append(leaf if isinstance(leaf, jax.Array) else np.asarray(leaf))
+        else:
+            kinds.append(Fixed(leaf))
+    name = getattr(f, "__name__", None) or getattr(getattr(f, "func", None), "__name__", None) or type(f).__name__
+    return Call(Fixed(f), treedef, tuple(kinds), name=name), xs, data, paths
+
+
+# ------------------------------------------------------------------------------------- what is computed with a call
+
+
+def value_and_pull(call: Call, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
+    """f's outputs, and the cotangents pulled back to its differentiable leaves."""
+    out, back = jax.vjp(lambda xs: call.outputs(xs, data), list(xs))
+    return out, back(list(cotangents))[0]
+
+
+SMALL = 20_000  # elements of input up to which compiling takes longer than running
+
+
+def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` compiled, once for every call and shape; on a CPU small ones without LLVM's optimisations."""
+    fast = jax.jit(function, static_argnums=0)
+    quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+
+    def compiled(call: Call, xs: Any, *rest: Any) -> Any:
+        small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
+        return (quick if small else fast)(call, xs, *rest)
+
+    return compiled
+
+
+def _noisy_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
+    closed = jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
+    flat = noisy(closed, [*xs, *data, *cotangents], seed, u)
+    return flat[: len(cotangents)], flat[len(cotangents) :]
+
+
+def program(call: Call, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
+    """The pull-back as a program, to be looked at."""
+    return jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
+
+
+def stamped(call: Call, xs: Any, data: Any, cotangents: Any) -> Call:
+    """`call` with the stamp of its program: text and constants."""
+    closed = program(call, xs, data, cotangents)
+    constants = tuple(np.asarray(each).tobytes() for each in closed.consts if is_float(each))
+    return replace(call, stamp=hash((str(closed.jaxpr), constants)))
+
+
+outputs = jitted(lambda call, xs, data: call.outputs(xs, data))
+pull = jitted(value_and_pull)
+noisy_pull = jitted(_noisy_pull)
+push = jitted(lambda call, xs, data, vs: jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1])

@@ -1,0 +1,172 @@
+"""`jaxconv check`: `check_vjp` from the shell."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from jaxconv import report as house
+from jaxconv.check.core import check_vjp
+from jaxconv.check.report import VjpReport, number, place
+
+
+class BadCall(Exception):
+    """What was named on the command line cannot be used; the text says why."""
+
+
+def check(options: argparse.Namespace) -> int:
+    """Run `jaxconv check`; returns the exit status: 0 right, 1 wrong, 2 a bad call."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as with python -m
+    try:
+        f = found("function", options.function)
+        reference = None if options.reference is None else found("--reference", options.reference)
+        args = _arguments(options.args)
+        report = _checked(f, args, reference, options)
+    except BadCall as error:
+        print(f"jaxconv check: {error}", file=sys.stderr)
+        return 2
+    show(report)
+    if options.json is not None:
+        try:
+            house.write_whole(options.json, as_json(report))
+        except OSError as error:
+            print(f"jaxconv check: --json could not be written: {error}", file=sys.stderr)
+            return 1 if not report.passed else 2
+    return 0 if report.passed else 1
+
+
+def found(what: str, name: str) -> Any:
+    """The callable that ``package.module:attribute`` names."""
+    module_name, colon, attribute = name.partition(":")
+    if not (module_name and colon and attribute):
+        raise BadCall(f"{what} must be written package.module:name; got {name!r}")
+    try:
+        value: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise BadCall(f"{what}: there is no module {error.name!r}, here or installed; got {name!r}") from error
+        raise BadCall(f"{what}: the module {module_name!r} could not be imported: {error}") from error
+    except Exception as error:
+        raise BadCall(f"{what}: the module {module_name!r} could not be imported: {_said(error)}") from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise BadCall(f"{what}: the module {module_name!r} has no attribute {attribute!r}")
+        value = getattr(value, part)
+    if not callable(value):
+        raise BadCall(f"{what}: {name!r} must be callable; got {type(value).__name__}")
+    return value
+
+
+def _arguments(name: str) -> tuple:
+    make = found("--args", name)
+    try:
+        args = make()
+    except Exception as error:
+        raise BadCall(f"--args: {name}() raised {_said(error)}") from error
+    if type(args) not in (tuple, list):
+        raise BadCall(f"--args: {name}() must return a tuple of the arguments; got {type(args).__name__}")
+    return tuple(args)
+
+
+def _checked(f: Any, args: tuple, reference: Any, options: argparse.Namespace) -> VjpReport:
+    given = {options.function: f} if reference is None else {options.function: f, options.reference: reference}
+    for name, function in given.items():
+        try:
+            function(*args)
+        except Exception as error:
+            raise BadCall(f"{name} does not take the arguments of {options.args}: {_said(error)}") from error
+    transforms = not options.no_transforms
+    try:
+        return check_vjp(
+            f, *args, reference=reference, directions=options.directions, seed=options.seed, transforms=transforms
+        )
+    except (TypeError, ValueError) as error:
+        raise BadCall(f"{options.function} could not be checked: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def show(report: VjpReport) -> None:
+    """The report on the terminal; wrong is also said in words, for those who see no colour."""
+    console = house.console()
+    for fault in report.faults:
+        console.print(f"FAULT  {fault}", style="bold red", soft_wrap=True)
+    if report.rows:
+        console.print(_inputs(report))
+    if report.transforms:
+        table = Table(title="transforms")
+        for heading in ("", "under", ""):
+            table.add_column(heading, overflow="fold")
+        for each in report.transforms:
+            style = None if each.passed else "bold red"
+            table.add_row("ok" if each.passed else "WRONG", each.name, each.detail, style=style)
+        console.print(table)
+    outcome = "right" if report.passed else "WRONG"
+    style = "green" if report.passed else "bold red"
+    console.print(f"check_vjp of {report.name}: {outcome} ({report.seconds:.2f} s)", style=style, soft_wrap=True)
+
+
+def _inputs(report: VjpReport) -> Table:
+    table = Table(title=f"check_vjp of {report.name}")
+    for heading in ("", "input", "verdict"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("units", justify="right", no_wrap=True)
+    for heading in ("worst at", "got", "right", "wrong"):
+        table.add_column(heading, overflow="fold")
+    for row in report.rows:
+        more = [text for text in (row.pattern, row.cause) if text and not row.passed]
+        known = row.expected is not None
+        table.add_row(
+            "ok" if row.passed else "WRONG",
+            f"{row.input} {row.dtype}{list(row.shape)}",
+            "\n".join([row.verdict, *more]),
+            house.number(row.units),
+            place(row) if known else "",
+            number(row.got) if known else "",
+            number(row.expected) if known else "",
+            "" if row.passed else f"{row.wrong:,} of {row.size:,}",
+            style=None if row.passed else "bold red",
+        )
+    return table
+
+
+def as_json(report: VjpReport) -> str:
+    """The report as JSON: versions, verdict, every row without its arrays; what is not finite as text."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, (complex, np.complexfloating)):
+            return [plain(float(value.real)), plain(float(value.imag))]
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, (tuple, list)):
+            return [plain(each) for each in value]
+        if isinstance(value, float):
+            return value if np.isfinite(value) else str(value)
+        return value if value is None or isinstance(value, (str, bool, int)) else plain(float(value))
+
+    def flat(row: Any) -> dict[str, Any]:
+        names = (field.name for field in fields(row))
+        return {name: plain(getattr(row, name)) for name in names if not name.endswith("_array")}
+
+    outcome = {
+        "versions": house.versions(),
+        "function": report.name,
+        "passed": report.passed,
+        "seconds": report.seconds,
+        "faults": list(report.faults),
+        "rows": [flat(row) for row in report.rows],
+        "transforms": [flat(row) for row in report.transforms],
+    }
+    return json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,128 @@
+"""A report as HTML for a notebook: verdict, faults, one table for the inputs and one for the transforms, heat maps.
+
+Nothing from outside is needed and no script runs; its style holds inside its own box only.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+
+from jaxconv.check.report import TransformRow, VjpReport, VjpRow, number, place
+from jaxconv.rounding import C
+from jaxconv.verify import picture
+from jaxconv.verify.heat import Heat
+
+BOX = "jaxconv-check"
+MOST_PICTURES = 4
+
+_COLUMNS = ("", "input", "verdict", "pattern", "worst at", "got", "right", "ulp", "units", "wrong", "compared with")
+
+
+def html(report: VjpReport) -> str:
+    """The report as a fragment, all text escaped."""
+    kind, word = ("right", "right") if report.passed else ("wrong", "WRONG")
+    sentence = f"check_vjp of {report.name}: {len(report.rows)} inputs, {report.seconds:.2f} s"
+    faults = "".join(f'<li class="wrong">{escape(fault)}</li>' for fault in report.faults)
+    return (
+        f'<div class="{BOX}"><style>{_style()}</style>'
+        f'<div class="verdict {kind}" role="status"><strong>{word}</strong><span>{escape(sentence)}</span></div>'
+        f"{'<ul>' * bool(faults)}{faults}{'</ul>' * bool(faults)}"
+        f"{_inputs(report)}{_pictures(report)}{_transforms(report.transforms)}</div>"
+    )
+
+
+def _style() -> str:
+    """The style of the page of `jaxconv verify`, every selector of it inside the box.
+
+    >>> ".jaxconv-check td.wrong" in _style(), ":root" in _style(), "body {" in _style()
+    (True, False, False)
+    """
+    css = files("jaxconv.verify").joinpath("page.css").read_text(encoding="utf-8")
+
+    def inside(found: re.Match[str]) -> str:
+        selectors = (each.strip() for each in found[2].split(","))
+        own = (f".{BOX}" if each in (":root", "body") else f".{BOX} {each}" for each in selectors)
+        return f"{found[1]}{', '.join(own)} {{"
+
+    return re.sub(r"^(\s*)([^@\s{}][^{}]*?) \{", inside, css, flags=re.MULTILINE)
+
+
+def _inputs(report: VjpReport) -> str:
+    if not report.rows:
+        return ""
+    lines = [_line(row) for row in report.rows]
+    shown = [k for k, name in enumerate(_COLUMNS) if not name or any(line[k] for line in lines)]
+    heads = "".join(f'<th scope="col">{_COLUMNS[k] or "outcome"}</th>' for k in shown)
+    body = ""
+    for row, line in zip(report.rows, lines, strict=True):
+        kinds = ["right" if row.passed else "wrong", *[""] * (len(_COLUMNS) - 1)]
+        cells = "".join(f'<td class="{kinds[k]}">{escape(line[k])}</td>' for k in shown)
+        body += f"<tr>{cells}</tr>"
+    return _table("inputs", heads, body)
+
+
+def _line(row: VjpRow) -> tuple[str, ...]:
+    compared = row.expected is not None
+    wrong = "" if row.passed else f"{row.wrong:,} of {row.size:,}"
+    return (
+        "ok" if row.passed else "WRONG",
+        f"{row.input} {row.dtype}{list(row.shape)}",
+        row.verdict,
+        "; ".join(filter(None, (row.pattern, row.cause))),
+        place(row) if compared else "",
+        number(row.got) if compared else "",
+        number(row.expected) if compared else "",
+        "" if row.ulp is None else f"{row.ulp:.3g}",
+        f"{row.units:.3g} (≤ {row.limit:g})",
+        wrong,
+        row.method,
+    )
+
+
+def _pictures(report: VjpReport) -> str:
+    """The distances of the wrong inputs, worst first; where none is wrong, of the worst of the right ones."""
+    drawn = sorted((row for row in report.rows if heat_of(row) is not None), key=lambda row: -_largest(row))
+    drawn = [row for row in drawn if not row.passed][:MOST_PICTURES] or drawn[:1]
+    if not drawn:
+        return ""
+    figures = ""
+    for row in drawn:
+        heat = heat_of(row)
+        assert heat is not None
+        caption = f"<strong>{escape(place(row))}</strong> is the worst. {escape(heat.reading)}"
+        figures += f"<figure><figcaption>{caption}</figcaption>{picture.heat_map(heat)}</figure>"
+    note = f"Shades: distance from what is right, in units of the error model; right is at most {C:g}."
+    return f'{picture.PATTERNS}<p class="note">{note}</p>{picture.legend()}{figures}'
+
+
+def heat_of(row: VjpRow) -> Heat | None:
+    """The distances of a row as a picture in which C is what is just right; None where there are none."""
+    if row.units_array is None or not np.size(row.units_array):
+        return None
+    return Heat.of(row.input, np.asarray(row.units_array, np.float64) * (C / row.limit))
+
+
+def _largest(row: VjpRow) -> float:
+    return np.inf if np.isnan(row.units) else float(row.units)
+
+
+def _transforms(rows: tuple[TransformRow, ...]) -> str:
+    if not rows:
+        return ""
+    body = "".join(
+        f'<tr><td class="{"right" if row.passed else "wrong"}">{"ok" if row.passed else "WRONG"}</td>'
+        f"<td>{escape(row.name)}</td><td>{escape(row.detail)}</td></tr>"
+        for row in rows
+    )
+    return _table("transforms", "".join(f'<th scope="col">{name}</th>' for name in ("outcome", "under", "")), body)
+
+
+def _table(label: str, heads: str, body: str) -> str:
+    return (
+        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

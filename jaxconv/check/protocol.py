@@ -1,0 +1,51 @@
+"""What goes wrong before a number can be compared, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# What JAX says, and what it means for the author of a rule.
+WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (jax.errors.UnexpectedTracerError, "", "the rule leaks a residual: a traced value kept outside the forward pass"),
+    (Exception, r"[Nn]o differentiation rule|defvjp", "no rule was registered: `defvjp` was not called"),
+    (Exception, r"tree structure|container structure", "the rule's cotangents have the wrong structure"),
+    (
+        Exception,
+        r"same shape|shape/dtype|equal to the.*shape|aval|Unexpected input type.*shape",
+        "a cotangent has the wrong shape or dtype",
+    ),
+    (Exception, r"[Ii]ncompatible shapes|got shape|shapes? mismatch", "shapes do not fit together"),
+    (Exception, r"dtype", "a dtype is wrong"),
+)  # fmt: skip
+
+
+def in_words(what: str, error: BaseException) -> str:
+    """A sentence for an exception that `what` raised, JAX's own first words kept."""
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    meaning = next((m for kind, rx, m in WORDS if isinstance(error, kind) and re.search(rx, text)), "")
+    lead = f"{what} fails{': ' + meaning if meaning else ''}"
+    return f"{lead} ({type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''})"
+
+
+def attempt(what: str, function: Callable[..., Any], *args: Any) -> tuple[Any, str | None]:
+    """The result, or None and the fault in words."""
+    try:
+        return function(*args), None
+    except Exception as error:
+        return None, in_words(what, error)
+
+
+def gradient_faults(paths: list[str], xs: list[Any], grads: list[Any]) -> list[str]:
+    """Shapes and dtypes of gradients that JAX lets through."""
+    faults = []
+    for path, x, grad in zip(paths, xs, grads, strict=True):
+        if jnp.shape(grad) != jnp.shape(x):
+            faults.append(f"the gradient of {path} has the wrong shape: {jnp.shape(grad)} for {jnp.shape(x)}")
+        elif grad.dtype != x.dtype:
+            faults.append(f"the gradient of {path} has the wrong dtype: {grad.dtype} for {x.dtype}")
+    return faults

@@ -1,0 +1,186 @@
+"""What `check_vjp` returns: plain data, and a text that says what is wrong and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jaxconv.rounding import C
+
+
+@dataclass(frozen=True)
+class VjpRow:
+    """What was found of the gradient with respect to one input.
+
+        units = max_i |got_i − expected_i| / scale_i ≤ limit
+
+    Attributes:
+        input: which input, as a path: ``args[0]['w']``.
+        shape: of the input and of its gradient.
+        dtype: of the input.
+        passed: whether every element is right.
+        verdict: one sentence.
+        units: the largest distance from what is right, in units of the error model (`jaxconv.rounding`).
+        limit: the largest distance that is right, C.
+        index: of the worst element; None where there is no element or no gradient to compare.
+        got: what the rule gave there.
+        expected: what is right there.
+        difference: got − expected.
+        ulp: the same in units in the last place of `dtype`.
+        wrong: how many elements are outside.
+        size: how many there are.
+        pattern: in what way they are wrong, in words: "all by one factor: 1.0001".
+        cause: "algebra", "rounding" or None.
+        method: how the right answer was found.
+        got_array: the whole gradient, for pictures; None where there is none.
+        expected_array: the right one; where it was found along directions only, None.
+        units_array: the distance of every element.
+
+    >>> VjpRow("args[0]", (2,), "float32", True, "right", 0.2).units
+    0.2
+    """
+
+    input: str
+    shape: tuple[int, ...]
+    dtype: str
+    passed: bool
+    verdict: str
+    units: float = 0.0
+    limit: float = C
+    index: tuple[int, ...] | None = None
+    got: Any = None
+    expected: Any = None
+    difference: Any = None
+    ulp: float | None = None
+    wrong: int = 0
+    size: int = 0
+    pattern: str | None = None
+    cause: str | None = None
+    method: str = ""
+    got_array: np.ndarray | None = field(default=None, repr=False, compare=False)
+    expected_array: np.ndarray | None = field(default=None, repr=False, compare=False)
+    units_array: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class TransformRow:
+    """Whether the rule gives the same under one transform.
+
+    Attributes:
+        name: of the transform: "jit", "vmap", "grad of grad".
+        passed: true also where the transform cannot apply; `detail` then says why.
+        detail: one sentence.
+    """
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class VjpReport:
+    """What `check_vjp` found.
+
+        passed  ⇔  every row is right, every transform agrees, no fault
+
+    Attributes:
+        name: of the function.
+        rows: one `VjpRow` per differentiable input, in the order of the arguments.
+        transforms: one row per transform: name, passed, detail.
+        faults: what else is wrong, one sentence each: a structure, a dtype, a value, a leak.
+        seconds: how long the check took.
+
+    >>> VjpReport("f", (VjpRow("args[0]", (2,), "float32", True, "right", 0.2),)).passed
+    True
+    """
+
+    name: str
+    rows: tuple[VjpRow, ...]
+    transforms: tuple[TransformRow, ...] = ()
+    faults: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found."""
+        rows: tuple[VjpRow | TransformRow, ...] = (*self.rows, *self.transforms)
+        return not self.faults and all(row.passed for row in rows)
+
+    def raise_if_failed(self) -> VjpReport:
+        """Raise AssertionError with the whole report as its text unless `passed`.
+
+        Returns:
+            The report itself, where it passed.
+        """
+        __tracebackhide__ = True
+        if not self.passed:
+            raise AssertionError(str(self))
+        return self
+
+    def plot(self) -> Any:
+        """Got, expected and distance of every input as heat maps; needs matplotlib.
+
+        Returns:
+            A matplotlib Figure.
+        """
+        from jaxconv.check.picture import plot
+
+        return plot(self)
+
+    def _repr_html_(self) -> str:
+        from jaxconv.check.page import html
+
+        return html(self)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+    __repr__ = __str__
+
+
+def number(value: Any) -> str:
+    """A value as people read it: eight digits say more than seventeen."""
+    if value is None:
+        return "none"
+    if isinstance(value, (complex, np.complexfloating)):
+        return f"{value.real:.8g}{value.imag:+.8g}j"
+    return f"{float(value):.8g}"
+
+
+def place(row: VjpRow) -> str:
+    """The worst element of a row with its index: ``args[0]['w'][2, 1]``."""
+    inside = "" if not row.index else f"[{', '.join(map(str, row.index))}]"
+    return f"{row.input}{inside}"
+
+
+def _lines(report: VjpReport) -> Iterator[str]:
+    outcome = "right" if report.passed else "WRONG"
+    yield f"check_vjp of {report.name}: {outcome} ({report.seconds:.2f} s)"
+    for fault in report.faults:
+        yield f"  FAULT  {fault}"
+    for row in report.rows:
+        yield from _row_lines(row)
+    for each in report.transforms:
+        detail = f": {each.detail}" if each.detail else ""
+        yield f"  {'ok   ' if each.passed else 'WRONG'}  under {each.name}{detail}"
+
+
+def _row_lines(row: VjpRow) -> Iterator[str]:
+    yield f"  {'ok   ' if row.passed else 'WRONG'}  {row.input} {row.dtype}{list(row.shape)}: {row.verdict}"
+    if row.passed:
+        return
+    if row.pattern:
+        yield f"           pattern    {row.pattern}"
+    if row.expected is not None:
+        ulp = "" if row.ulp is None else f", {row.ulp:.3g} ulp"
+        yield f"           worst      {place(row)}: got {number(row.got)}, right is {number(row.expected)}"
+        units = f"{row.units:.3g} units of the error model (right: ≤ {row.limit:g})"
+        yield f"           distance   {number(row.difference)}{ulp}, {units}"
+        yield f"           wrong      {row.wrong:,} of {row.size:,} elements"
+    if row.cause:
+        yield f"           cause      {row.cause}"
+    if row.method:
+        yield f"           compared   with {row.method}"

@@ -1,0 +1,141 @@
+"""The rule under JAX's transforms, each beside the plain rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv.check.call import Call, jitted, value_and_pull
+from jaxconv.check.judge import wide
+from jaxconv.check.protocol import in_words
+from jaxconv.check.report import TransformRow
+from jaxconv.rounding import unit_roundoff
+
+CANNOT = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerBoolConversionError,
+    NotImplementedError,
+)
+
+
+class Scene:
+    """What every transform is tried on: the call, its arguments, one cotangent, the plain gradients, their spread."""
+
+    def __init__(self, call: Call, xs: list[Any], data: list[Any], g: list[Any], plain: list[Any], spread: list[Any]):
+        self.call, self.xs, self.data, self.g, self.plain, self.spread = call, xs, data, g, plain, spread
+
+    def apart(self, grads: list[Any]) -> float:
+        """Largest distance from the plain gradients, in units of the error model."""
+        worst = 0.0
+        for got, plain, spread, x in zip(grads, self.plain, self.spread, self.xs, strict=True):
+            a, b = wide(got), wide(plain)
+            if a.shape != b.shape:
+                return np.inf
+            u, tiny = unit_roundoff(x.dtype), float(jnp.finfo(x.dtype).tiny)
+            typical = np.sqrt(np.mean(np.abs(b[np.isfinite(b)]) ** 2)) if np.isfinite(b).any() else 0.0
+            with np.errstate(all="ignore"):
+                units = np.abs(a - b) / (u * (np.abs(b) + typical + np.nan_to_num(spread, posinf=1e300)) + tiny)
+            units = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.where(np.isnan(units), np.inf, units))
+            worst = max(worst, float(units.max()) if units.size else 0.0)
+        return worst
+
+
+def rule(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+    return value_and_pull(call, xs, data, g)[1]
+
+
+def _two(values: Any) -> list[Any]:
+    """A batch of two, of which the second is what is checked: what leaks between examples shows."""
+    return [jnp.stack([v * 0.5, v]) for v in values]
+
+
+def _vmap(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+    return [d[1] for d in jax.vmap(lambda xs, g: rule(call, xs, data, g))(_two(xs), _two(g))]
+
+
+def _remat(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+    return jax.vjp(jax.checkpoint(lambda xs: call.outputs(xs, data)), xs)[1](g)[0]
+
+
+def _scan(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+    step = lambda carry, each: (carry, rule(call, each[0], data, each[1]))  # noqa: E731
+    return [d[1] for d in lax.scan(step, 0, (_two(xs), _two(g)))[1]]
+
+
+def _again(call: Call, xs: Any, data: Any, g: Any) -> tuple[Any, Any]:
+    def product(xs: Any, g: Any) -> Any:
+        return sum(jnp.sum(d * jnp.cos(jnp.arange(d.size)).reshape(d.shape)).real for d in rule(call, xs, data, g))
+
+    return jax.value_and_grad(product, argnums=(0, 1))(xs, g)
+
+
+def sharded(s: Scene) -> list[Any]:
+    devices = jax.devices()
+    mesh = jax.sharding.Mesh(np.array(devices), ("devices",))
+
+    def place(x: Any) -> Any:
+        split = x.ndim and x.shape[0] and x.shape[0] % len(devices) == 0
+        spec = jax.sharding.PartitionSpec("devices") if split else jax.sharding.PartitionSpec()
+        return jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
+
+    return under_jit(s.call, [place(x) for x in s.xs], s.data, s.g)
+
+
+under_jit, again = jitted(rule), jitted(_again)
+PLAIN: dict[str, Callable[..., list[Any]]] = {
+    "jit": under_jit,
+    "vmap": jitted(_vmap),
+    "remat": jitted(_remat),
+    "scan": jitted(_scan),
+}
+
+
+def _twice(s: Scene) -> str:
+    """Grad of grad: linear in the cotangent, so that its derivative there is the rule's own value: Euler's identity.
+
+    ⟨∂⟨dx(x, g), v⟩/∂g, g⟩ = ⟨dx(x, g), v⟩
+    """
+    value, (_, slopes) = again(s.call, s.xs, s.data, s.g)
+    parts = [wide(a) * wide(b) for a, b in zip(slopes, s.g, strict=True)]
+    total = sum(float(np.sum(p.real)) for p in parts)
+    size = sum(float(np.sum(np.abs(p))) for p in parts) + sum(float(np.sum(np.abs(wide(d)))) for d in s.plain)
+    u = max((unit_roundoff(x.dtype) for x in s.xs), default=0.0)
+    return "" if abs(total - float(value)) <= 100 * u * size else f"{total:.8g} where {float(value):.8g} is right"
+
+
+def table(scene: Scene, limit: float) -> tuple[TransformRow, ...]:
+    """One row per transform. One that cannot be applied says why, and does not count against the rule."""
+    rows = []
+    tried = {name: partial(f, scene.call, scene.xs, scene.data, scene.g) for name, f in PLAIN.items()}
+    if len(jax.devices()) > 1:
+        tried["sharding"] = partial(sharded, scene)
+    else:
+        rows.append(TransformRow("sharding", True, "not tried: there is one device"))
+    for name, transform in tried.items():
+        try:
+            units = scene.apart(transform())
+        except CANNOT as error:
+            rows.append(TransformRow(name, True, f"cannot apply: {type(error).__name__}"))
+        except Exception as error:
+            rows.append(TransformRow(name, False, in_words(f"the rule under {name}", error)))
+        else:
+            rows.append(TransformRow(name, units <= limit, f"{units:.2g} units from the plain rule"))
+    try:
+        off = _twice(scene)
+    except CANNOT as error:
+        rows.append(TransformRow("grad of grad", True, f"cannot apply: {type(error).__name__}"))
+    except Exception as error:
+        text = str(error)
+        once = any(w in text for w in ("differentiation rule", "Pure callbacks", "does not support"))
+        words = "cannot apply: the rule cannot be differentiated again" if once else in_words("grad of grad", error)
+        rows.append(TransformRow("grad of grad", once, words))
+    else:
+        rows.append(TransformRow("grad of grad", not off, off or "agrees"))
+    return tuple(rows)

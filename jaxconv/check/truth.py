@@ -1,0 +1,165 @@
+"""What is right: JAX's derivative, in float64, of the reference or of the function without its rule; else differences.
+
+Beside it the spread, per unit of u: what rounding in the course of the same derivative may cost each element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.check import numeric
+from jaxconv.check.call import Call, noisy_pull, outputs, program, pull, push
+from jaxconv.check.interpret import narrowest
+from jaxconv.check.judge import wide
+from jaxconv.rounding import unit_roundoff
+
+NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
+LARGE = 200_000  # elements from which fewer draws are made
+
+
+class Truth(NamedTuple):
+    """grads[c][i] of cotangent c and input i; None with a method where only single directions can be had."""
+
+    grads: list[list[np.ndarray]] | None
+    values: list[np.ndarray] | None
+    method: str
+    call: Call | None
+    apart: list[list[Any]] | None = None
+    dtype: Any = np.float64  # the coarsest that it passes through
+
+
+def widened(values: Sequence[Any]) -> list[Any]:
+    """As float64 or complex128, inside ``jax.enable_x64(True)``."""
+    return [jnp.asarray(wide(v)) for v in values]
+
+
+def size_of(xs: Sequence[Any]) -> int:
+    return sum(int(np.size(x)) for x in xs)
+
+
+def by_jax(call: Call, xs: Any, data: Any, cotangents: Any, method: str) -> Truth:
+    """JAX's own derivative of `call`, in whatever precision the arguments have."""
+    runs = [pull(call, xs, data, g) for g in cotangents]
+    dtype = narrowest(program(call, xs, data, cotangents[0]).jaxpr)
+    return Truth(
+        [[wide(v) for v in grads] for _, grads in runs], [wide(v) for v in runs[0][0]], method, call, None, dtype
+    )
+
+
+def confirmed(call: Call, bare: Call, xs: Any, data: Any, random: np.random.Generator, directions: int) -> bool:
+    """Whether differences of f's values agree with JAX's derivative of f without its rule, along random directions."""
+
+    def values(at: list[np.ndarray]) -> list[np.ndarray]:
+        return [wide(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
+
+    at = [wide(x) for x in xs]
+    for _ in range(directions):
+        vs = [direction(x, random) for x in at]
+        exact = [wide(v) for v in push(bare, xs, data, [jnp.asarray(v) for v in vs])]
+        found, error = numeric.directional(values, at, vs)
+        for a, b, e in zip(exact, found, error, strict=True):
+            typical = np.sqrt(np.mean(np.abs(a) ** 2)) if a.size else 0.0
+            bad = ~(np.abs(a - b) <= 10 * e + 1e-6 * (np.abs(a) + typical))
+            if bad.mean() > 0.01 if bad.size else False:
+                return False
+    return True
+
+
+def direction(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    v = random.standard_normal(x.shape)
+    return v + 1j * random.standard_normal(x.shape) if np.iscomplexobj(x) else v
+
+
+def without_reference(
+    call: Call, xs: Any, data: Any, cotangents: Any, random: np.random.Generator, directions: int
+) -> Truth:
+    """The best that can be had: see the module."""
+    bare = replace(call, bare=True)
+    count = min(directions, 4) if size_of(xs) < LARGE else 1
+    try:
+        if confirmed(call, bare, xs, data, random, count):
+            method = "JAX's derivative of the function without its rule, in float64"
+            method += f", confirmed by differences of its values along {count} random direction{'s' * (count > 1)}"
+            truth = by_jax(bare, xs, data, cotangents, method)
+            if all(np.isfinite(g).all() for grads in truth.grads or [] for g in grads):
+                return truth
+    except Exception:  # whatever stands in the way of JAX's derivative, values can still be had
+        bare = call
+    values = [wide(v) for v in outputs(call, xs, data)]
+    if len(numeric.basis([wide(x) for x in xs])) > numeric.FULL:
+        return Truth(None, values, f"differences of its float64 values along {directions} random directions", None)
+    grads, errors = numeric.gradient(
+        _values(call, data), [wide(x) for x in xs], [[wide(v) for v in g] for g in cotangents]
+    )
+    return Truth(grads, values, "differences of its float64 values, extrapolated, element by element", None, errors)
+
+
+def _values(call: Call, data: Any) -> numeric.Values:
+    return lambda at: [wide(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
+
+
+def along_directions(
+    call: Call, xs: Any, data: Any, i: int, g: Any, grad: np.ndarray, random: np.random.Generator, directions: int
+) -> list[tuple[int, float, float]]:
+    """The wrong elements of one gradient, told from values alone; empty where every direction agrees."""
+    at, g = [wide(x) for x in xs], [wide(v) for v in g]
+    for _ in range(directions):
+        v = direction(at[i], random)
+        vs = [v if k == i else np.zeros_like(x) for k, x in enumerate(at)]
+        d, off = numeric.directional(_values(call, data), at, vs)
+        if not abs(numeric.pairing([grad], [v]) - numeric.pairing(g, d)) <= numeric.tolerance(g, d, off, grad, v):
+            return numeric.bisect(_values(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
+    return []
+
+
+def spreads(
+    call: Call, xs: Any, data: Any, cotangents: Any, draws: int, u: float = NOISE
+) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    """Root of the mean square deviation of the values and of every gradient under noise, per unit of u."""
+    try:
+        values: list[np.ndarray] = []
+        grads: list[np.ndarray] = []
+        exact: dict[int, Any] = {}
+        for k in range(draws):
+            c = k % len(cotangents)
+            if c not in exact:
+                exact[c] = pull(call, xs, data, cotangents[c])
+            for kept, new, old in zip(
+                (values, grads), noisy_pull(call, xs, data, cotangents[c], k, u), exact[c], strict=True
+            ):
+                squares = [np.abs(wide(a) - wide(b)) ** 2 for a, b in zip(new, old, strict=True)]
+                kept[:] = [a + b for a, b in zip(kept, squares, strict=True)] if kept else squares
+    except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
+        return None
+    return [np.sqrt(v / draws) / u for v in values], [np.sqrt(g / draws) / u for g in grads]
+
+
+def spreads_of_inputs(
+    call: Call, xs: Any, data: Any, cotangents: Any, draws: int, dtype: Any
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """As `spreads`, with inputs and cotangents alone disturbed, in their own dtype."""
+    u = 4 * unit_roundoff(dtype)
+    random = np.random.default_rng(0)
+
+    def disturbed(values: Any) -> list[Any]:
+        return [jnp.asarray(wide(v) * (1 + u * random.choice([-1, 1], np.shape(v)))).astype(v.dtype) for v in values]
+
+    total: list[list[np.ndarray]] = [[], []]
+    for k in range(draws):
+        g = cotangents[k % len(cotangents)]
+        old = pull(call, xs, data, g)
+        new = pull(call, disturbed(xs), data, disturbed(g))
+        for kept, a, b in zip(total, new, old, strict=True):
+            squares = [np.abs(wide(p) - wide(q)) ** 2 for p, q in zip(a, b, strict=True)]
+            kept[:] = [p + q for p, q in zip(kept, squares, strict=True)] if kept else squares
+    return [np.sqrt(v / draws) / u for v in total[0]], [np.sqrt(g / draws) / u for g in total[1]]
+
+
+def own_dtype(xs: Sequence[Any]) -> Any:
+    """The coarsest dtype among the inputs."""
+    return max((x.dtype for x in xs), key=lambda dtype: float(jnp.finfo(dtype).eps))

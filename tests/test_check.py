@@ -1,0 +1,242 @@
+"""`check_vjp`: right rules pass, wrong ones are named, bad input is refused; everything of ours goes through it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv import (
+    check_vjp,
+    conv,
+    conv_input_vjp,
+    conv_transpose,
+    conv_weight_vjp,
+    gated_init,
+    gated_scan,
+    gated_step,
+)
+
+
+def normal(*shape, seed=0, dtype=np.float32):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
+
+
+def ruled(f, backward):
+    g = jax.custom_vjp(f)
+    g.defvjp(lambda *args: (f(*args), args), backward)
+    return g
+
+
+def product(x, w):
+    return x @ w
+
+
+X, W = normal(5, 7), normal(7, 3, seed=1)
+
+
+def gradients(args, g):
+    x, w = args
+    return g @ w.T, x.T @ g
+
+
+def spoilt(change):
+    return ruled(product, lambda args, g: change(*gradients(args, g)))
+
+
+# ---------------------------------------------------------------------------------------------------- wrong rules
+
+CHANGES = {
+    "all by one factor: 1.0001": lambda dx, dw: (dx * 1.0001, dw),
+    "one element: [2, 1]": lambda dx, dw: (dx.at[2, 1].multiply(1.0001), dw),
+    "sign": lambda dx, dw: (-dx, dw),
+    "zero": lambda dx, dw: (dx * 0, dw),
+    "flipped along axis 1": lambda dx, dw: (dx[:, ::-1], dw),
+    "last column": lambda dx, dw: (dx.at[:, -1].set(0), dw),
+    "one slice: index 3 of axis 0": lambda dx, dw: (dx.at[3].add(1), dw),
+    "shifted by 1 along axis 1": lambda dx, dw: (jnp.roll(dx, 1, 1), dw),
+    "summed over axis 0": lambda dx, dw: (dx.sum(0, keepdims=True) + 0 * dx, dw),
+    "averaged over axis 0": lambda dx, dw: (dx.mean(0, keepdims=True) + 0 * dx, dw),
+    "NaN in 1 elements, the first at [0, 0]": lambda dx, dw: (dx.at[0, 0].set(jnp.nan), dw),
+    "rounded as in bfloat16": lambda dx, dw: (dx.astype(jnp.bfloat16).astype(dx.dtype), dw),
+    "a constant added: 0.5": lambda dx, dw: (dx + 0.5, dw),
+}
+
+
+@pytest.mark.parametrize("pattern", CHANGES)
+@pytest.mark.parametrize("reference", [None, product])
+def test_wrong_rule_is_named(pattern, reference):
+    report = check_vjp(spoilt(CHANGES[pattern]), X, W, reference=reference, transforms=False)
+    first, second = report.rows
+    assert not report.passed
+    assert not first.passed
+    assert second.passed
+    assert pattern in first.pattern
+    assert first.cause == ("rounding" if "rounded" in pattern else "algebra")
+    with pytest.raises(AssertionError, match="WRONG"):
+        report.raise_if_failed()
+
+
+def test_swapped_and_transposed():
+    def outer(a, b):
+        return a * b
+
+    swapped = ruled(outer, lambda args, g: (g * args[0], g * args[1]))
+    assert "swapped" in check_vjp(swapped, normal(4), normal(4, seed=1), transforms=False).rows[0].pattern
+    turned = ruled(jnp.sin, lambda args, g: ((g * jnp.cos(args[0])).T,))
+    assert "transposed" in check_vjp(turned, normal(4, 4), transforms=False).rows[0].pattern
+
+
+def test_one_element_of_half_a_million():
+    rule = ruled(jnp.sin, lambda args, g: ((g * jnp.cos(args[0])).at[400, 321].multiply(1.0001),))
+    for reference in (None, jnp.sin):
+        row = check_vjp(rule, normal(700, 720), reference=reference, directions=1, transforms=False).rows[0]
+        assert (row.passed, row.index, row.wrong) == (False, (400, 321), 1)
+
+
+def opaque(x):
+    """Values that JAX cannot differentiate."""
+    return jax.pure_callback(lambda v: np.sin(v), jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+
+@pytest.mark.parametrize("size", [6, 900])
+def test_from_values_alone(size):
+    right = ruled(opaque, lambda args, g: (g * jnp.cos(args[0]),))
+    wrong = ruled(opaque, lambda args, g: ((g * jnp.cos(args[0])).at[4].multiply(1.0001),))
+    x = normal(size)
+    assert check_vjp(right, x, transforms=False).passed
+    row = check_vjp(wrong, x, transforms=False).rows[0]
+    assert (row.passed, row.index) == (False, (4,))
+    assert "differences" in row.method
+
+
+def test_protocol_faults_in_words():
+    structure = ruled(product, lambda args, g: (g @ args[1].T,))
+    assert "structure" in check_vjp(structure, X, W).faults[0]
+    shape = ruled(product, lambda args, g: (args[0].T, args[1]))
+    assert "shape" in check_vjp(shape, X, W).faults[0]
+    kept = []
+
+    def forward(x):
+        kept.append(x * 2)
+        return jnp.sin(x), None
+
+    leaking = jax.custom_vjp(jnp.sin)
+    leaking.defvjp(forward, lambda _, g: (g * kept[0],))
+    report = check_vjp(leaking, X, transforms=False)
+    assert not report.passed
+
+
+def test_value_and_nondeterminism():
+    right = ruled(jnp.sin, lambda args, g: (g * jnp.cos(args[0]),))
+    report = check_vjp(right, X, reference=lambda x: jnp.sin(x) + 1e-3, transforms=False)
+    assert "the value differs" in report.faults[0]
+    random = np.random.default_rng(0)
+    drifting = ruled(jnp.sin, lambda args, g: (g * jnp.cos(args[0]) * random.uniform(1, 2),))
+    assert any("not deterministic" in fault for fault in check_vjp(drifting, X, transforms=False).faults)
+
+
+def test_a_rule_that_differs_under_vmap():
+    @jax.custom_batching.custom_vmap
+    def slope(x):
+        return jnp.cos(x)
+
+    slope.def_vmap(lambda size, batched, x: (2 * jnp.cos(x), True))
+    rows = {r.name: r for r in check_vjp(ruled(jnp.sin, lambda args, g: (g * slope(args[0]),)), X).transforms}
+    assert rows["jit"].passed
+    assert not rows["vmap"].passed
+
+
+# ---------------------------------------------------------------------------------------------------- right rules
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.complex64])
+def test_dtypes(dtype):
+    x = (X + 1j * normal(5, 7, seed=3)).astype(dtype) if dtype is np.complex64 else X.astype(dtype)
+    rule = ruled(lambda x: x * x, lambda args, g: (2 * args[0] * g,))
+    assert check_vjp(rule, x).raise_if_failed().passed
+    wrong = ruled(lambda x: x * x, lambda args, g: (jnp.conj(2 * args[0] * g) * (1 if dtype is np.complex64 else 2),))
+    assert not check_vjp(wrong, x, transforms=False).passed
+
+
+def test_trees_integers_and_options():
+    @partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def pick(tree, index, how):
+        return {"y": tree["w"][index] * (2 if how == "twice" else 1)}
+
+    def back(how, residual, g):
+        shape, index = residual
+        return {"w": jnp.zeros(shape, g["y"].dtype).at[index].add(g["y"] * (2 if how == "twice" else 1))}, None
+
+    pick.defvjp(lambda tree, index, how: (pick(tree, index, how), (tree["w"].shape, index)), back)
+    report = check_vjp(pick, {"w": normal(6)}, jnp.array([1, 3, 3]), "twice")
+    assert report.raise_if_failed().rows[0].input == "args[0]['w']"
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_scale_changes_no_verdict(scale):
+    assert check_vjp(spoilt(lambda dx, dw: (dx, dw)), X * scale, W, transforms=False).passed
+    assert not check_vjp(spoilt(lambda dx, dw: (dx * 1.0001, dw)), X * scale, W, transforms=False).passed
+
+
+def test_long_cancelling_sum():
+    rule = ruled(lambda x, w: jnp.sum(x * w), lambda args, g: (g * args[1], g * args[0]))
+    deep = ruled(lambda w: jnp.sum(X1 * w), lambda args, g: (g * jnp.cumsum(X1)[-1] + 0 * args[0],))
+    assert check_vjp(rule, normal(100_000), normal(100_000, seed=1), directions=2, transforms=False).passed
+    assert check_vjp(deep, jnp.float32(2), directions=2, transforms=False).passed
+
+
+X1 = normal(100_000, seed=5)
+
+
+# ----------------------------------------------------------------------------------------------------------- ours
+
+OURS = {
+    "conv stride 2, groups 2": (conv, (4, 4, 7), (4, 2, 3), {"stride": 2, "padding": 1, "groups": 2}),
+    "conv dilation 2, channels last": (
+        conv, (2, 7, 7, 2), (2, 2, 2, 3), {"dilation": 2, "padding": "SAME", "layout": "channels_last"},
+    ),
+    "conv circular": (conv, (2, 2, 6), (3, 2, 3), {"padding": 1, "padding_mode": "circular"}),
+    "conv_input_vjp": (conv_input_vjp, (2, 3, 3), (3, 2, 3), {"input_size": 7, "stride": 2}),
+    "conv_weight_vjp": (conv_weight_vjp, (2, 2, 7), (2, 3, 3), {"kernel_size": 3, "stride": 2}),
+    "conv_transpose": (conv_transpose, (2, 3, 4), (3, 2, 3), {"stride": 2, "output_padding": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours(name):
+    f, a, b, options = OURS[name]
+    check_vjp(partial(f, **options), normal(*a), normal(*b, seed=1), directions=2).raise_if_failed()
+
+
+def test_our_cell():
+    params = gated_init(jax.random.key(0), 3, 4)
+    check_vjp(gated_step, params, normal(2, 4), normal(2, 3), directions=2).raise_if_failed()
+
+
+@pytest.mark.parametrize("options", [{"residuals": "save"}, {"reverse": True, "lengths": jnp.array([5, 2])}])
+def test_our_recurrence(options):
+    params = gated_init(jax.random.key(0), 3, 4)
+    f = partial(gated_scan, **options)
+    check_vjp(f, params, normal(5, 2, 3), normal(2, 4), directions=2).raise_if_failed()
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "call"),
+    [
+        (TypeError, "`f` must be a function", lambda: check_vjp(3, X)),
+        (TypeError, "must hold an array of floats", lambda: check_vjp(jnp.sin, 3)),
+        (TypeError, "`reference`", lambda: check_vjp(jnp.sin, X, reference=3)),
+        (ValueError, "`directions` must be at least 1", lambda: check_vjp(jnp.sin, X, directions=0)),
+        (TypeError, "`seed` must be an integer", lambda: check_vjp(jnp.sin, X, seed=0.5)),
+        (ValueError, "`seed` must be at least 0", lambda: check_vjp(jnp.sin, X, seed=-1)),
+        (TypeError, "`transforms`", lambda: check_vjp(jnp.sin, X, transforms="all")),
+    ],
+)
+def test_bad_input(error, words, call):
+    with pytest.raises(error, match=words):
+        call()

@@ -1,0 +1,103 @@
+"""`check_vjp` on the catalogue of rules: every wrong one is rejected, at both sizes and both ways; no right one is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rules_catalogue import RIGHT, WRONG
+
+from jaxconv import check_vjp
+
+BOTH_WAYS = pytest.mark.parametrize("against", [True, False], ids=["reference", "alone"])
+LARGE_ALWAYS = ("scaled_by_1_0001", "one_element")  # what a tolerance that grows with the array lets through
+
+
+def report_of(rule, against, seed=0):
+    reference = rule.reference if against else None
+    return check_vjp(rule.f, *rule.args, reference=reference, seed=seed, transforms=False)
+
+
+def words(report):
+    """All that names a pattern: patterns, causes and faults."""
+    said = [each for row in report.rows if not row.passed for each in (row.pattern, row.cause, row.verdict) if each]
+    return " ".join([*said, *report.faults]).lower()
+
+
+def assert_found(name, large, against):
+    case = WRONG[name]
+    report = report_of(case.make(large, np.random.default_rng(0)), against)
+    assert not report.passed, f"{name} was taken for right"
+    return case, report
+
+
+UNNAMED = {  # what the two gradients, side by side, do not show
+    "conj_too_many": "a factor inside is conjugated, not the gradient",
+    "summed_over_the_wrong_axis": "what should have been summed is gone",
+    "broadcast_not_summed": "likewise",
+    "axis_order": "a factor inside is turned, not the gradient",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_small_wrong_rules_are_rejected_and_named(name):
+    case, report = assert_found(name, False, True)
+    if case.named and name not in UNNAMED:
+        assert any(word.lower() in words(report) for word in case.named), str(report)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_small_wrong_rules_are_rejected_without_a_reference(name):
+    assert_found(name, False, False)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("name", LARGE_ALWAYS)
+def test_large_wrong_rules_are_rejected(name, against):
+    assert_found(name, True, against)
+
+
+@pytest.mark.slow
+@BOTH_WAYS
+@pytest.mark.parametrize("name", [name for name in WRONG if name not in LARGE_ALWAYS])
+def test_every_large_wrong_rule_is_rejected(name, against):
+    assert_found(name, True, against)
+
+
+@pytest.mark.parametrize(("name", "against"), [(name, k % 2 == 0) for k, name in enumerate(RIGHT)])
+def test_right_rules_pass(name, against):
+    report_of(RIGHT[name](np.random.default_rng(0)), against).raise_if_failed()
+
+
+@pytest.mark.slow
+@BOTH_WAYS
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_rules_pass_at_other_sizes(name, seed, against):
+    report_of(RIGHT[name](np.random.default_rng(seed)), against, seed).raise_if_failed()
+
+
+def test_the_catalogue_is_large_enough():
+    assert len(WRONG) >= 25
+    assert sum(bool(case.named) and name not in UNNAMED for name, case in WRONG.items()) >= 18
+    assert len(RIGHT) >= 25
+
+
+def test_what_has_changed_since_is_checked_anew():
+    """Compilations are kept between calls, but not those of another rule or another constant."""
+
+    @jax.custom_vjp
+    def f(x):
+        return jnp.sin(x)
+
+    weight = jnp.asarray(2.0)
+    x = jnp.linspace(0.0, 1.0, 5)
+
+    def within(x):
+        return weight * f(x)
+
+    for rule, passed in ((jnp.sin, False), (jnp.cos, True)):
+        f.defvjp(lambda x: (jnp.sin(x), x), lambda x, g, rule=rule: (g * rule(x),))
+        for each in (f, within):
+            assert check_vjp(each, x, transforms=False).passed == passed
+    weight = jnp.asarray(3.0)
+    assert check_vjp(within, x, reference=lambda x: 3 * jnp.sin(x), transforms=False).passed
