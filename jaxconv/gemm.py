@@ -1,27 +1,30 @@
 """The three maps of the one trilinear form as matrix products: the form for a CPU.
 
-    T(x, w, g) = Σ_{b,o,p} g[b,o,p] · Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]
+The taps of the first spatial axis may be laid out on the side of g, those of the others on the side of x, so that few
+copies are made of each and the product is nearly square (`jaxconv.unroll` says how):
 
-What each output reads, its patch X[p, (q,i)] = x[i, s·p + d·q − lo], is laid out as a row of a matrix; then
+    T(x, w, g) = ⟨V, W U⟩    V = spread(g) (k₁·out, positions), W (k₁·out, k₂·in), U = unroll(x) (k₂·in, positions)
 
-    conv            y  = X W
-    conv_weight_vjp dw = Xᵀ g
-    conv_input_vjp  dx = the overlapping sum of g Wᵀ, which is again one `conv` per phase of the stride
+    conv            y  = collect(W U)
+    conv_input_vjp  dx = fold(Wᵀ V)
+    conv_weight_vjp dw = V Uᵀ
 
-Patches are made for a tile of output positions at a time, small enough to stay in a cache, with the whole batch inside.
-Within this module arrays are (batch, *space, channels) and kernels (*taps, in/groups, out), in the accumulator's dtype.
-Letters as in `jaxconv.reference`; G groups, T output positions of a tile along the first spatial axis.
+With all taps on the side of x, V is g itself, and U what each output reads: the better split for few input channels.
+It is done for a few images at a time, so that U and V stay in a cache; large images in pieces along one axis.
+Within this module arrays are (batch, channels, *space), in the accumulator's dtype, kernels (out, in/groups, *taps),
+and a piece of an array (groups, channels/groups, images, *space). Letters as in `jaxconv.reference`; k₁ taps on the
+side of g, k₂ on that of x.
 
-Source: K. Chellapilla et al. 2006 (convolution as a matrix product); the phases are the polyphase decomposition of
-P. P. Vaidyanathan 1993, section 4.3.
+Source: K. Chellapilla et al. 2006 (convolution as a matrix product); the remainders by the stride are the polyphase
+decomposition of P. P. Vaidyanathan 1993, section 4.3.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +33,22 @@ from jax import Array, lax
 from jaxconv import depthwise
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
+from jaxconv.unroll import (
+    FIRST,
+    Rows,
+    collect,
+    fold,
+    interleave,
+    overlaps,
+    rows_by_remainder,
+    spread,
+    taps_of,
+    unroll,
+    window,
+)
 
-TILE_BYTES = 1 << 20  # patches of one tile; 256 KiB to 4 MiB differ by less than a fifth on four workloads
+PIECE_BYTES = 1 << 22  # of U: what stays in a cache; measured from 1 to 16 MiB
+POSITIONS = 256  # columns that a product has at least, where the batch has as many
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -55,227 +72,282 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
-    if is_depthwise(geometry, x.shape[depthwise.channel_axis(geometry)]):
-        return depthwise.conv_weight_vjp(_wide(x), _wide(g), geometry).astype(x.dtype)
     dw = _weight_vjp(_inner(x, geometry), _inner(g, geometry), geometry, precision)
-    if geometry.channels_first:
-        dw = jnp.moveaxis(dw, (-1, -2), (0, 1))
-    return dw.astype(x.dtype)
+    return (dw if geometry.channels_first else jnp.moveaxis(dw, (0, 1), (-1, -2))).astype(x.dtype)
 
 
-# --------------------------------------------------------------------------------------------- channels last within
+# ----------------------------------------------------------------------------------------------- how it is split
+
+
+class Split(NamedTuple):
+    """What is laid out where, and how much at a time.
+
+    Attributes:
+        geometry: of one piece.
+        rows: the rows of x by their remainder where the first axis is on the side of g, else None.
+        images: of the batch, at a time.
+        axis: the spatial axis that pieces are cut along.
+        piece: output positions along it, at a time.
+    """
+
+    geometry: Geometry
+    rows: list[Rows] | None
+    images: int
+    axis: int
+    piece: int
+
+    @property
+    def axes(self) -> range:
+        """The spatial axes on the side of x."""
+        return range(self.geometry.axes)[self.rows is not None :]
+
+
+def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize: int, which: str) -> Split:
+    k, m = geometry.kernel_size, geometry.output_size
+    first = _first_with_g(channels, filters, geometry, which)
+    rows = rows_by_remainder(geometry) if first else None
+    axis = min(int(first), geometry.axes - 1)
+    height = sum(each.height for each in rows) if rows is not None else m[0]
+    positions = height * math.prod(m[1:])
+    if jax.device_count() > 1:
+        # Any axis may lie across devices, and a loop over a sharded one would gather it.
+        return Split(geometry, rows, batch, axis, m[axis])
+    images = next((b for b in range(1, batch + 1) if batch % b == 0 and b * positions >= POSITIONS), batch)
+    laid_out = math.prod(k[int(first) :]) * channels * positions * itemsize
+    if images * laid_out > 4 * PIECE_BYTES:  # a batch that is prime, say
+        images = 1
+    pieces = 1 if first and geometry.axes == 1 else min(m[axis], -(-images * laid_out // PIECE_BYTES))
+    return Split(geometry, rows, images, axis, -(-m[axis] // pieces))
+
+
+def _first_with_g(channels: int, filters: int, geometry: Geometry, which: str) -> bool:
+    """Whether fewer elements are written with the first axis on the side of g: k₁·out + s₁·k₂·in against k·in."""
+    k1, s1, k2 = geometry.kernel_size[0], geometry.stride[0], math.prod(geometry.kernel_size[1:])
+    G = geometry.groups
+    if k1 == 1 or not overlaps(geometry, 0):
+        return False
+    there, here = k1 * filters // G, k1 * k2 * channels // G
+    if geometry.axes == 1:  # then one of U and V is a view
+        return there < here if which == "dx" else there <= here
+    return there + s1 * k2 * channels // G <= here
+
+
+def _cut(geometry: Geometry, axis: int, size: int) -> Geometry:
+    """Of a piece of that many output positions along one axis, which is padded already."""
+    if size == geometry.output_size[axis]:
+        return geometry
+    n, pads = list(geometry.input_size), list(geometry.padding)
+    n[axis], pads[axis] = _span(geometry, axis, size), (0, 0)
+    return replace(geometry, input_size=tuple(n), padding=tuple(pads))
+
+
+def _span(geometry: Geometry, axis: int, size: int) -> int:
+    """s(size − 1) + d(k − 1) + 1, what that many output positions read along one axis."""
+    return geometry.stride[axis] * (size - 1) + geometry.dilation[axis] * (geometry.kernel_size[axis] - 1) + 1
+
+
+def _read_by(x: Array, split: Split) -> Array:
+    """x padded to what is read along the axis that pieces are cut along."""
+    axis, geometry = split.axis, split.geometry
+    m = geometry.output_size[axis]
+    if split.piece == m:
+        return x
+    return window(x, FIRST + axis, -geometry.padding[axis][0], _span(geometry, axis, m))
+
+
+def _pieces(split: Split, carry: Array, one: Callable[[Array, Array | int, Geometry], Array]) -> Array:
+    """carry = one(carry, start, geometry of a piece), from piece to piece; a shorter one may be left at the end."""
+    m, size = split.geometry.output_size[split.axis], split.piece
+    whole = _cut(split.geometry, split.axis, size)
+    if size == m:
+        return one(carry, 0, whole)
+    carry = lax.fori_loop(0, m // size, lambda t, carry: one(carry, t * size, whole), carry)
+    rest = m % size
+    return one(carry, m - rest, _cut(split.geometry, split.axis, rest)) if rest else carry
+
+
+def _images(split: Split, x: Array) -> Array:
+    """(batch, C, *space) → (steps, G, C/G, images, *space)"""
+    parts = x.reshape(-1, split.images, split.geometry.groups, x.shape[1] // split.geometry.groups, *x.shape[2:])
+    return jnp.moveaxis(parts, 1, 3)
+
+
+def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
+    """f of some images at a time, put together as (batch, C, *space)."""
+    parts = _images(split, x)
+    y = f(parts[0])[None] if len(parts) == 1 else lax.map(f, parts)
+    y = jnp.moveaxis(y, 3, 1)
+    return y.reshape(len(x), -1, *y.shape[4:])
+
+
+# ------------------------------------------------------------------------------------------------- the three maps
 
 
 def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    """Σ_q X_q W_q: elementwise where each group has one input channel, else as a product of patches."""
-    if w.shape[-2] == 1 and geometry.groups > 1:
-        return depthwise.conv(x, w, replace(geometry, layout="channels_last"))
-    padded, m = _padded(x, geometry), geometry.output_size
-    matrix = _split_out(w.reshape(-1, *w.shape[-2:]), geometry)  # (taps, in/groups, G, out/groups)
+    split = _split(x.shape[0], x.shape[1], w.shape[0], geometry, x.dtype.itemsize, "y")
+    matrices = _matrices(w, split)
 
-    def tile(start: Array | int, size: int) -> Array:
-        patches = _patches(padded, geometry, start, size)  # (batch, T, *m', taps, G, in/groups)
-        return _product(patches, matrix, precision)
+    def images(x: Array) -> Array:
+        padded = _read_by(x, split)
 
-    y = jnp.zeros((x.shape[0], *m, w.shape[-1]), x.dtype)
-    count, size = _tiles(x, w, geometry)
-    if count == 1 and size == m[0]:
-        return tile(0, size)
-    y = lax.fori_loop(
-        0, count, lambda t, y: lax.dynamic_update_slice_in_dim(y, tile(t * size, size), t * size, axis=1), y
-    )
-    rest = m[0] - count * size
-    return lax.dynamic_update_slice_in_dim(y, tile(count * size, rest), count * size, axis=1) if rest else y
+        def one(y: Array, start: Array | int, part: Geometry) -> Array:
+            x = _cut_out(padded, split, start * part.stride[split.axis], part.input_size[split.axis])
+            made = _value(x, matrices, split._replace(geometry=part), precision)
+            return (
+                made if made.shape == y.shape else lax.dynamic_update_slice_in_dim(y, made, start, FIRST + split.axis)
+            )
+
+        y = jnp.zeros((x.shape[0], w.shape[0] // geometry.groups, x.shape[2], *geometry.output_size), x.dtype)
+        return _pieces(split, y, one)
+
+    return _each(images, split, x)
 
 
-def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) -> Array:
-    """Σ_{b,p} X[p]ᵀ g[p], tile by tile."""
-    padded, m = _padded(x, geometry), geometry.output_size
-    G, channels, out = geometry.groups, x.shape[-1], g.shape[-1]
-    shape = (*geometry.kernel_size, channels // G, out)
-
-    def tile(start: Array | int, size: int) -> Array:
-        patches = _patches(padded, geometry, start, size)
-        rows = lax.dynamic_slice_in_dim(g, start, size, axis=1)
-        return _outer_product(patches, rows.reshape(*rows.shape[:-1], G, out // G), precision)
-
-    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
-    count, size = _tiles(x, kernel, geometry)
-    if count == 1 and size == m[0]:
-        dw = tile(0, size)
-    else:
-        zero = jnp.zeros((geometry.taps, channels // G, G, out // G), x.dtype)
-        dw = lax.fori_loop(0, count, lambda t, dw: dw + tile(t * size, size), zero)
-        rest = m[0] - count * size
-        dw = dw + tile(count * size, rest) if rest else dw
-    return dw.reshape(shape)
+def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precision) -> Array:
+    """y = collect(W U) of one piece."""
+    geometry = split.geometry
+    m, images = geometry.output_size, x.shape[2]
+    if split.rows is None:
+        y = _product(matrices[0], _columns(unroll(x, geometry, split.axes), geometry), precision)
+        return y.reshape(*y.shape[:2], images, *m)
+    total = None
+    for W, rows in zip(matrices, split.rows, strict=True):
+        Z = _product(W, _columns(unroll(_rows(x, rows, geometry), geometry, split.axes), geometry), precision)
+        Z = Z.reshape(len(Z), len(rows.taps), -1, images, rows.height, *m[1:])
+        y = collect(Z, rows, m[0])
+        total = y if total is None else total + y
+    assert total is not None
+    return total
 
 
 def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    """One convolution of g per phase of the stride, interleaved: no zero is ever put between the elements of g.
+    channels = w.shape[1] * geometry.groups
+    split = _split(g.shape[0], channels, w.shape[0], geometry, g.dtype.itemsize, "dx")
+    matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
 
-    With c = gcd(s, d), the positions j = s·t + r − lo are fed by the taps q with d·q ≡ r (mod s): every (s/c)-th tap
-    from the first such one, q₀, at steps of d/c in g: dx[j] = Σ_u w[q₀ + u·s/c] · g[t − (d·q₀ − r)/s − u·d/c].
-    """
-    n, s = geometry.input_size, geometry.stride
-    lo = [before for before, _ in geometry.padding]
-    if overlap(geometry):
-        steps = [max(0, -(-(size + first) // step)) for size, first, step in zip(n, lo, s, strict=True)]
-        flipped = _exchanged(w, geometry)
-        every = itertools.product(*map(range, s))
-        phases = jnp.stack([_phase(g, flipped, geometry, r, steps, precision) for r in every], axis=-2)
-        phases = phases.reshape(*phases.shape[:-2], *s, phases.shape[-1])
+    def images(g: Array) -> Array:
+        def one(dx: Array, start: Array | int, part: Geometry) -> Array:
+            g_part = _cut_out(g, split, start, part.output_size[split.axis])
+            made = _pulled_back(g_part, matrices, split._replace(geometry=part), precision)
+            return made if made.shape == dx.shape else _add(dx, made, start * part.stride[split.axis], split.axis)
+
+        axis, m, n = split.axis, geometry.output_size[split.axis], list(geometry.input_size)
+        if split.piece < m:
+            n[axis] = _span(geometry, axis, m)
+        dx = _pieces(split, jnp.zeros((len(g), w.shape[1], g.shape[2], *n), g.dtype), one)
+        if split.piece == m:
+            return dx
+        return window(dx, FIRST + axis, geometry.padding[axis][0], geometry.input_size[axis])
+
+    return _each(images, split, g)
+
+
+def _pulled_back(g: Array, matrices: Sequence[Array], split: Split, precision: Precision) -> Array:
+    """dx = fold(Wᵀ V) of one piece; the matrices are transposed already."""
+    geometry = split.geometry
+    k, n, m, images = geometry.kernel_size, geometry.input_size, geometry.output_size, g.shape[2]
+    if split.rows is None:
+        U = _product(matrices[0], _columns(g, geometry), precision)
+        return fold(U.reshape(len(U), *k, -1, images, *m), geometry, split.axes)
+    parts = {}
+    s, height = geometry.stride[0], -(-n[0] // geometry.stride[0])
+    for W, rows in zip(matrices, split.rows, strict=True):
+        U = _product(W, _columns(spread(g, rows), geometry), precision)
+        U = U.reshape(len(U), *k[1:], -1, images, rows.height, *m[1:])
+        parts[rows.remainder] = window(fold(U, geometry, split.axes), FIRST, 0, height)
+    zero = jnp.zeros_like(next(iter(parts.values())))
+    return interleave([parts.get(r, zero) for r in range(s)], FIRST, n[0])
+
+
+def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) -> Array:
+    if _in_pairs(x, geometry):  # two images are two groups, whose sums are added up
+        x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
+        dw = _weight_vjp(x, g, replace(geometry, groups=2), precision)
+        return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
+    split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, x.dtype.itemsize, "dw")
+
+    def images(total: list[Array], pair: tuple[Array, Array]) -> tuple[list[Array], None]:
+        padded, g = _read_by(pair[0], split), pair[1]
+
+        def one(total: list[Array], start: Array | int, part: Geometry) -> list[Array]:
+            x = _cut_out(padded, split, start * part.stride[split.axis], part.input_size[split.axis])
+            g_part = _cut_out(g, split, start, part.output_size[split.axis])
+            made = _outer_products(x, g_part, split._replace(geometry=part), precision)
+            return [a + b for a, b in zip(total, made, strict=True)]
+
+        return _pieces(split, total, one), None  # type: ignore[arg-type, return-value]
+
+    G, k = geometry.groups, geometry.kernel_size
+    filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
+    counts = [1] if split.rows is None else [len(rows.taps) for rows in split.rows]
+    zeros = [jnp.zeros((G, count * filters, columns * channels), x.dtype) for count in counts]
+    pairs = _images(split, x), _images(split, g)
+    if len(pairs[0]) == 1:
+        total, _ = images(zeros, (pairs[0][0], pairs[1][0]))
     else:
-        phases = _spread(g, w, geometry, precision)
-    dx = _interleave(phases, geometry.axes)
-    # dx begins at position −lo and may end before n or behind it.
-    edges = [
-        (0, 0, 0),
-        *((-first, size + first - there, 0) for size, first, there in zip(n, lo, dx.shape[1:-1], strict=True)),
-    ]
-    return lax.pad(dx, jnp.zeros((), dx.dtype), [*edges, (0, 0, 0)])
+        total, _ = lax.scan(images, zeros, pairs)
+    parts = [each.reshape(G, -1, filters, columns, channels) for each in total]
+    dw = parts[0] if split.rows is None else taps_of(parts, split.rows, k[0], 1)
+    return dw.transpose(0, 2, 4, 1, 3).reshape(G * filters, channels, *k)
 
 
-def _spread(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    """g Wᵀ where windows do not overlap: what each output sends back to the s positions of its block."""
-    G, k, s = geometry.groups, geometry.kernel_size, geometry.stride
-    parts = g.reshape(*g.shape[:-1], G, -1)
-    kernel = _split_out(w.reshape(-1, *w.shape[-2:]), geometry)
-    sent = jnp.einsum("...Go,qiGo->...qGi", parts, kernel, precision=precision)
-    sent = sent.reshape(*g.shape[:-1], *k, -1)
-    gaps = [(0, step - size, 0) for size, step in zip(k, s, strict=True)]
-    return lax.pad(sent, jnp.zeros((), g.dtype), [(0, 0, 0)] * (geometry.axes + 1) + gaps + [(0, 0, 0)])
+def _in_pairs(x: Array, geometry: Geometry) -> bool:
+    """Whether V Uᵀ is made for two large images at once: its few rows and columns do not fill two cores."""
+    large = math.prod(geometry.output_size) >= POSITIONS
+    return geometry.groups == 1 and len(x) % 2 == 0 and large and jax.device_count() == 1
 
 
-def _phase(
-    g: Array, w: Array, geometry: Geometry, r: Sequence[int], steps: Sequence[int], precision: Precision
-) -> Array:
-    """dx at the positions s·t + r − lo; zeros where no tap reaches them. w has its channels exchanged."""
-    read = [_phase_axis(geometry, axis, r[axis], steps[axis]) for axis in range(geometry.axes)]
-    kernel = w[tuple(taps for taps, _ in read)]
-    if not kernel.size or not all(steps):
-        return jnp.zeros((g.shape[0], *steps, w.shape[-1]), g.dtype)
-    one = replace(
-        geometry,
-        input_size=g.shape[1:-1],
-        kernel_size=kernel.shape[:-2],
-        stride=(1,) * geometry.axes,
-        padding=tuple(pads for _, pads in read),
-        dilation=tuple(d // math.gcd(s, d) for s, d in zip(geometry.stride, geometry.dilation, strict=True)),
-    )
-    return _conv(g, lax.rev(kernel, tuple(range(geometry.axes))), one, precision)
+def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> list[Array]:
+    """dw = V Uᵀ of one piece, for every remainder."""
+    geometry = split.geometry
+    if split.rows is None:
+        return [_product(_columns(g, geometry), _columns(unroll(x, geometry, split.axes), geometry), precision, 2)]
+    made = []
+    for rows in split.rows:
+        U = unroll(_rows(x, rows, geometry), geometry, split.axes)
+        made.append(_product(_columns(spread(g, rows), geometry), _columns(U, geometry), precision, 2))
+    return made
 
 
-def _phase_axis(geometry: Geometry, axis: int, r: int, steps: int) -> tuple[slice, tuple[int, int]]:
-    """The taps of phase r on one axis, and the padding of g with which they give `steps` positions."""
-    k, s, d = geometry.kernel_size[axis], geometry.stride[axis], geometry.dilation[axis]
-    every = s // math.gcd(s, d)
-    first = next((q for q in range(min(k, every)) if d * q % s == r), k)
-    reach = (len(range(first, k, every)) - 1) * d * every // s  # from the first tap to the last, in positions of g
-    before = (d * first - r) // s + reach
-    return slice(first, None, every), (before, steps - geometry.output_size[axis] - before + reach)
+def _matrices(w: Array, split: Split) -> list[Array]:
+    """W (G, k₁·out/groups, k₂·in/groups) for every remainder; k₁ = 1 where all taps are on the side of x."""
+    G, (out, channels) = split.geometry.groups, w.shape[:2]
+    taps = w.reshape(G, out // G, channels, 1 if split.rows is None else split.geometry.kernel_size[0], -1)
+    taps = taps.transpose(0, 3, 1, 4, 2)  # (G, k₁, out/groups, k₂, in/groups)
+    every = [taps] if split.rows is None else [jnp.stack([taps[:, q] for q in rows.taps], 1) for rows in split.rows]
+    return [each.reshape(G, each.shape[1] * each.shape[2], -1) for each in every]
 
 
-def _interleave(phases: Array, axes: int) -> Array:
-    """(batch, *t, *r, channels) → (batch, *(s·t + r), channels)"""
-    shape = phases.shape
-    pairs = [(1 + axis, 1 + axes + axis) for axis in range(axes)]
-    together = phases.transpose(0, *itertools.chain.from_iterable(pairs), 2 * axes + 1)
-    return together.reshape(shape[0], *(shape[t] * shape[r] for t, r in pairs), shape[-1])
+def _product(a: Array, b: Array, precision: Precision, contract: int = 1) -> Array:
+    """a b in every group, or a bᵀ with contract=2."""
+    if len(a) == 1:
+        return lax.dot_general(a[0], b[0], (((1,), (contract - 1,)), ((), ())), precision=precision)[None]
+    return lax.dot_general(a, b, (((2,), (contract,)), ((0,), (0,))), precision=precision)
 
 
-# ------------------------------------------------------------------------------------------------- patches and tiles
+def _columns(x: Array, geometry: Geometry) -> Array:
+    """(G, *taps, channels, images, *space) → (G, taps · channels, positions)"""
+    positions = math.prod(x.shape[-geometry.axes - 1 :])
+    return x.reshape(len(x), -1, positions)
 
 
-def _tiles(x: Array, w: Array | jax.ShapeDtypeStruct, geometry: Geometry) -> tuple[int, int]:
-    """How many whole tiles there are, and T. Without overlap a patch is read once, and one product does it all."""
-    m = geometry.output_size
-    if not overlap(geometry) or jax.device_count() > 1:
-        # With several devices any axis may lie across them, and a loop over a sharded one would gather it.
-        return 1, m[0]
-    row = x.shape[0] * math.prod(m[1:]) * geometry.taps * x.shape[-1] * x.dtype.itemsize
-    size = max(1, min(m[0], TILE_BYTES // max(1, row)))
-    return m[0] // size, size
+def _rows(x: Array, rows: Rows, geometry: Geometry) -> Array:
+    """The rows of x with one remainder by the stride."""
+    return lax.slice_in_dim(x, rows.remainder, x.shape[FIRST], geometry.stride[0], FIRST)
 
 
-def _patches(padded: Array, geometry: Geometry, start: Array | int, size: int) -> Array:
-    """X[b, p, q, G, i] for `size` output positions from `start` along the first axis."""
-    s, d, k = geometry.stride[0], geometry.dilation[0], geometry.kernel_size[0]
-    if not overlap(geometry):
-        return _blocks(padded, geometry)
-    rows = padded
-    if size != geometry.output_size[0]:
-        rows = lax.dynamic_slice_in_dim(padded, start * s, (size - 1) * s + d * (k - 1) + 1, axis=1)
-    shifts = [shift for _, shift in _shifts(rows, geometry, (size, *geometry.output_size[1:]))]
-    patches = jnp.stack(shifts, axis=-2)
-    return patches.reshape(*patches.shape[:-1], geometry.groups, -1)
+def _cut_out(x: Array, split: Split, start: Array | int, size: int) -> Array:
+    axis = FIRST + split.axis
+    return x if size == x.shape[axis] else lax.dynamic_slice_in_dim(x, start, size, axis)
 
 
-def overlap(geometry: Geometry) -> bool:
-    """Whether a position may be read by two windows; where not, patches are a reshape of x."""
-    return any(
-        k > s or d > 1 < k for k, s, d in zip(geometry.kernel_size, geometry.stride, geometry.dilation, strict=True)
-    )
-
-
-def _blocks(padded: Array, geometry: Geometry) -> Array:
-    """X[b, p, q, G, i] of windows that do not overlap: x in blocks of s positions, of which k are read."""
-    m, s, k = geometry.output_size, geometry.stride, geometry.kernel_size
-    sizes = zip(m, s, padded.shape[1:-1], strict=True)
-    # The last block may reach beyond x, where nothing is read.
-    whole = lax.pad(
-        padded,
-        jnp.zeros((), padded.dtype),
-        [(0, 0, 0), *((0, size * step - n, 0) for size, step, n in sizes), (0, 0, 0)],
-    )
-    blocks = whole.reshape(whole.shape[0], *(v for pair in zip(m, s, strict=True) for v in pair), whole.shape[-1])
-    for axis, size in enumerate(k):
-        blocks = lax.slice_in_dim(blocks, 0, size, axis=2 * axis + 2)
-    axes = geometry.axes
-    order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1)
-    return blocks.transpose(order).reshape(whole.shape[0], *m, geometry.taps, geometry.groups, -1)
-
-
-def _shifts(x: Array, geometry: Geometry, m: Sequence[int]) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """For each tap q the inputs x[b, s·p + d·q, i] of m output positions."""
-    for q in itertools.product(*map(range, geometry.kernel_size)):
-        axes = list(zip(q, m, geometry.stride, geometry.dilation, strict=True))
-        starts = [0, *(d * tap for tap, _, _, d in axes), 0]
-        ends = [x.shape[0], *(d * tap + s * (size - 1) + 1 for tap, size, s, d in axes), x.shape[-1]]
-        yield q, lax.slice(x, starts, ends, [1, *geometry.stride, 1])
-
-
-def _product(patches: Array, matrix: Array, precision: Precision) -> Array:
-    """y[…, G, o] = Σ_{q,i} X[…, q, G, i] · W[q, i, G, o]"""
-    if patches.shape[-2] == 1:
-        y = jnp.matmul(
-            patches.reshape(-1, matrix.shape[0] * matrix.shape[1]),
-            matrix.reshape(-1, matrix.shape[-1]),
-            precision=precision,
-        )
-    else:
-        y = jnp.einsum("...qGi,qiGo->...Go", patches, matrix, precision=precision)
-    return y.reshape(*patches.shape[:-3], -1)
-
-
-def _outer_product(patches: Array, g: Array, precision: Precision) -> Array:
-    """dW[q, i, G, o] = Σ_{b,p} X[b, p, q, G, i] · g[b, p, G, o]"""
-    if patches.shape[-2] == 1:
-        *_, taps, _, channels = patches.shape
-        rows = patches.reshape(-1, taps * channels)
-        dw = lax.dot_general(rows, g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ())), precision=precision)
-        return dw.reshape(taps, channels, 1, -1)
-    rows = patches.reshape(-1, *patches.shape[-3:])
-    return jnp.einsum("pqGi,pGo->qiGo", rows, g.reshape(-1, *g.shape[-2:]), precision=precision)
+def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
+    """total[start + j] += part[j] along one spatial axis."""
+    there = lax.dynamic_slice_in_dim(total, start, part.shape[FIRST + axis], FIRST + axis)
+    return lax.dynamic_update_slice_in_dim(total, there + part, start, FIRST + axis)
 
 
 # ------------------------------------------------------------------------------------------------------------ layout
-
-
-def _padded(x: Array, geometry: Geometry) -> Array:
-    if all(pads == (0, 0) for pads in geometry.padding):
-        return x
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in geometry.padding), (0, 0, 0)])
 
 
 def is_depthwise(geometry: Geometry, channels: int) -> bool:
@@ -289,24 +361,12 @@ def _wide(x: Array) -> Array:
 
 
 def _inner(x: Array, geometry: Geometry) -> Array:
-    return jnp.moveaxis(_wide(x), 1, -1) if geometry.channels_first else _wide(x)
+    return _wide(x) if geometry.channels_first else jnp.moveaxis(_wide(x), -1, 1)
 
 
 def _outer(y: Array, geometry: Geometry) -> Array:
-    return jnp.moveaxis(y, -1, 1) if geometry.channels_first else y
+    return y if geometry.channels_first else jnp.moveaxis(y, 1, -1)
 
 
 def _inner_kernel(w: Array, geometry: Geometry) -> Array:
-    return jnp.moveaxis(_wide(w), (0, 1), (-1, -2)) if geometry.channels_first else _wide(w)
-
-
-def _split_out(w: Array, geometry: Geometry) -> Array:
-    """(…, out) → (…, G, out/groups)"""
-    return w.reshape(*w.shape[:-1], geometry.groups, -1)
-
-
-def _exchanged(w: Array, geometry: Geometry) -> Array:
-    """(*taps, in/groups, out) → (*taps, out/groups, in): input and output channels exchanged within each group."""
-    parts = jnp.moveaxis(_split_out(w, geometry), -1, -3)  # (*taps, out/groups, in/groups, G)
-    parts = jnp.swapaxes(parts, -1, -2)
-    return parts.reshape(*parts.shape[:-2], -1)
+    return _wide(w) if geometry.channels_first else jnp.moveaxis(_wide(w), (-1, -2), (0, 1))

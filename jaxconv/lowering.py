@@ -7,19 +7,20 @@
 The choice is made while tracing, from static facts. On a GPU and a TPU it is the reference: nothing else was measured
 there. An exported function carries both forms where they differ, and its platform picks (`lax.platform_dependent`).
 
-Ratios are lax's time over gemm's, medians of five on two AVX2 cores, float32, channels first, JAX 0.12.0.1.
+Ratios are lax's time over gemm's, medians of five interleaved calls on two AVX-512 cores, float32, JAX 0.12.0.1 where
+nothing else is said; they move by a third with what else the machine does.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import gemm, reference
+from jaxconv import gemm, reference, unroll
 from jaxconv.arguments import is_symbolic
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
@@ -37,15 +38,19 @@ class Call(NamedTuple):
     geometry: Geometry
     channels: int  # of the convolution's input, within one group
     filters: int  # of the convolution's output, within one group
+    double: bool = False  # whether a real number has 64 bits
 
     @property
-    def depthwise(self) -> bool:
-        return self.channels == 1 and self.geometry.groups > 1
+    def last(self) -> bool:
+        return not self.geometry.channels_first
 
     @property
-    def phases(self) -> int:
-        """Convolutions that the input gradient takes, one per phase of the stride; one product without overlap."""
-        return math.prod(self.geometry.stride) if gemm.overlap(self.geometry) else 1
+    def strided(self) -> bool:
+        return max(self.geometry.stride) > 1
+
+    @property
+    def overlap(self) -> bool:
+        return any(unroll.overlaps(self.geometry, axis) for axis in range(self.geometry.axes))
 
 
 class Row(NamedTuple):
@@ -57,15 +62,11 @@ class Row(NamedTuple):
 
 
 def _dense(call: Call) -> bool:
-    geometry = call.geometry
-    return (
-        geometry.groups == 1 and geometry.taps > 1 and gemm.overlap(geometry) and min(call.channels, call.filters) >= 64
-    )
+    return call.geometry.groups == 1 and call.overlap and min(call.channels, call.filters) >= 64
 
 
-def _few_channels(call: Call) -> bool:
-    return call.geometry.groups == 1 and gemm.overlap(call.geometry) and call.channels < 16 <= call.filters
-
+# Since 0.11 lax's own convolution of images reaches its tuned product in both layouts.
+TUNED = jax.__version_info__ >= (0, 11)
 
 CPU = (
     Row(
@@ -74,36 +75,43 @@ CPU = (
         "several devices: any axis may lie across them, and the partitioner knows lax's form",
     ),
     Row(
-        lambda call: (call.geometry.taps > 64 and (gemm.overlap(call.geometry) or call.depthwise)) or call.phases > 16,
+        lambda call: _dense(call) and call.geometry.axes == 1 and not call.double,
         "reference",
-        "every tap and every phase of the stride is a line of the program: hundreds would compile for minutes",
+        "lax is at the peak: 0.8 to 1.0, dx 0.9, dw 0.5 to 0.8 (float64: 18 to 28, so not there)",
     ),
     Row(
-        lambda call: _dense(call) and call.which == "conv",
+        lambda call: (
+            _dense(call)
+            and call.geometry.axes == 2
+            and (call.which == "conv" or (call.which == "conv_input_vjp" and not call.strided))
+            and (TUNED or (call.last and call.strided))
+        ),
         "reference",
-        "at the top of a program lax is near the peak: 0.73 (3x3), 0.87 (3x3 stride 2), 0.72 (1-D). "
-        "Inside a loop it is not: there say lowering='gemm'",
+        "at the top of a program lax is near the peak: 0.7 to 1.0 (JAX 0.10: 1.2 to 1.8). Inside a loop it is not: "
+        "there say lowering='gemm'",
     ),
     Row(
-        lambda call: _dense(call) and call.which == "conv_input_vjp" and call.phases == 1,
+        lambda call: (
+            call.geometry.groups == 1
+            and call.which == "conv"
+            and (call.channels < 16 <= call.filters if call.overlap else call.geometry.taps > 1)
+            and (TUNED or call.last)
+        ),
         "reference",
-        "without a stride the input gradient is such a convolution: 0.67 (3x3), 0.77 (1-D)",
+        "few channels, 0.5 to 1.4 (7x7 stride 2; JAX 0.10 1.5), or patches that do not overlap, 0.8 to 0.95",
     ),
     Row(
-        lambda call: _dense(call) and call.which == "conv_weight_vjp" and call.geometry.axes == 1,
+        lambda call: (
+            call.last and call.geometry.groups == 1 and call.geometry.taps == 1 and call.which != "conv_weight_vjp"
+        ),
         "reference",
-        "0.60 (1-D); images gain: 1.2 to 1.9",
-    ),
-    Row(
-        lambda call: _few_channels(call) and call.which != "conv_weight_vjp",
-        "reference",
-        "products this narrow leave the cores idle: 0.53 and 0.61 (7x7 stride 2 on 3 channels; its dw 2.1)",
+        "1x1 with channels last is one product as it stands, and lax makes it so: 0.3 to 0.8 with axes moved",
     ),
     Row(
         lambda call: True,
         "gemm",
-        "no inserted zeros (3x3 stride 2 dx 1.3), no batch_group_count (grouped dw 171 to 475), tap by tap for "
-        "depthwise (20 to 25, dw 10 to 14), a slice for 1x1 (1.3 to 7.0)",
+        "no inserted zeros (3x3 stride 2 dx 1.6, 7x7 stride 2 dx 2.4 to 5, patches 40), no batch_group_count (grouped "
+        "dw 1500), 1x1 1.0 to 3.4, three axes 2 to 6; dense dw 0.7 to 1.2, and 1.5 where lax was measured on AVX2",
     ),
 )
 
@@ -141,5 +149,6 @@ def _row(which: Map, a: Array, b: Array, geometry: Geometry) -> Row:
         channels, filters = b.shape[1 if geometry.channels_first else -2] * geometry.groups, a.shape[first]
     else:
         channels, filters = a.shape[first], b.shape[first]
-    call = Call(which, geometry, channels // geometry.groups, filters // geometry.groups)
+    double = jnp.finfo(a.dtype).bits == 64
+    call = Call(which, geometry, channels // geometry.groups, filters // geometry.groups, double)
     return next(row for row in CPU if row.fits(call))

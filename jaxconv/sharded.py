@@ -105,7 +105,7 @@ def conv_sharded(
         halo = {"before": geometry.padding[axis][0], "after": _after(geometry, axis)}
         rest[axis] = (min(halo["before"], 0), min(halo["after"], 0))  # what is not even read of the own piece
         seen = {side: max(width, 0) for side, width in halo.items()}
-        how: Derivative = "hand" if derivative == "hand" else "jax"
+        how: Literal["hand", "jax"] = "hand" if derivative == "hand" else "jax"
         periodic = padding_mode == "circular"
         x = halo_exchange(x, axis=first + axis, axis_name=name, **seen, periodic=periodic, derivative=how)
     return conv(

@@ -11,9 +11,9 @@ from jaxconv.geometry import Geometry
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 
-def chosen(which, channels, filters, n=(14, 14), k=(3, 3), **options):
+def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, **options):
     geometry = Geometry.of("conv", n, k, **options)
-    return next(row for row in lowering.CPU if row.fits(lowering.Call(which, geometry, channels, filters))).form
+    return next(row for row in lowering.CPU if row.fits(lowering.Call(which, geometry, channels, filters, double))).form
 
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
@@ -24,18 +24,38 @@ def chosen(which, channels, filters, n=(14, 14), k=(3, 3), **options):
         ("gemm", VALUE, 1, 1, {"groups": 96, "padding": 1}),
         ("gemm", INPUTS, 128, 128, {"stride": 2, "padding": 1}),
         ("gemm", WEIGHTS, 64, 64, {"padding": 1}),
-        ("gemm", VALUE, 256, 64, {"k": (1, 1)}),
+        ("gemm", WEIGHTS, 256, 64, {"k": (1, 1)}),
         ("gemm", INPUTS, 3, 64, {"k": (7, 7), "stride": 7}),
-        ("gemm", INPUTS, 1, 64, {"k": (14, 14), "stride": 14}),
-        ("reference", VALUE, 1, 1, {"k": (14, 14), "stride": 14, "groups": 8}),
-        ("reference", VALUE, 64, 64, {"padding": 1}),
-        ("reference", INPUTS, 64, 64, {"padding": 1}),
-        ("reference", VALUE, 3, 64, {"k": (7, 7), "stride": 2}),
-        ("reference", VALUE, 32, 32, {"k": (9, 9)}),
+        ("gemm", INPUTS, 3, 64, {"k": (7, 7), "stride": 2}),
+        ("gemm", VALUE, 16, 16, {"padding": 1}),
+        ("gemm", VALUE, 64, 64, {"n": (4, 14, 14), "k": (3, 3, 3)}),
+        ("gemm", VALUE, 128, 128, {"n": (14,), "k": (3,), "double": True}),
+        ("reference", VALUE, 128, 128, {"n": (14,), "k": (3,)}),
+        ("reference", WEIGHTS, 128, 128, {"n": (14,), "k": (3,)}),
     ],
 )
 def test_the_table(form, which, channels, filters, options, layout):
     assert chosen(which, channels, filters, layout=layout, **options) == form
+
+
+@pytest.mark.parametrize(
+    ("which", "channels", "filters", "options"),
+    [
+        (VALUE, 64, 64, {"padding": 1}),
+        (INPUTS, 64, 64, {"padding": 1}),
+        (VALUE, 3, 64, {"k": (7, 7), "stride": 2}),
+        (VALUE, 3, 64, {"k": (7, 7), "stride": 7}),
+    ],
+)
+@pytest.mark.parametrize("tuned", [True, False])
+def test_the_table_knows_where_lax_is_tuned(which, channels, filters, options, tuned, monkeypatch):
+    monkeypatch.setattr(lowering, "TUNED", tuned)
+    assert chosen(which, channels, filters, **options) == ("reference" if tuned else "gemm")
+
+
+def test_a_product_as_it_stands_is_not_laid_out_anew():
+    assert chosen(VALUE, 256, 64, k=(1, 1), layout="channels_last") == "reference"
+    assert chosen(VALUE, 256, 64, k=(1, 1)) == "gemm"
 
 
 def test_every_row_says_why():
@@ -44,17 +64,29 @@ def test_every_row_says_why():
         assert row.because
 
 
-def test_tiles_with_a_remainder(monkeypatch):
-    """Tiles of two rows over five, so that the loop and the rest behind it both run."""
-    x, w, g = integers(0, (2, 3, 11, 6), (4, 3, 3, 3), (2, 4, 5, 4))
-    geometry = Geometry.of("conv", (11, 6), (3, 3), stride=(2, 1))
-    monkeypatch.setattr(gemm, "TILE_BYTES", 2 * (2 * 4 * 9 * 3 * 4))
-    assert gemm.conv(x, w, geometry).shape == g.shape
+@pytest.mark.parametrize(
+    "options", [{}, {"stride": (2, 1)}, {"stride": (1, 3), "dilation": (2, 1), "padding": 2}, {"groups": 3}]
+)
+@pytest.mark.parametrize("size", [1, 400, 1 << 22])
+@pytest.mark.parametrize("positions", [1, 256])
+def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
+    """Images in pieces along one axis and one, two or all at a time: on whole numbers the same to the bit."""
+    monkeypatch.setattr(gemm, "PIECE_BYTES", size)
+    monkeypatch.setattr(gemm, "POSITIONS", positions)
+    geometry = Geometry.of("conv", (11, 9), (3, 3), **options)
+    groups = options.get("groups", 1)
+    x, w, g = integers(0, (2, 6, 11, 9), (6, 6 // groups, 3, 3), (2, 6, *geometry.output_size))
     for which, a, b in ((VALUE, x, w), (INPUTS, g, w), (WEIGHTS, x, g)):
-        by_tiles = jax.jit(lambda a, b, which=which: getattr(gemm, which)(a, b, geometry))(a, b)
-        assert (by_tiles == getattr(lowering.reference, which)(a, b, geometry)).all()
-    loop = jax.make_jaxpr(lambda x, w: gemm.conv(x, w, geometry))(x, w)
-    assert "scan" in str(loop) or "while" in str(loop)
+        made = jax.jit(lambda a, b, which=which: getattr(gemm, which)(a, b, geometry))(a, b)
+        assert (made == getattr(lowering.reference, which)(a, b, geometry)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 64])
+def test_both_sides_take_the_first_axis(channels):
+    """Few input channels keep all taps on the side of x; many move the first axis to g, which makes fewer copies."""
+    geometry = Geometry.of("conv", (9, 9), (3, 3))
+    split = gemm._split(2, channels, 64, geometry, 4, "y")
+    assert (split.rows is None) == (channels == 1)
 
 
 def test_one_product_where_windows_do_not_overlap():
