@@ -51,6 +51,36 @@ def folded(
     return _part(product(which, joined[0], joined[1], geometry), size, *_place(made, letter, geometry))
 
 
+def spec(
+    which: Any, a: Sequence[Any], b: Sequence[Any], geometry: Geometry, ways: Callable[[Any], int]
+) -> tuple[Any, ...]:
+    """How the result of a map lies over a mesh in explicit mode: each letter as in the factor that has it.
+
+    Space lies as that of the image it comes from where the `ways` it is split divide it; taps are never split.
+    """
+    *names, made = MAPS[which]
+    lies: dict[str, Any] = {}
+    for name, factor in zip(names, (a, b), strict=True):
+        for letter in LETTERS[name]:
+            lies[letter] = lies.get(letter) or factor[_place(name, letter, geometry)[0]]
+    result: list[Any] = [None] * (geometry.axes + 2)
+    for letter in LETTERS[made]:
+        result[_place(made, letter, geometry)[0]] = lies[letter]
+    if made != "w":
+        image = a if names[0] != "w" else b
+        sizes = geometry.output_size if made == "g" else geometry.input_size
+        first = 2 if geometry.channels_first else 1
+        for axis, size in enumerate(sizes, first):
+            result[axis] = image[axis] if size % ways(image[axis]) == 0 else None
+    if geometry.groups > 1:  # channels of a group are not those of the whole
+        at = _place(made, "i", geometry)[0]
+        if made == "x":
+            result[at] = lies["o"]
+        elif made == "w":
+            result[at] = None
+    return tuple(result)
+
+
 def _place(name: str, letter: str, geometry: Geometry) -> tuple[int, int]:
     """The axis of an array on which a letter, or the groups G, stand, and the groups that are outside of v there."""
     axes, first = geometry.axes, geometry.channels_first

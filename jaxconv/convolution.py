@@ -21,7 +21,8 @@ from jax import Array
 
 from jaxconv import reference
 from jaxconv.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
-from jaxconv.batching import folded
+from jaxconv.batching import folded, spec
+from jaxconv.explicit import as_primal, check_once, freely, is_split, split, ways
 from jaxconv.geometry import Geometry
 from jaxconv.lowering import LOWERINGS, Lowering, Map, lowered
 from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
@@ -78,6 +79,10 @@ def _map(which: Map, a: Array, b: Array, plan: Plan) -> Array:
 
     @jax.custom_batching.custom_vmap
     def one(a: Array, b: Array) -> Array:
+        if is_split(a, b):
+            result = spec(which, split(a), split(b), plan.geometry, ways(a, b))
+            check_once(which, result, "the result", "reshard one of the arrays first, with jax.sharding.reshard")
+            return freely(lambda a, b: (lowered(which, a, b, *plan),), (result,), a, b)[0]
         return lowered(which, a, b, *plan)
 
     @one.def_vmap
@@ -109,7 +114,8 @@ def _register(product: Any, first: Bilinear, second: Bilinear) -> None:
     def backward(plan: Plan, kept: tuple, t: Any) -> tuple[Array | None, Array | None]:
         a, b, (for_a, for_b) = kept
         t = dense(t)
-        return (first(t, b, plan) if is_wanted(for_a) else None), (second(a, t, plan) if is_wanted(for_b) else None)
+        da = as_primal(first(t, b, plan), a) if is_wanted(for_a) else None
+        return da, as_primal(second(a, t, plan), b) if is_wanted(for_b) else None
 
     product.defvjp(forward, backward, symbolic_zeros=True)
 

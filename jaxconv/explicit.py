@@ -7,6 +7,7 @@ cotangents lie as their primals do, since JAX differentiates the whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +29,32 @@ def is_split(*trees: Any) -> bool:
     return any(each is not None for leaf in jax.tree.leaves(trees) for each in split(leaf))
 
 
+def ways(*trees: Any) -> Callable[[Any], int]:
+    """How many pieces an axis of that entry of a spec is cut into, by the mesh of the array that is split."""
+    shape = _mesh(trees).shape
+
+    def count(entry: Any) -> int:
+        names = () if entry is None else entry if isinstance(entry, tuple) else (entry,)
+        return math.prod(shape[name] for name in names)
+
+    return count
+
+
+def as_primal(cotangent: Any, primal: Any) -> Any:
+    """The cotangent, lying as its primal does."""
+    if split(cotangent) == split(primal):
+        return cotangent
+    return jax.sharding.reshard(cotangent, jax.typeof(primal).sharding)
+
+
+def _mesh(trees: Any) -> Any:
+    held = (getattr(jax.typeof(leaf), "sharding", None) for leaf in jax.tree.leaves(trees))
+    return next(each.mesh for each in held if isinstance(each, NamedSharding) and any(e is not None for e in each.spec))
+
+
 def freely(f: Callable[..., Any], results: tuple[tuple[Any, ...], ...], *trees: Any) -> Any:
     """f(*trees) with the partitioner left free within; its results lie as `results` say, one entry per array axis."""
-    held = (getattr(jax.typeof(leaf), "sharding", None) for leaf in jax.tree.leaves(trees))
-    mesh = next(each.mesh for each in held if isinstance(each, NamedSharding) and any(e is not None for e in each.spec))
+    mesh = _mesh(trees)
     shardings = tuple(NamedSharding(mesh, PartitionSpec(*result)) for result in results)
     return jax.sharding.auto_axes(f, out_sharding=shardings)(*trees)
 

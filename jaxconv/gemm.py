@@ -53,7 +53,7 @@ POSITIONS = 256  # columns that a product has at least, where the batch has as m
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    if is_depthwise(geometry, x.shape[depthwise.channel_axis(geometry)]):
+    if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]):
         return depthwise.conv(_wide(x), _wide(w), geometry).astype(x.dtype)
     y = _conv(_inner(x, geometry), _inner_kernel(w, geometry), geometry, precision)
     return _outer(y, geometry).astype(x.dtype)
@@ -61,7 +61,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    one_to_one = w.shape[1 if geometry.channels_first else -2] == 1 and is_depthwise(
+    one_to_one = w.shape[1 if geometry.channels_first else -2] == 1 and _tap_by_tap(
         geometry, g.shape[depthwise.channel_axis(geometry)]
     )
     if one_to_one and set(geometry.stride) == {1}:
@@ -208,8 +208,7 @@ def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precisi
     geometry = split.geometry
     m, images = geometry.output_size, x.shape[2]
     if split.rows is None:
-        y = _product(matrices[0], _columns(unroll(x, geometry, split.axes), geometry), precision)
-        return y.reshape(*y.shape[:2], images, *m)
+        return _product(matrices[0], _columns(unroll(x, geometry, split.axes), geometry), precision)
     total = None
     for W, rows in zip(matrices, split.rows, strict=True):
         Z = _product(W, _columns(unroll(_rows(x, rows, geometry), geometry, split.axes), geometry), precision)
@@ -301,11 +300,12 @@ def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> l
     """dw = V Uᵀ of one piece, for every remainder."""
     geometry = split.geometry
     if split.rows is None:
-        return [_product(_columns(g, geometry), _columns(unroll(x, geometry, split.axes), geometry), precision, 2)]
+        U = _columns(unroll(x, geometry, split.axes), geometry)
+        return [_product_over_positions(_columns(g, geometry), U, precision)]
     made = []
     for rows in split.rows:
-        U = unroll(_rows(x, rows, geometry), geometry, split.axes)
-        made.append(_product(_columns(spread(g, rows), geometry), _columns(U, geometry), precision, 2))
+        U = _columns(unroll(_rows(x, rows, geometry), geometry, split.axes), geometry)
+        made.append(_product_over_positions(_columns(spread(g, rows), geometry), U, precision))
     return made
 
 
@@ -318,17 +318,28 @@ def _matrices(w: Array, split: Split) -> list[Array]:
     return [each.reshape(G, each.shape[1] * each.shape[2], -1) for each in every]
 
 
-def _product(a: Array, b: Array, precision: Precision, contract: int = 1) -> Array:
-    """a b in every group, or a bᵀ with contract=2."""
+def _product(a: Array, b: Array, precision: Precision) -> Array:
+    """a b in every group: (G, rows, inner) and (G, inner, *positions) → (G, rows, *positions)."""
     if len(a) == 1:
-        return lax.dot_general(a[0], b[0], (((1,), (contract - 1,)), ((), ())), precision=precision)[None]
-    return lax.dot_general(a, b, (((2,), (contract,)), ((0,), (0,))), precision=precision)
+        return lax.dot_general(a[0], b[0], (((1,), (0,)), ((), ())), precision=precision)[None]
+    return lax.dot_general(a, b, (((2,), (1,)), ((0,), (0,))), precision=precision)
+
+
+def _product_over_positions(a: Array, b: Array, precision: Precision) -> Array:
+    """a bᵀ in every group: (G, rows, *positions) and (G, columns, *positions) → (G, rows, columns)."""
+    if len(a) == 1:
+        every = tuple(range(1, a.ndim - 1))
+        return lax.dot_general(a[0], b[0], ((every, every), ((), ())), precision=precision)[None]
+    every = tuple(range(2, a.ndim))
+    return lax.dot_general(a, b, ((every, every), ((0,), (0,))), precision=precision)
 
 
 def _columns(x: Array, geometry: Geometry) -> Array:
-    """(G, *taps, channels, images, *space) → (G, taps · channels, positions)"""
-    positions = math.prod(x.shape[-geometry.axes - 1 :])
-    return x.reshape(len(x), -1, positions)
+    """(G, *taps, channels, images, *space) → (G, taps · channels, images, *space)
+
+    Positions stay apart: made one axis, those of a split image would have to be gathered.
+    """
+    return x.reshape(len(x), -1, *x.shape[-geometry.axes - 1 :])
 
 
 def _rows(x: Array, rows: Rows, geometry: Geometry) -> Array:
@@ -350,9 +361,9 @@ def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
 # ------------------------------------------------------------------------------------------------------------ layout
 
 
-def is_depthwise(geometry: Geometry, channels: int) -> bool:
-    """Whether every one of several groups has one input channel."""
-    return channels == geometry.groups > 1
+def _tap_by_tap(geometry: Geometry, channels: int) -> bool:
+    """Whether every one of several groups has one input channel; over several devices each tap would be sent anew."""
+    return channels == geometry.groups > 1 and jax.device_count() == 1
 
 
 def _wide(x: Array) -> Array:
