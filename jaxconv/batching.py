@@ -58,7 +58,7 @@ def spec(
 
     Space lies as that of the image it comes from where the `ways` it is split divide it; taps are never split.
     """
-    *names, made = MAPS[which]
+    *names, made = tuple(MAPS[which])
     lies: dict[str, Any] = {}
     for name, factor in zip(names, (a, b), strict=True):
         for letter in LETTERS[name]:

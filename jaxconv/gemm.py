@@ -46,6 +46,7 @@ from jaxconv.unroll import (
     unroll,
     window,
 )
+from jaxconv.varying import axes_of, vary
 
 PIECE_BYTES = 1 << 22  # of U: what stays in a cache; measured from 1 to 16 MiB
 POSITIONS = 256  # columns that a product has at least, where the batch has as many
@@ -104,8 +105,8 @@ class Split(NamedTuple):
 
 def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize: int, which: str) -> Split:
     k, m = geometry.kernel_size, geometry.output_size
-    first = _first_with_g(channels, filters, geometry, which)
-    rows = rows_by_remainder(geometry) if first else None
+    rows = (rows_by_remainder(geometry) if _first_with_g(channels, filters, geometry, which) else None) or None
+    first = rows is not None
     axis = min(int(first), geometry.axes - 1)
     height = sum(each.height for each in rows) if rows is not None else m[0]
     positions = height * math.prod(m[1:])
@@ -197,7 +198,7 @@ def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array
                 made if made.shape == y.shape else lax.dynamic_update_slice_in_dim(y, made, start, FIRST + split.axis)
             )
 
-        y = jnp.zeros((x.shape[0], w.shape[0] // geometry.groups, x.shape[2], *geometry.output_size), x.dtype)
+        y = _zeros((x.shape[0], w.shape[0] // geometry.groups, x.shape[2], *geometry.output_size), x)
         return _pieces(split, y, one)
 
     return _each(images, split, x)
@@ -233,7 +234,7 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> 
         axis, m, n = split.axis, geometry.output_size[split.axis], list(geometry.input_size)
         if split.piece < m:
             n[axis] = _span(geometry, axis, m)
-        dx = _pieces(split, jnp.zeros((len(g), w.shape[1], g.shape[2], *n), g.dtype), one)
+        dx = _pieces(split, _zeros((len(g), w.shape[1], g.shape[2], *n), g), one)
         if split.piece == m:
             return dx
         return window(dx, FIRST + axis, geometry.padding[axis][0], geometry.input_size[axis])
@@ -279,7 +280,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
     G, k = geometry.groups, geometry.kernel_size
     filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
     counts = [1] if split.rows is None else [len(rows.taps) for rows in split.rows]
-    zeros = [jnp.zeros((G, count * filters, columns * channels), x.dtype) for count in counts]
+    zeros = [_zeros((G, count * filters, columns * channels), x) for count in counts]
     pairs = _images(split, x), _images(split, g)
     if len(pairs[0]) == 1:
         total, _ = images(zeros, (pairs[0][0], pairs[1][0]))
@@ -350,6 +351,11 @@ def _rows(x: Array, rows: Rows, geometry: Geometry) -> Array:
 def _cut_out(x: Array, split: Split, start: Array | int, size: int) -> Array:
     axis = FIRST + split.axis
     return x if size == x.shape[axis] else lax.dynamic_slice_in_dim(x, start, size, axis)
+
+
+def _zeros(shape: Sequence[int], like: Array) -> Array:
+    """What a loop begins with: inside `jax.shard_map` it varies over the axes that its sums will vary over."""
+    return vary(jnp.zeros(shape, like.dtype), axes_of(like))
 
 
 def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:

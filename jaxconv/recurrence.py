@@ -115,14 +115,20 @@ def _recall(params: GatedParams, x: Array, live: Array | None, start: Array, kep
 
 
 def _turned(a: Array) -> Array:
-    """(steps · batch, m) as (m, steps · batch), and so in memory where that pays."""
+    """(steps, *batch, m) as (m, steps · batch), and so in memory where that pays; the axes apart over several devices,
+    where one that is split would have to be gathered.
+    """
+    if jax.device_count() > 1:
+        return jnp.moveaxis(a, -1, 0)
     turned = a.reshape(-1, a.shape[-1]).T
     return lax.optimization_barrier(turned) if a.shape[-1] >= TURN else turned
 
 
 def _outer(turned: Array, b: Array) -> Array:
     """Σ_t a[t] b[t]ᵀ, over the batch as well, of a turned by `_turned`."""
-    return turned @ b.reshape(-1, b.shape[-1])
+    if turned.ndim == 2:
+        return turned @ b.reshape(-1, b.shape[-1])
+    return jnp.tensordot(turned, b, b.ndim - 1)
 
 
 def _backward(

@@ -36,10 +36,10 @@ def test_pairs_are_interleaved_after_two_warm_ups_and_the_ratio_is_the_median_of
 
 def test_short_calls_are_repeated_within_a_sample():
     log = []
-    fast = Clock(log, "a", [1e-3] * 9)
-    ratio = measure.side_by_side(fast, Clock(log, "b", [5e-3] * 9), 7)
-    assert log[4:6] == [("a", 5), ("b", 1)]
-    assert len(log) == 4 + 14
+    fast = Clock(log, "a", [1e-3] * 16)
+    ratio = measure.side_by_side(fast, Clock(log, "b", [5e-3] * 16), 7)
+    assert log[4:8] == [("a", 1), ("a", 5), ("b", 1), ("b", 1)]  # each sample after a call that is not counted
+    assert len(log) == 4 + 28
     assert ratio.median == pytest.approx(5)
 
 

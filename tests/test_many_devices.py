@@ -12,5 +12,5 @@ FILES = sorted(path.name for path in Path(__file__).parent.glob("devices_*.py"))
 
 @pytest.mark.parametrize("file", FILES)
 def test_on_eight_devices(file: str) -> None:
-    run = on_eight_devices(["-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{file}"])
+    run = on_eight_devices(["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", f"tests/{file}"])
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]

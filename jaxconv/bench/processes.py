@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import selectors
 import subprocess
@@ -65,7 +66,8 @@ class Peer:
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
-                    stream.close()
+                    with contextlib.suppress(OSError):  # what was not sent before the process died
+                        stream.close()
             self._process = None
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -34,8 +34,8 @@ APPROXIMATE = frozenset(
     atanh pow rsqrt cbrt lgamma digamma igamma igammac bessel_i0e bessel_i1e""".split()  # noqa: SIM905
 )
 SEVERAL = 4
-BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr")
-INLINE = frozenset(("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"))
+BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr", "call")
+INLINE = frozenset(("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_vmap_call"))
 
 
 def is_float(value: Any) -> bool:
@@ -139,13 +139,13 @@ def bind_all(closed: Any, args: list[Any]) -> list[Any]:
     return jex.jaxpr_as_fun(closed)(*args)
 
 
-def _custom_vjp(equation: Any) -> bool:
-    return equation.primitive.name.startswith("custom_vjp_call")
+def _custom(equation: Any) -> bool:
+    return equation.primitive.name.startswith(("custom_vjp_call", "custom_vmap_call"))
 
 
 def plain(closed: Any, args: Sequence[Any]) -> list[Any]:
     """The results of a program whose custom rules are gone: their bodies stand in their place."""
-    return run(closed.jaxpr, closed.consts, args, lambda equation, inputs, go: go(inputs), _custom_vjp)
+    return run(closed.jaxpr, closed.consts, args, lambda equation, inputs, go: go(inputs), _custom)
 
 
 def noisy(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
