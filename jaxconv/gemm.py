@@ -105,7 +105,10 @@ class Split(NamedTuple):
 
 def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize: int, which: str) -> Split:
     k, m = geometry.kernel_size, geometry.output_size
-    rows = (rows_by_remainder(geometry) if _first_with_g(channels, filters, geometry, which) else None) or None
+    first = _first_with_g(channels, filters, geometry, which)
+    if geometry.axes == 1 and k[0] * filters * m[0] * itemsize > 16 * PIECE_BYTES:
+        first = False  # a long sequence is cut into pieces, which then needs its only axis on the side of x
+    rows = (rows_by_remainder(geometry) if first else None) or None  # no rows: every tap reads padding alone
     first = rows is not None
     axis = min(int(first), geometry.axes - 1)
     height = sum(each.height for each in rows) if rows is not None else m[0]
