@@ -108,7 +108,7 @@ def _apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any
     if not any(holds(inner, into) for inner in bodies(equation)) and not into(equation):
         return bind(equation, inputs)
     if name == "scan":
-        n, c = params["num_consts"], params["num_carry"]
+        n, c = _consts_and_carry(equation)
         consts, init, xs = inputs[:n], inputs[n : n + c], inputs[n + c :]
 
         def step(carry: list[Any], x: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -133,6 +133,20 @@ def _apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any
         jaxpr, consts = _body(equation)
         return run(jaxpr, consts, inputs, change, into)
     return bind(equation, inputs)
+
+
+def _consts_and_carry(equation: Any) -> tuple[int, int]:
+    """How many inputs of a scan are constants, and how many its carry: what is scanned over has one axis more outside.
+
+    JAX 0.10 says so in parameters that JAX 0.12 has no longer.
+    """
+    inner = equation.params["jaxpr"].jaxpr
+
+    def kept(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+        return sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(outside, inside, strict=True))
+
+    carry = kept(equation.outvars, inner.outvars)
+    return kept(equation.invars, inner.invars) - carry, carry
 
 
 def bind_all(closed: Any, args: list[Any]) -> list[Any]:
