@@ -83,9 +83,16 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         bench.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write it as {name}, whole or not at all")
 
 
+def _lacks_rich(command: str) -> bool:
+    """Whether tables cannot be shown, which is then said."""
+    missing = importlib.util.find_spec("rich") is None
+    if missing:
+        print(f"jaxconv {command}: needs rich: pip install 'jaxconv[cli]'", file=sys.stderr)
+    return missing
+
+
 def _bench(options: argparse.Namespace) -> int:
-    if importlib.util.find_spec("rich") is None:
-        print("jaxconv bench: needs rich: pip install 'jaxconv[cli]'", file=sys.stderr)
+    if _lacks_rich("bench"):
         return 2
     for name in ("json", "markdown"):
         path = getattr(options, name)
@@ -124,8 +131,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    if importlib.util.find_spec("rich") is None:
-        print("jaxconv check: needs rich: pip install 'jaxconv[cli]'", file=sys.stderr)
+    if _lacks_rich("check"):
         return 2
     if options.json is not None and (fault := _unwritable(options.json)):
         print(f"jaxconv check: --json must name a file in a folder that exists; {fault}", file=sys.stderr)

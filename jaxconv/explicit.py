@@ -15,6 +15,7 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxconv.arguments import wrong_value
+from jaxconv.varying import names_of
 
 
 def split(array: Any) -> tuple[Any, ...]:
@@ -34,8 +35,7 @@ def ways(*trees: Any) -> Callable[[Any], int]:
     shape = _mesh(trees).shape
 
     def count(entry: Any) -> int:
-        names = () if entry is None else entry if isinstance(entry, tuple) else (entry,)
-        return math.prod(shape[name] for name in names)
+        return math.prod(shape[name] for name in names_of(entry) if name is not None)
 
     return count
 
@@ -61,7 +61,7 @@ def freely(f: Callable[..., Any], results: tuple[tuple[Any, ...], ...], *trees: 
 
 def check_once(function: str, spec: tuple[Any, ...], what: str, advice: str) -> None:
     """Raise where a result would have to be split twice over one mesh axis."""
-    flat = [name for each in spec if each is not None for name in (each if isinstance(each, tuple) else (each,))]
+    flat = [name for each in spec if each is not None for name in names_of(each)]
     twice = sorted({name for name in flat if flat.count(name) > 1})
     if twice:
         rule = f"{what} must not be split over one mesh axis twice: {advice}"

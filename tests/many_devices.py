@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxconv.collectives import collectives as sent
+
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = ("all-gather", "all-reduce", "collective-permute", "all-to-all", "reduce-scatter")
 
 
 def on_eight_devices(arguments: list[str], seconds: float = 300) -> subprocess.CompletedProcess:
@@ -39,6 +40,4 @@ def put(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
 
 def collectives(compiled: Any) -> dict[str, int]:
     """How many of each kind stand in a compiled program, those that do not occur left out."""
-    text = compiled.as_text()
-    found = {kind: len(re.findall(rf"\s{kind}(?:-start)?\(", text)) for kind in KINDS}
-    return {kind: count for kind, count in found.items() if count}
+    return dict(Counter(each.kind for each in sent(compiled)))

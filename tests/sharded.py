@@ -4,7 +4,6 @@ Prints one JSON object, {case: {"all-reduce": …, "all-gather": …, "collectiv
 """
 
 import json
-import re
 import sys
 
 import jax
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
+from many_devices import collectives
 
 from jaxconv import conv
 from jaxconv.rounding import units
@@ -30,11 +30,6 @@ def pull_back(x, w, g, options):
     """(y, dx, dw)"""
     y, pull = jax.vjp(lambda x, w: conv(x, w, **options), x, w)
     return y, *pull(g)
-
-
-def counted(text):
-    """How often each stands in the compiled program; one instruction may carry several arrays."""
-    return {name: len(re.findall(rf" {name}(?:-start)?\(", text)) for name in COLLECTIVES}
 
 
 def distance(results, x, w, g, options):
@@ -88,7 +83,8 @@ def one(kind, layout, mesh, places, *, batch=16, size=32, uneven=False):
         program = jax.jit(lambda *a: pull_back(*a, options), in_shardings=shardings, out_shardings=results)
     compiled = program.lower(x, w, g).compile()
     put = (x, w, g) if uneven else [jax.device_put(a, s) for a, s in zip((x, w, g), shardings, strict=True)]
-    return {**counted(compiled.as_text()), "units": distance(compiled(*put), x, w, g, options)}
+    found = collectives(compiled)
+    return {**{kind: found.get(kind, 0) for kind in COLLECTIVES}, "units": distance(compiled(*put), x, w, g, options)}
 
 
 def lax_alone():

@@ -4,13 +4,10 @@ The devices are those of a process of its own, since a process has as many as it
 """
 
 import json
-import os
-import subprocess
-import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
+from many_devices import on_eight_devices
 
 from jaxconv.rounding import C
 
@@ -19,15 +16,7 @@ KINDS, LAYOUTS = ("dense", "strided", "dilated", "grouped", "depthwise"), ("chan
 
 @cache
 def results() -> dict:
-    here = Path(__file__).parent
-    flags = "--xla_force_host_platform_device_count=8"
-    run = subprocess.run(
-        [sys.executable, here / "sharded.py", ",".join(KINDS), ",".join(LAYOUTS)],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(here.parent)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    run = on_eight_devices(["tests/sharded.py", ",".join(KINDS), ",".join(LAYOUTS)], seconds=600)
     assert run.returncode == 0, run.stderr[-2000:]
     return json.loads(run.stdout.splitlines()[-1])
 

@@ -7,8 +7,7 @@ dtype, against the same exact answer (rounding).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -88,12 +87,6 @@ def check_vjp(
     check = _Check(call, xs, data, paths, reference, directions, seed)
     rows, table = check.run(bool(transforms))
     return VjpReport(call.name, rows, table, tuple(check.faults), time.perf_counter() - start)
-
-
-@contextmanager
-def _wide() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
 
 
 class _Check:
@@ -178,7 +171,7 @@ class _Check:
     # ------------------------------------------------------------------------------------------------ the comparison
 
     def _rows(self, grads: list[list[Any]]) -> tuple[tuple[VjpRow, ...], list[np.ndarray]]:
-        with _wide():
+        with jax.enable_x64(True):
             xs, gs = of.widened(self.xs), [of.widened(g) for g in self.cotangents]
             runs, refused = attempt("the rule in float64", lambda: [pull(self.call, xs, self.data, g) for g in gs])
             if runs and any(v.dtype not in (jnp.float64, jnp.complex128) for v in runs[0][0]):
