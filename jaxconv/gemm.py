@@ -73,6 +73,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
+    if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]) and _few_taps(geometry):
+        return depthwise.conv_weight_vjp(_wide(x), _wide(g), geometry).astype(x.dtype)
     dw = _weight_vjp(_inner(x, geometry), _inner(g, geometry), geometry, precision)
     return (dw if geometry.channels_first else jnp.moveaxis(dw, (0, 1), (-1, -2))).astype(x.dtype)
 
@@ -375,6 +377,11 @@ def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
 def _tap_by_tap(geometry: Geometry, channels: int) -> bool:
     """Whether every one of several groups has one input channel; over several devices each tap would be sent anew."""
     return channels == geometry.groups > 1 and jax.device_count() == 1
+
+
+def _few_taps(geometry: Geometry) -> bool:
+    """Whether x and g are read tap by tap sooner than they are laid out: 7x7 and, channels first, one axis are not."""
+    return geometry.taps <= 25 and (geometry.axes > 1 or not geometry.channels_first)
 
 
 def _wide(x: Array) -> Array:
