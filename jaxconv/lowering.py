@@ -2,10 +2,13 @@
 
     form         what it is
     reference    `lax.conv_general_dilated`, in `jaxconv.reference`
+    canonical    the same in the layout that XLA's convolution is tuned for, in `jaxconv.canonical`
     gemm         matrix products, in `jaxconv.gemm`
 
 The choice is made while tracing, from static facts. On a GPU and a TPU it is the reference: nothing else was measured
 there. An exported function carries both forms where they differ, and its platform picks (`lax.platform_dependent`).
+At the top of a program canonical is lax's own speed; inside a loop lax alone is 80 to 400 times slower with channels
+first, and in every dw.
 
 Ratios are lax's time over gemm's, medians of five interleaved calls on two AVX-512 cores, float32, JAX 0.12.0.1 where
 nothing else is said; they move by a third with what else the machine does.
@@ -13,6 +16,7 @@ nothing else is said; they move by a third with what else the machine does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -20,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import gemm, reference, unroll
+from jaxconv import canonical, gemm, reference, unroll
 from jaxconv.arguments import is_symbolic
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
@@ -41,6 +45,18 @@ class Call(NamedTuple):
     double: bool = False  # whether a real number has 64 bits
 
     @property
+    def y(self) -> bool:
+        return self.which == "conv"
+
+    @property
+    def dx(self) -> bool:
+        return self.which == "conv_input_vjp"
+
+    @property
+    def dw(self) -> bool:
+        return self.which == "conv_weight_vjp"
+
+    @property
     def last(self) -> bool:
         return not self.geometry.channels_first
 
@@ -49,8 +65,20 @@ class Call(NamedTuple):
         return max(self.geometry.stride) > 1
 
     @property
+    def pointwise(self) -> bool:
+        return self.geometry.taps == 1
+
+    @property
     def overlap(self) -> bool:
         return any(unroll.overlaps(self.geometry, axis) for axis in range(self.geometry.axes))
+
+    @property
+    def few(self) -> bool:
+        return self.channels < 16
+
+    @property
+    def wide(self) -> bool:
+        return min(self.channels, self.filters) >= 64
 
 
 class Row(NamedTuple):
@@ -61,12 +89,19 @@ class Row(NamedTuple):
     because: str
 
 
-def _dense(call: Call) -> bool:
-    return call.geometry.groups == 1 and call.overlap and min(call.channels, call.filters) >= 64
-
-
-# Since 0.11 lax's own convolution of images reaches its tuned product in both layouts.
+LONG = 128  # taps, added up over the axes
+# Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
 TUNED = jax.__version_info__ >= (0, 11)
+
+
+def _many_zeros(call: Call) -> bool:
+    """Whether the zeros that a strided dx of lax inserts cost more than another layout."""
+    if call.double:
+        return True
+    if call.overlap:
+        return call.few and call.geometry.taps >= 25
+    return math.prod(call.geometry.stride) > 16
+
 
 CPU = (
     Row(
@@ -75,45 +110,49 @@ CPU = (
         "several devices: any axis may lie across them, and the partitioner knows lax's form",
     ),
     Row(
-        lambda call: _dense(call) and call.geometry.axes == 1 and not call.double,
+        lambda call: sum(call.geometry.kernel_size) > LONG,
         "reference",
-        "lax is at the peak: 0.8 to 1.0, dx 0.9, dw 0.5 to 0.8 (float64: 18 to 28, so not there)",
+        "each tap is a line of the program, and thousands of lines compile for minutes",
     ),
     Row(
-        lambda call: (
-            _dense(call)
-            and call.geometry.axes == 2
-            and (call.which == "conv" or (call.which == "conv_input_vjp" and not call.strided))
-            and (TUNED or (call.last and call.strided))
-        ),
-        "reference",
-        "at the top of a program lax is near the peak: 0.7 to 1.0 (JAX 0.10: 1.2 to 1.8). Inside a loop it is not: "
-        "there say lowering='gemm'",
+        lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),
+        "gemm",
+        "lax has no tuned product: groups (dw 1500), three axes 2 to 7, float64 on one axis 18 to 28",
     ),
     Row(
-        lambda call: (
-            call.geometry.groups == 1
-            and call.which == "conv"
-            and (call.channels < 16 <= call.filters if call.overlap else call.geometry.taps > 1)
-            and (TUNED or call.last)
-        ),
-        "reference",
-        "few channels, 0.5 to 1.4 (7x7 stride 2; JAX 0.10 1.5), or patches that do not overlap, 0.8 to 0.95",
+        lambda call: call.dx and call.strided and (not call.last or _many_zeros(call)),
+        "gemm",
+        "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16; channels last pay off for "
+        "the last three only",
     ),
     Row(
-        lambda call: (
-            call.last and call.geometry.groups == 1 and call.geometry.taps == 1 and call.which != "conv_weight_vjp"
-        ),
-        "reference",
-        "1x1 with channels last is one product as it stands, and lax makes it so: 0.3 to 0.8 with axes moved",
+        lambda call: call.dw and call.pointwise and (not call.last or min(call.channels, call.filters) >= 128),
+        "gemm",
+        "dw of a 1x1 is one product: 1.1 to 4.7, channels last 1.4 to 3, but narrow ones 0.6",
+    ),
+    Row(
+        lambda call: call.last or call.geometry.axes == 1,
+        "canonical",
+        "lax's own layout, or as near: gemm 0.3 to 1.1",
+    ),
+    Row(
+        lambda call: TUNED and ((call.y and not (call.pointwise and call.strided and call.wide)) or _tuned_vjp(call)),
+        "canonical",
+        "lax is near the peak: gemm 0.5 to 1.1, and 1.2 to 1.5 on JAX 0.10",
     ),
     Row(
         lambda call: True,
         "gemm",
-        "no inserted zeros (3x3 stride 2 dx 1.6, 7x7 stride 2 dx 2.4 to 5, patches 40), no batch_group_count (grouped "
-        "dw 1500), 1x1 1.0 to 3.4, three axes 2 to 6; dense dw 0.7 to 1.2, and 1.5 where lax was measured on AVX2",
+        "JAX 0.10 0.8 to 2.2; later dw of wide ones 1.0 to 1.1 and of few strided channels 1.3, patches 1.1 to 1.5, "
+        "strided 1x1 2.0",
     ),
 )
+
+
+def _tuned_vjp(call: Call) -> bool:
+    if call.dx:
+        return not call.few
+    return call.dw and call.overlap and not call.wide and not (call.few and call.strided)
 
 
 def lowered(which: Map, a: Array, b: Array, geometry: Geometry, precision: Precision, lowering: Lowering) -> Array:
@@ -124,8 +163,11 @@ def lowered(which: Map, a: Array, b: Array, geometry: Geometry, precision: Preci
     fast = getattr(gemm, which)
     if lowering == "gemm":
         return fast(a, b, geometry, precision)
-    if _row(which, a, b, geometry).form == "reference":
+    form = _row(which, a, b, geometry).form
+    if form == "reference":
         return plain(a, b, geometry, precision)
+    if form == "canonical":
+        fast = getattr(canonical, which)
     return lax.platform_dependent(
         a,
         b,

@@ -50,8 +50,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     """
     array, kernel = _specs(geometry)
     # A symbolic size leaves r open: pad for the largest one, and cut off what that gives too much.
-    sizes = geometry.input_size, geometry.stride, _rest(geometry)
-    r = [s - 1 if is_symbolic(n) else rest for n, s, rest in zip(*sizes, strict=True)]
+    sizes = geometry.input_size, geometry.stride, rest(geometry)
+    r = [s - 1 if is_symbolic(n) else over for n, s, over in zip(*sizes, strict=True)]
     dx = lax.conv_general_dilated(
         g,
         exchange_channels(lax.rev(w, kernel[2:]), geometry),
@@ -74,7 +74,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     s(m − 1) + 1 − n + d(k − 1) − lo, is hi − r.
     """
     array, kernel = _specs(geometry)
-    r = [0 if is_symbolic(n) else rest for n, rest in zip(geometry.input_size, _rest(geometry), strict=True)]
+    r = [0 if is_symbolic(n) else over for n, over in zip(geometry.input_size, rest(geometry), strict=True)]
     batch, channels, *space = array
     out, per_group, *taps = kernel
     dw = lax.conv_general_dilated(
@@ -93,15 +93,15 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     return _cut(dw, taps, geometry.kernel_size)
 
 
-def _rest(geometry: Geometry) -> list[int]:
+def rest(geometry: Geometry) -> list[int]:
     """r per axis: the last positions of the padded input, (n + lo + hi − d(k − 1) − 1) mod s, that no window reads."""
     sizes = geometry.input_size, geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
     return [(n + lo + hi - d * (k - 1) - 1) % s for n, k, s, (lo, hi), d in zip(*sizes, strict=True)]
 
 
-def _per_axis(geometry: Geometry, rest: Sequence[int]) -> Iterator[tuple]:
+def _per_axis(geometry: Geometry, over: Sequence[int]) -> Iterator[tuple]:
     """(k, (lo, hi), d, r) for each spatial axis."""
-    return zip(geometry.kernel_size, geometry.padding, geometry.dilation, rest, strict=True)
+    return zip(geometry.kernel_size, geometry.padding, geometry.dilation, over, strict=True)
 
 
 def _cut(array: Array, axes: Sequence[int], sizes: Sequence[Size]) -> Array:

@@ -1,11 +1,13 @@
 """The table that picks a form: what it picks, that both forms are reached, and that an exported call holds both."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from cases import integers
-from jaxconv import conv, gemm, lowering
+from cases import CASES, assert_same, by_id, integers
+from jaxconv import canonical, conv, gemm, lowering, reference
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
@@ -16,51 +18,83 @@ def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, **optio
     return next(row for row in lowering.CPU if row.fits(lowering.Call(which, geometry, channels, filters, double))).form
 
 
+FEW, WIDE = (3, 64), (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("which", "wide", "options", "first", "tuned", "last"),
+    [
+        # name, (channels, filters) within a group: with channels first before JAX 0.11 and from then on; channels last
+        (VALUE, WIDE, {"padding": 1}, "gemm", "canonical", "canonical"),
+        (INPUTS, WIDE, {"padding": 1}, "gemm", "canonical", "canonical"),
+        (WEIGHTS, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
+        (INPUTS, WIDE, {"stride": 2, "padding": 1}, "gemm", "gemm", "canonical"),
+        (INPUTS, WIDE, {"stride": 2, "double": True}, "gemm", "gemm", "gemm"),
+        (VALUE, (16, 16), {"padding": 1}, "gemm", "canonical", "canonical"),
+        (WEIGHTS, (32, 32), {"padding": 1}, "gemm", "canonical", "canonical"),
+        # few channels, and patches
+        (VALUE, FEW, {"k": (7, 7), "stride": 2}, "gemm", "canonical", "canonical"),
+        (INPUTS, FEW, {"padding": 1}, "gemm", "gemm", "canonical"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 2}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, FEW, {"k": (7, 7), "stride": 2}, "gemm", "gemm", "canonical"),
+        (VALUE, FEW, {"k": (7, 7), "stride": 7}, "gemm", "canonical", "canonical"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 7}, "gemm", "gemm", "gemm"),
+        (INPUTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "canonical"),
+        # 1x1
+        (VALUE, (256, 64), {"k": (1, 1)}, "gemm", "canonical", "canonical"),
+        (VALUE, (256, 64), {"k": (1, 1), "stride": 2}, "gemm", "gemm", "canonical"),
+        (WEIGHTS, (256, 256), {"k": (1, 1)}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (256, 64), {"k": (1, 1)}, "gemm", "gemm", "canonical"),
+        # what lax is slow at, or tuned for everywhere
+        (WEIGHTS, (4, 4), {"groups": 32, "padding": 1}, "gemm", "gemm", "gemm"),
+        (VALUE, (1, 1), {"groups": 96, "padding": 1}, "gemm", "gemm", "gemm"),
+        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
+        (VALUE, WIDE, {"n": (14,), "k": (3,)}, "canonical", "canonical", "canonical"),
+        (WEIGHTS, WIDE, {"n": (14,), "k": (3,)}, "canonical", "canonical", "canonical"),
+        (VALUE, WIDE, {"n": (14,), "k": (3,), "double": True}, "gemm", "gemm", "gemm"),
+        # a program of thousands of lines
+        (VALUE, (1, 1), {"n": (4096,), "k": (4096,), "groups": 2}, "reference", "reference", "reference"),
+    ],
+)
+def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
+    found = []
+    for layout, at_the_peak in (("channels_first", False), ("channels_first", True), ("channels_last", False)):
+        monkeypatch.setattr(lowering, "TUNED", at_the_peak)
+        found.append(chosen(which, *wide, layout=layout, **options))
+    assert found == [first, tuned, last]
+    monkeypatch.setattr(lowering, "TUNED", True)
+    assert chosen(which, *wide, layout="channels_last", **options) == last
+
+
+@pytest.mark.parametrize("case", **by_id(CASES))
+def test_the_canonical_form(case):
+    """On whole numbers the same as the reference to the bit."""
+    geometry = Geometry.of("conv", case.input_size, case.kernel_size, **case.options)
+    x, w, g = integers(0, case.x_shape, case.w_shape, case.y_shape)
+    x, g = (each.reshape(-1, *each.shape[-case.axes - 1 :]) for each in (x, g))
+    for which, a, b in ((VALUE, x, w), (INPUTS, g, w), (WEIGHTS, x, g)):
+        assert_same(getattr(canonical, which)(a, b, geometry), getattr(reference, which)(a, b, geometry))
+
+
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
-@pytest.mark.parametrize(
-    ("form", "which", "channels", "filters", "options"),
-    [
-        ("gemm", WEIGHTS, 4, 4, {"groups": 32, "padding": 1}),
-        ("gemm", VALUE, 1, 1, {"groups": 96, "padding": 1}),
-        ("gemm", INPUTS, 128, 128, {"stride": 2, "padding": 1}),
-        ("gemm", WEIGHTS, 64, 64, {"padding": 1}),
-        ("gemm", WEIGHTS, 256, 64, {"k": (1, 1)}),
-        ("gemm", INPUTS, 3, 64, {"k": (7, 7), "stride": 7}),
-        ("gemm", INPUTS, 3, 64, {"k": (7, 7), "stride": 2}),
-        ("gemm", VALUE, 16, 16, {"padding": 1}),
-        ("gemm", VALUE, 64, 64, {"n": (4, 14, 14), "k": (3, 3, 3)}),
-        ("gemm", VALUE, 128, 128, {"n": (14,), "k": (3,), "double": True}),
-        ("reference", VALUE, 128, 128, {"n": (14,), "k": (3,)}),
-        ("reference", WEIGHTS, 128, 128, {"n": (14,), "k": (3,)}),
-    ],
-)
-def test_the_table(form, which, channels, filters, options, layout):
-    assert chosen(which, channels, filters, layout=layout, **options) == form
+def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
+    """Any other is not tuned there: 80 to 400 times slower."""
+    monkeypatch.setattr(lowering, "TUNED", True)
+    x, w = jnp.ones((2, 32, 6, 6)), jnp.ones((32, 32, 3, 3))
+    if layout == "channels_last":
+        x, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
 
+    def loss(x, w):
+        return jax.lax.scan(lambda y, _: (conv(y, w, padding=1, layout=layout), None), x, None, 2)[0].sum()
 
-@pytest.mark.parametrize(
-    ("which", "channels", "filters", "options"),
-    [
-        (VALUE, 64, 64, {"padding": 1}),
-        (INPUTS, 64, 64, {"padding": 1}),
-        (VALUE, 3, 64, {"k": (7, 7), "stride": 2}),
-        (VALUE, 3, 64, {"k": (7, 7), "stride": 7}),
-    ],
-)
-@pytest.mark.parametrize("tuned", [True, False])
-def test_the_table_knows_where_lax_is_tuned(which, channels, filters, options, tuned, monkeypatch):
-    monkeypatch.setattr(lowering, "TUNED", tuned)
-    assert chosen(which, channels, filters, **options) == ("reference" if tuned else "gemm")
-
-
-def test_a_product_as_it_stands_is_not_laid_out_anew():
-    assert chosen(VALUE, 256, 64, k=(1, 1), layout="channels_last") == "reference"
-    assert chosen(VALUE, 256, 64, k=(1, 1)) == "gemm"
+    text = jax.jit(jax.grad(loss, (0, 1))).trace(x, w).lower(lowering_platforms=("cpu",)).as_text()
+    layouts = set(re.findall(r"dim_numbers = ([^ ]+.*?),\s*window", text))
+    assert layouts == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
 
 
 def test_every_row_says_why():
     for row in lowering.CPU:
-        assert row.form in lowering.LOWERINGS[1:]
+        assert row.form in ("reference", "canonical", "gemm")
         assert row.because
 
 
