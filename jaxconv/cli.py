@@ -220,6 +220,7 @@ def _verify(options: argparse.Namespace) -> int:
             with report.progress(console) as progress:
                 bar = progress.add_task("", total=sum(task.steps for task in work))
                 for task in work:
+                    stop_if_told()
                     progress.update(bar, description=f"{task.part}: {task.name} ({task.platform})")
                     for row in task.work():
                         stop_if_told()  # before the row is believed: it may be what became of the ctrl-C
