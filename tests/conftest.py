@@ -30,7 +30,7 @@ LONGEST = (
     "test_verify.py", "test_gated_transforms.py", "test_conv_transforms.py", "test_rounding.py",
     "test_conv_identities.py", "test_gated_options.py", "test_conformance_lax.py",
 )  # fmt: skip
-# Files whose tests have no programs in common, so that its functions may go to different workers.
+# Files whose tests have no programs in common, so that their functions may go to different workers.
 APART = {"test_check_catalogue.py", "test_many_devices.py", "test_notebooks.py", "test_processes.py"}
 
 
@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """As ``--dist loadfile``, in the order of the items; files of `APART` go function by function."""
+    if config.getoption("dist") != "loadfile":
+        return None
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
