@@ -8,6 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxconv.interrupt import heeded
+
+if TYPE_CHECKING:
+    from jaxconv.verify.run import Row
 
 EXTRAS = {"rich": "cli", "optax": "demo", "sklearn": "demo"}
 
@@ -103,13 +109,14 @@ def _bench(options: argparse.Namespace) -> int:
         print(f"jaxconv bench: --limit must be positive; got {options.limit:g}", file=sys.stderr)
         return 2
     try:
-        if options.dtype == "float64":
-            import jax
+        with heeded():
+            if options.dtype == "float64":
+                import jax
 
-            jax.config.update("jax_enable_x64", True)
-        from jaxconv.bench.command import bench
+                jax.config.update("jax_enable_x64", True)
+            from jaxconv.bench.command import bench
 
-        return bench(options)
+            return bench(options)
     except KeyboardInterrupt:
         return 130
 
@@ -137,9 +144,10 @@ def _check(options: argparse.Namespace) -> int:
         print(f"jaxconv check: --json must name a file in a folder that exists; {fault}", file=sys.stderr)
         return 2
     try:
-        from jaxconv.check.command import check
+        with heeded():
+            from jaxconv.check.command import check
 
-        return check(options)
+            return check(options)
     except KeyboardInterrupt:
         return 130
 
@@ -198,28 +206,30 @@ def _verify(options: argparse.Namespace) -> int:
     if len({path.resolve() for path in given.values()}) < len(given):
         print(f"jaxconv verify: --json and --html must name two files; got {options.json} for both", file=sys.stderr)
         return 2
-    try:
-        from jaxconv import report
-        from jaxconv.verify import page, run
-    except KeyboardInterrupt:
-        return 130
-
-    console = report.console()
-    rows: list[run.Row] = []
-    interrupted = False
+    rows: list[Row] = []
     planned: int | None = None
+    interrupted = False
     try:
-        work = run.tasks(options.quick)
-        planned = len(work)
-        with report.progress(console) as progress:
-            bar = progress.add_task("", total=sum(task.steps for task in work))
-            for task in work:
-                progress.update(bar, description=f"{task.part}: {task.name} ({task.platform})")
-                for row in task.work():
-                    progress.advance(bar)
-                    if row is not None:
-                        rows.append(row)
+        with heeded() as stop_if_told:
+            from jaxconv import report
+            from jaxconv.verify import page, run
+
+            console = report.console()
+            work = run.tasks(options.quick)
+            planned = len(work)
+            with report.progress(console) as progress:
+                bar = progress.add_task("", total=sum(task.steps for task in work))
+                for task in work:
+                    stop_if_told()
+                    progress.update(bar, description=f"{task.part}: {task.name} ({task.platform})")
+                    for row in task.work():
+                        stop_if_told()  # before the row is believed: it may be what became of the ctrl-C
+                        progress.advance(bar)
+                        if row is not None:
+                            rows.append(row)
     except KeyboardInterrupt:
+        if planned is None:  # nothing is there yet that could be shown
+            return 130
         interrupted = True
     console.print(report.table(rows, console.width))
     console.print(report.sentence(rows, planned), soft_wrap=True)

@@ -241,8 +241,10 @@ def assert_right(name: str, computed: Array, right: Exact, dtype: Any) -> None:
     assert distance <= C, f"{name} is {distance:.3g} units away, C = {C}"
 
 
-def computed(case: Case, inputs: Arrays, **how: Any) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Value, gradients, and gradients of the gradients: the pull-back of conv, itself pulled back.
+def computed(
+    case: Case, inputs: Arrays, names: Iterable[str] | None = None, **how: Any
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Value, gradients, and gradients of the gradients: the pull-back of conv, itself pulled back; or those named.
 
     Second, value and gradients with the derivative left to JAX.
     """
@@ -259,7 +261,9 @@ def computed(case: Case, inputs: Arrays, **how: Any) -> tuple[dict[str, Array], 
         y_by_jax, pull_back_by_jax = jax.vjp(partial(value, derivative="jax"), x, w, b)
         by_hand = dict(zip(("dx", "dw", "db", "x̄", "w̄", "b̄", "ḡ"), (*first, *second), strict=True))
         by_jax = dict(zip(("dx", "dw", "db"), pull_back_by_jax(g), strict=True))
-        return {"y": value(x, w, b, **how), **by_hand}, {"y": y_by_jax, **by_jax}
+        results = {"y": value(x, w, b, **how), **by_hand}, {"y": y_by_jax, **by_jax}
+        by_hand, by_jax = ({name: a for name, a in each.items() if names is None or name in names} for each in results)
+        return by_hand, by_jax
 
     return _run(everything, *inputs)
 
@@ -296,13 +300,13 @@ def _to_channels(case: Case, b: np.ndarray) -> np.ndarray:
     return b.reshape(-1, *(1,) * case.axes) if case.channels_first else b
 
 
-_PROGRAMS: dict[str, Any] = {}
+_PROGRAMS: dict[Any, Any] = {}
 
 
 def _run(f: Callable[..., Any], *args: Array) -> Any:
     """f jitted. Compiling is most of the time, and two lowerings are often one program: it is compiled once."""
     lowered = jax.jit(f).lower(*args)
-    program = lowered.as_text()
+    program = lowered.as_text(), jax.config.values["jax_disable_most_optimizations"]
     if program not in _PROGRAMS:
         _PROGRAMS[program] = lowered.compile()
     return _PROGRAMS[program](*args)

@@ -79,19 +79,23 @@ def relu(x):
     return jax.nn.relu(x)
 
 
-def matrices(large: bool, random: np.random.Generator) -> tuple:
-    """Of half a million elements each, or small; w is square, so that a transposed gradient fits."""
-    n = 720 if large else 5
-    return normal(random, 700 if large else 4, n), normal(random, n, n)
+HALF_A_MILLION = 720  # rows and columns: where a tolerance that grows with the array would show
+
+
+def matrices(large: bool, random: np.random.Generator, n: int = 340) -> tuple:
+    """As large as `check_vjp` calls large, or small; w is square, so that a transposed gradient fits."""
+    rows, n = (n - 20, n) if large else (4, 5)
+    return normal(random, rows, n), normal(random, n, n)
 
 
 def correlate(x, w):
     return lax.conv_general_dilated(x, w, (1,), [(1, 1)])
 
 
-def signals(large: bool, random: np.random.Generator, width: int = 3) -> tuple:
-    batch, channels, n, filters = (16, 32, 1024, 32) if large else (2, 3, 9, 4)
-    return normal(random, batch, channels, n), normal(random, filters, channels, width)
+def signals(large: bool, random: np.random.Generator, shape: tuple[int, int, int] = (16, 16, 1024)) -> tuple:
+    """Likewise: batch, channels, size, and as many filters as channels."""
+    (batch, channels, n), filters = (shape, shape[1]) if large else ((2, 3, 9), 4)
+    return normal(random, batch, channels, n), normal(random, filters, channels, 3)
 
 
 # ------------------------------------------------------------------------------------------------------- wrong ones
@@ -99,12 +103,12 @@ def signals(large: bool, random: np.random.Generator, width: int = 3) -> tuple:
 
 @wrong("factor")
 def scaled_by_1_0001(large, random):
-    return spoilt(product, matrices(large, random), lambda dx, dw: (dx, dw * 1.0001))
+    return spoilt(product, matrices(large, random, HALF_A_MILLION), lambda dx, dw: (dx, dw * 1.0001))
 
 
 @wrong("one element", "single element")
 def one_element(large, random):
-    x, w = matrices(large, random)
+    x, w = matrices(large, random, HALF_A_MILLION)
     at = (w.shape[0] // 3, w.shape[1] - 2)
     return spoilt(product, (x, w), lambda dx, dw: (dx, dw.at[at].multiply(1.01)))
 
@@ -322,7 +326,7 @@ def averaged_over_the_batch(large, random):
 
 @wrong()
 def dilation_for_stride(large, random):
-    x, w = signals(large, random)
+    x, w = signals(large, random, (256, 8, 128))  # short: its wrong rule has a tap for every other element
 
     def reference(x, w):
         return lax.conv_general_dilated(x, w, (2,), [(1, 1)])

@@ -17,6 +17,7 @@ from jaxconv import (
     gated_scan,
     gated_step,
 )
+from jaxconv.check.protocol import in_words
 
 
 def normal(*shape, seed=0, dtype=np.float32):
@@ -126,6 +127,20 @@ def test_protocol_faults_in_words():
     leaking.defvjp(forward, lambda _, g: (g * kept[0],))
     report = check_vjp(leaking, X, transforms=False)
     assert not report.passed
+
+
+@pytest.mark.parametrize("place", ["", " attached to f at /a/pa th/" + 400 * "long" + ".py:70"])
+def test_a_wrong_shape_is_named_however_long_the_path(place):
+    said = (
+        f"Custom VJP bwd rule{place} must produce an output with the same type as the args tuple of the primal "
+        "function, but at output[1]['w'] the bwd rule produced an output of type float32[4,5] corresponding to an "
+        "input of type bfloat16[5,5], so the shapes do not match"
+    )
+    fault = in_words("the rule", ValueError(said))
+    assert fault.startswith(
+        "the rule fails: gradient [1]['w'] has the wrong shape and dtype: float32[4,5] for bfloat16[5,5]"
+    )
+    assert "long" not in fault
 
 
 def test_value_and_nondeterminism():

@@ -65,19 +65,19 @@ def test_public_gradients_are_the_gradients(case: Case, lowering: str) -> None:
     assert_same((dx, dw), jax.vjp(lambda x, w: conv(x, w, **options), x, w)[1](g))
 
 
-@pytest.mark.parametrize("accumulated", [jnp.bfloat16, jnp.float16], ids=lambda d: d.__name__)
-def test_half_precision_accumulates_in_single(accumulated: Any) -> None:
-    """4096 ones and then some: in half precision itself the sum would stand still (at 256, at 2048)."""
-    ones = jnp.ones((1, 1, 4096), accumulated)
-    kernel = jnp.ones((1, 1, 4096), accumulated)
-    bias = jnp.zeros((1,), accumulated)
-    g = jnp.ones((1, 1, 1), accumulated)
-    assert conv(ones, kernel)[0, 0, 0] == 4096
-    _, pull_back = jax.vjp(lambda b: conv(ones, kernel[..., :1], b), bias)
-    assert pull_back(jnp.ones_like(ones))[0] == 4096
-    assert_same(conv_weight_vjp(ones, jnp.ones_like(ones), kernel_size=1), jnp.full((1, 1, 1), 4096, accumulated))
-    wide = jnp.ones((4096, 1, 1), accumulated)
-    assert_same(conv_input_vjp(jnp.ones((1, 4096, 1), accumulated), wide, input_size=1), 4096 * g)
+@pytest.mark.parametrize(("dtype", "much"), [(jnp.bfloat16, 256), (jnp.float16, 2048)], ids=["bfloat16", "float16"])
+def test_half_precision_accumulates_in_single(dtype: Any, much: int) -> None:
+    """Much amid 64 ones: to much, half precision adds ones in vain, from whichever end it begins."""
+    some = jnp.ones(65, dtype).at[32].set(much)
+    ones = jnp.ones(65, dtype)
+    right = jnp.full((1, 1, 1), much + 64, dtype)
+    assert right[0, 0, 0] == much + 64
+    assert_same(conv(some[None, None], ones[None, None]), right)
+    assert_same(conv(ones[None, None], some[None, None]), right)
+    _, pull_back = jax.vjp(lambda b: conv(ones[None, None], ones[None, None, :1], b), jnp.zeros(1, dtype))
+    assert_same(pull_back(some[None, None])[0], right[0, 0])
+    assert_same(conv_weight_vjp(ones[None, None], some[None, None], kernel_size=1), right)
+    assert_same(conv_input_vjp(ones[None, :, None], some[:, None, None], input_size=1), right)
 
 
 def test_numpy_arrays_are_arrays() -> None:

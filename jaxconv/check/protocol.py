@@ -23,11 +23,26 @@ WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (Exception, r"dtype", "a dtype is wrong"),
 )  # fmt: skip
 
+# JAX's words for a rule that returns another type than its argument has, and for the file in which the rule stands.
+RETURNED = re.compile(r"at output(\S*) the bwd rule produced an output of type (\w+)\[(.*?)\].*? type (\w+)\[(.*?)\]")
+PLACE = re.compile(r" attached to (\S+) at .+?:\d+(?= must )")
+
+
+def _returned(text: str) -> str:
+    """Which gradient has another shape or dtype than its argument, and what each is; "" where JAX does not say so."""
+    if not (found := RETURNED.search(text)):
+        return ""
+    at, dtype, shape, right_dtype, right_shape = found.groups()
+    wrong = [name for name, differs in (("shape", shape != right_shape), ("dtype", dtype != right_dtype)) if differs]
+    types = f"{dtype}[{shape}] for {right_dtype}[{right_shape}]"
+    return f"gradient {at or '[0]'} has the wrong {' and '.join(wrong) or 'type'}: {types}"
+
 
 def in_words(what: str, error: BaseException) -> str:
-    """A sentence for an exception that `what` raised, JAX's own first words kept."""
-    text = re.sub(r"\s+", " ", str(error)).strip()
-    meaning = next((m for kind, rx, m in WORDS if isinstance(error, kind) and re.search(rx, text)), "")
+    """A sentence for an exception that `what` raised, JAX's own first words kept, but no path: it may be long."""
+    text = PLACE.sub(r" of \1", re.sub(r"\s+", " ", str(error)).strip())
+    known = (m for kind, rx, m in WORDS if isinstance(error, kind) and re.search(rx, text))
+    meaning = _returned(text) or next(known, "")
     lead = f"{what} fails{': ' + meaning if meaning else ''}"
     return f"{lead} ({type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''})"
 
