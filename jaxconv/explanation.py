@@ -13,7 +13,7 @@ import inspect
 import io
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -25,9 +25,11 @@ from jaxconv.connections import connections, inside
 from jaxconv.convolution import conv
 from jaxconv.geometry import Geometry
 from jaxconv.rounding import C, units
-from jaxconv.sizes import split_array, split_kernel
+from jaxconv.sizes import split_array, split_kernel, window_size
 
 TERMS = 6  # of a sum that are written out
+WIDE = 40  # positions; of a wider input the picture shows the first windows alone
+NUMBERS = ("window_strides", "padding", "lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count")
 OPTIONS = ("stride", "padding", "dilation", "groups", "layout")
 
 
@@ -59,6 +61,7 @@ class Explanation:
         numbers: lines with the numbers put in.
         checks: one per formula.
         geometry: what the picture is drawn from.
+        worked: for each formula an entry with its terms, the call, and the numbers that the code has here.
 
     >>> explain(Geometry.of("conv", (5,), (3,), stride=2)).checks[0].passed
     True
@@ -69,24 +72,25 @@ class Explanation:
     numbers: tuple[str, ...]
     checks: tuple[Check, ...]
     geometry: Geometry
+    worked: tuple[tuple[str, ...], ...] = ((), (), ())
 
     def __str__(self) -> str:
-        parts = [self.title, "", "Numbers", *(f"    {line}" for line in self.numbers)]
-        for (name, formula, code), check in zip(self.formulas, self.checks, strict=True):
-            parts += ["", name, f"    {formula}", textwrap.indent(code, "    "), f"    {_verdict(check)}"]
+        parts = [self.title, "", *(f"    {line}" for line in self.numbers)]
+        for (name, formula, code), worked, check in zip(self.formulas, self.worked, self.checks, strict=True):
+            lines = (formula, *worked, _verdict(check), "", *code.splitlines())
+            parts += ["", name, *(f"    {line}".rstrip() for line in lines)]
         return "\n".join(parts)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = "\n".join(self.numbers)
-        parts = [f"<h4>{html.escape(self.title)}</h4>", f"<pre>{html.escape(lines)}</pre>", self._picture()]
-        for (name, formula, code), check in zip(self.formulas, self.checks, strict=True):
-            cells = html.escape(formula), html.escape(code), html.escape(_verdict(check))
-            parts.append(
-                f"<p><b>{html.escape(name)}</b></p><pre>{cells[0]}</pre><pre>{cells[1]}</pre><p>{cells[2]}</p>"
-            )
-        return "<div>" + "".join(parts) + "</div>"
+        pre = '<pre style="overflow-x: auto; white-space: pre">{}</pre>'.format
+        said = lambda *lines: pre(html.escape("\n".join(lines)))  # noqa: E731
+        parts = [f"<h4>{html.escape(self.title)}</h4>", said(*self.numbers), self._picture()]
+        for (name, formula, code), worked, check in zip(self.formulas, self.worked, self.checks, strict=True):
+            parts.append(f"<p><b>{html.escape(name)}</b></p>{said(formula, *worked, _verdict(check))}")
+            parts.append(f"<details><summary>code</summary>{said(code)}</details>")
+        return '<div style="max-width: 60em">' + "".join(parts) + "</div>"
 
     def _picture(self) -> str:
         """An image of what each output reads; a sentence where there is nothing to draw it with."""
@@ -99,18 +103,28 @@ class Explanation:
             from jaxconv.plot.style import ground
         except ImportError as error:
             return f"<p>No picture: {html.escape(str(error))}</p>"
+        geometry = _narrow(self.geometry)
         figure = Figure(figsize=(8, 4.2), layout="constrained", facecolor=ground())
-        reads(self.geometry, ax=figure.add_subplot())
+        try:
+            reads(geometry, ax=figure.add_subplot())
+        except ValueError as error:  # a kernel that is too wide by itself
+            return f"<p>No picture: {html.escape(str(error))}</p>"
         written = io.BytesIO()
         figure.savefig(written, format="png", dpi=90)
         encoded = base64.b64encode(written.getvalue()).decode()
-        return f'<img alt="which inputs each output reads" src="data:image/png;base64,{encoded}">'
+        image = (
+            f'<img alt="which inputs each output reads" style="max-width: 100%" src="data:image/png;base64,{encoded}">'
+        )
+        smaller = " × ".join(map(str, geometry.input_size))
+        return image + (f"<p>The same windows on an input of {smaller}.</p>" if geometry != self.geometry else "")
 
 
 def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanation:
     """Explain one concrete convolution: formula, numbers put in, code, numeric check, picture.
 
         |computed − float64| and |computed − JAX's derivative|, in units of the error model: right is at most C
+
+    The cotangent g = ∂l/∂y of the two gradients is drawn at random, always the same for a shape.
 
     Args:
         call: the function `conv`, followed by its arguments; or a Geometry, which is filled with random numbers.
@@ -128,8 +142,11 @@ def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanat
     Source: `jaxconv.reference` for formula and code, `jaxconv.rounding` for the units.
 
     >>> import jax.numpy as jnp
-    >>> print(explain(conv, jnp.ones((1, 5)), jnp.ones((1, 1, 3)), stride=2).numbers[0])
+    >>> explained = explain(conv, jnp.ones((1, 5)), jnp.ones((1, 1, 3)), stride=2)
+    >>> print(explained.numbers[0])
     m = ⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1 = ⌊(5 + 0 + 0 − 1·(3 − 1) − 1)/2⌋ + 1 = 2
+    >>> print(explained.worked[0][0])
+    y[0, 1] = Σ w·x = (1)·(1) + (1)·(1) + (1)·(1) = 3
     """
     function = "explain"
     if isinstance(call, Geometry):
@@ -147,14 +164,16 @@ def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanat
     _, _, k = split_kernel(function, "w.shape", w.shape, layout)
     _, _, n = split_array(function, "x.shape", x.shape, len(k), layout)
     geometry = Geometry.of(function, n, k, **options)
-    g = jax.numpy.asarray(np.random.default_rng(0).normal(size=y.shape), y.dtype)
+    g = jax.numpy.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype)
     told = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    dx, dw = pull_back(g)
     return Explanation(
         f"conv of x {x.shape} and w {w.shape}{', ' if told else ''}{told}: y {y.shape}, {y.dtype}",
         tuple((name, *_formula(name, f)) for name, f in _maps().items()),
-        (*_sizes(geometry), *_one_element(geometry, x, w, y)),
-        _checks(geometry, (x, w, g), (y, *pull_back(g)), options),
+        tuple(_sizes(geometry)),
+        _checks(geometry, (x, w, g), (y, dx, dw), options),
         geometry,
+        _worked(geometry, {"x": x, "w": w, "g": g, "y": y, "dx": dx, "dw": dw}, told),
     )
 
 
@@ -187,23 +206,71 @@ def _sizes(geometry: Geometry) -> list[str]:
     return lines
 
 
-def _one_element(geometry: Geometry, x: Any, w: Any, y: Any) -> list[str]:
-    """The middle output of the first channel and batch entry, as its sum."""
-    if not y.size:
-        return []
+def _worked(geometry: Geometry, arrays: dict[str, Any], told: str) -> tuple[tuple[str, ...], ...]:
+    """For y, dx and dw: the middle entry as its sum, the call, and the numbers that the code has here."""
+    batch = (0,) * (arrays["x"].ndim - geometry.axes - 1)
     first = geometry.channels_first
-    middle = tuple(m // 2 for m in geometry.output_size)
-    batch = (0,) * (x.ndim - geometry.axes - 1)
-    terms = []
-    for p, q, j in connections(geometry):
-        if p == middle and inside(geometry, j):
-            for i in range(w.shape[1] if first else w.shape[-2]):
-                at_w, at_x = ((0, i, *q), (*batch, i, *j)) if first else ((*q, i, 0), (*batch, *j, i))
-                terms.append(f"({float(w[at_w].real):.4g})·({float(x[at_x].real):.4g})")
-    at = (*batch, 0, *middle) if first else (*batch, *middle, 0)
+    at = lambda b, c, space: (*b, c, *space) if first else (*b, *space, c)  # noqa: E731
+    tap = lambda o, i, q: (o, i, *q) if first else (*q, i, o)  # noqa: E731
+    out, per_group = (arrays["w"].shape[axis] for axis in ((0, 1) if first else (-1, -2)))
+    all_sizes = geometry.output_size, geometry.input_size, geometry.kernel_size
+    p, j, q = (tuple(size // 2 for size in sizes) for sizes in all_sizes)
+    inputs, outputs = range(per_group), range(out // geometry.groups)
+    batches = list(np.ndindex(*arrays["x"].shape[: len(batch)]))
+    found = connections(geometry, p=p), connections(geometry, j=j), connections(geometry, q=q)
+    of_y, of_dx, of_dw = ([c for c in each if inside(geometry, c.j)] for each in found)
+    sums = (
+        ("y", at(batch, 0, p), "w", "x", [(tap(0, i, c.q), at(batch, i, c.j)) for c in of_y for i in inputs]),
+        ("dx", at(batch, 0, j), "w", "g", [(tap(o, 0, c.q), at(batch, o, c.p)) for c in of_dx for o in outputs]),
+        ("dw", tap(0, 0, q), "g", "x", [(at(b, 0, c.p), at(b, 0, c.j)) for b in batches for c in of_dw]),
+    )
+    options = f", {told}" if told else ""
+    calls = (
+        f"conv(x, w{options})",
+        f"conv_input_vjp(g, w, input_size={geometry.input_size}{options})",
+        f"conv_weight_vjp(x, g, kernel_size={geometry.kernel_size}{options})",
+    )
+    return tuple(
+        (_sum(arrays, *each), call, f"the code below has {_numbers(name, geometry, arrays)}")
+        for each, call, name in zip(sums, calls, _maps(), strict=True)
+    )
+
+
+def _sum(arrays: dict[str, Any], name: str, at: tuple[int, ...], left: str, right: str, terms: list) -> str:
+    """One entry of an array as the sum of its terms, the first of them written out."""
+    if not arrays[name].size:
+        return f"{name} is empty"
+    shown = [f"({_digits(arrays[left][a])})·({_digits(arrays[right][b])})" for a, b in terms[:TERMS]]
     more = f" + {len(terms) - TERMS} more" if len(terms) > TERMS else ""
-    total = f"{complex(y[at]):.6g}" if np.iscomplexobj(y) else f"{float(y[at]):.6g}"
-    return [f"y[{', '.join(map(str, at))}] = Σ w·x = {' + '.join(terms[:TERMS]) or '0'}{more} = {total}"]
+    value = _digits(arrays[name][at], 6)
+    return f"{name}[{', '.join(map(str, at))}] = Σ {left}·{right} = {' + '.join(shown) or '0'}{more} = {value}"
+
+
+def _digits(number: Any, digits: int = 4) -> str:
+    return f"{complex(number) if np.iscomplexobj(number) else float(number):.{digits}g}"
+
+
+def _numbers(name: str, geometry: Geometry, arrays: dict[str, Any]) -> str:
+    """The numbers of the one convolution that a map of the reference traces to."""
+    core = geometry.axes + 1
+    shapes = {each: (1, *a.shape[a.ndim - core :]) for each, a in arrays.items()} | {"w": arrays["w"].shape}
+    pair = (jax.ShapeDtypeStruct(shapes[each], arrays["x"].dtype) for each in {"y": "xw", "dx": "gw", "dw": "xg"}[name])
+    traced = jax.make_jaxpr(lambda a, b: _maps()[name](a, b, geometry))(*pair)
+    (params,) = (each.params for each in traced.eqns if each.primitive.name == "conv_general_dilated")
+    groups = [each for each in NUMBERS if "group" not in each or params[each] > 1]
+    return ", ".join(f"{each}={params[each]}" for each in groups)
+
+
+def _narrow(geometry: Geometry) -> Geometry:
+    """The geometry; where its input is wide, on an input of the first four windows."""
+    sizes = []
+    axes = zip(
+        geometry.input_size, geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation, strict=True
+    )
+    for n, k, s, (lo, hi), d in axes:
+        four = max(3 * s + window_size(k, d) - lo - hi, 1)
+        sizes.append(four if n + lo + hi > WIDE and four < n else n)
+    return replace(geometry, input_size=tuple(sizes))
 
 
 def _verdict(check: Check) -> str:

@@ -47,7 +47,7 @@ def reads(geometry: Geometry, *, output: int | Position | None = None, ax: Axes 
     at = check_position("reads", "output", output, geometry.output_size)
     if geometry.axes == 2 and at is None:
         at = tuple(m // 2 for m in geometry.output_size)
-    chosen = [c for c in connections(geometry) if at is None or c.p == at]
+    chosen = connections(geometry, p=at)
     if geometry.axes == 1:
         rows = (_outputs(geometry), _inputs(geometry))
         ax = _graph("reads", chosen, rows, lambda c: (c.p[0], c.j[0], c.q[0]), ax)
@@ -95,7 +95,7 @@ def gathered(
     above, below, title = ("output j", "input p", "output j gathers the inputs p") if transposed else (
         "input gradient dx[j]", "output cotangent g[p]", "input j feeds the outputs p"
     )  # fmt: skip
-    chosen = [c for c in connections(geometry) if (at is None or c.j == at) and inside(geometry, c.j)]
+    chosen = [c for c in connections(geometry, j=at) if inside(geometry, c.j)]
     if geometry.axes == 1:
         rows = (_inputs(geometry, padded=False), _outputs(geometry))
         ax = _graph(function, chosen, rows, lambda c: (c.j[0], c.p[0], c.q[0]), ax)
@@ -135,7 +135,7 @@ def weights(geometry: Geometry, *, tap: int | Position | None = None, ax: Axes |
     at = check_position("weights", "tap", tap, geometry.kernel_size)
     if geometry.axes == 2 and at is None:
         at = (0, 0)
-    chosen = [c for c in connections(geometry) if at is None or c.q == at]
+    chosen = connections(geometry, q=at)
     if geometry.axes == 1:
         first, last = _span(geometry)
         middle = (first + last) / 2 - (geometry.kernel_size[0] - 1)
