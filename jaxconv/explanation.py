@@ -89,7 +89,7 @@ class Explanation:
         parts = [f"<h4>{html.escape(self.title)}</h4>", said(*self.numbers), self._picture()]
         for (name, formula, code), worked, check in zip(self.formulas, self.worked, self.checks, strict=True):
             parts.append(f"<p><b>{html.escape(name)}</b></p>{said(formula, *worked, _verdict(check))}")
-            parts.append(f"<details><summary>code</summary>{said(code)}</details>")
+            parts.append(f"<details open><summary>code</summary>{said(code)}</details>")
         return '<div style="max-width: 60em">' + "".join(parts) + "</div>"
 
     def _picture(self) -> str:
@@ -157,7 +157,8 @@ def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanat
         wrong_kind(function, "`call` must be the function conv, or a Geometry", f"call={call!r}")
     for name in options:
         if name not in OPTIONS:
-            wrong_value(function, f"options must be of {', '.join(OPTIONS)}", f"{name}={options[name]!r}")
+            rule = f"options must be those that change a window, {', '.join(OPTIONS)}: leave the others out"
+            wrong_value(function, rule, f"{name}={options[name]!r}")
     x, w = jax.numpy.asarray(x), jax.numpy.asarray(w)
     y, pull_back = jax.vjp(lambda x, w: conv(x, w, **options), x, w)
     layout = options.get("layout", "channels_first")
