@@ -114,7 +114,7 @@ def test_html_has_a_picture_and_is_escaped(explained):
         (
             lambda: explain(conv, X, W, padding_mode="edge"),
             ValueError,
-            r"options must be of .*; got padding_mode=",
+            r"options must be those that change a window, .*; got padding_mode=",
         ),
         (lambda: explain(conv, X, W, stride=0), ValueError, r"`stride` must be at least 1; got stride=0"),
     ],
