@@ -73,10 +73,10 @@ class Geometry:
             rule = '`function` must be the name that errors carry, as in Geometry.of("conv", (5,), (3,))'
             wrong_kind("Geometry.of", rule, f"function={function!r}")
         one_of(function, "layout", layout, LAYOUTS)
-        input_size, kernel_size = (v if is_sequence(v) else (v,) for v in (input_size, kernel_size))
+        sizes, taps = (v if is_sequence(v) else (v,) for v in (input_size, kernel_size))
         groups = integer(function, "groups", groups, least=1)
-        n = tuple(integer(function, f"input_size[{i}]", v, least=1, symbolic=True) for i, v in enumerate(input_size))
-        k = tuple(integer(function, f"kernel_size[{i}]", v, least=1) for i, v in enumerate(kernel_size))
+        n = tuple(integer(function, f"input_size[{i}]", v, least=1, symbolic=True) for i, v in enumerate(sizes))
+        k = tuple(integer(function, f"kernel_size[{i}]", v, least=1) for i, v in enumerate(taps))
         if len(n) != len(k):
             wrong_value(function, "`input_size` and `kernel_size` must have the same number of axes", f"{n} and {k}")
         s, pads, d, _ = read_windows(function, n, k, stride, padding, dilation)
