@@ -205,18 +205,6 @@ def test_too_many_lines_for_digits_are_told_apart_by_style():
     assert "dashed" not in few
 
 
-@pytest.mark.parametrize("name", ["all", "plane, all"])
-def test_nothing_is_clipped(name):
-    for ax in (draw(geometry(name)) for draw in (plot.reads, plot.feeds, plot.weights, plot.input_jacobian)):
-        figure = ax.figure
-        figure.canvas.draw()
-        drawn, page = ax.get_tightbbox(), figure.bbox
-        assert page.x0 <= drawn.x0
-        assert drawn.x1 <= page.x1
-        assert page.y0 <= drawn.y0
-        assert drawn.y1 <= page.y1
-
-
 # ---------------------------------------------------------------------------------------------- blocks and stacks
 
 
