@@ -25,7 +25,7 @@ def main(folder: str) -> None:
     warnings.simplefilter("error")
     fields_known()
     pdoc.render.configure(docformat="google", footer_text=f"jaxconv {jaxconv.__version__}")
-    pdoc.pdoc("jaxconv", output_directory=Path(folder))
+    pdoc.pdoc("jaxconv", "jaxconv.plot", output_directory=Path(folder))  # the pages of two modules have a search
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -241,10 +241,18 @@ def walk(shape: tuple[int, ...], layers: Sequence[Layer]) -> Iterator[Step]:
                 smallest = "x".join(str(smallest_input(layers, axis)) for axis in range(len(sizes)))
                 advice = f" The smallest input that works for the whole chain: {smallest}."
             raise ValueError(f"{FUNCTION}: layer {number}, {layer.text!r}, gets {came}: {why}{advice}") from None
-        windows.append(layer.window())
+        windows.append(_resolved(layer, sizes).window())
         shape = (filters, *after)
         weights = 0 if layer.kind == "pool" else channels // layer.groups * filters * prod(layer.kernel)
         yield Step(layer, shape, tuple(_formulas(layer, sizes, after)), cost, weights, _field(windows))
+
+
+def _resolved(layer: Layer, sizes: tuple[int, ...]) -> Layer:
+    """The layer with its padding in numbers: what a name like SAME comes to at these sizes."""
+    if layer.kind == "up" or not isinstance(layer.padding, str):
+        return layer
+    pads = padding_pairs(FUNCTION, layer.padding, sizes, layer.kernel, layer.stride, layer.dilation)
+    return replace(layer, padding=pads)
 
 
 def _cost(layer: Layer, channels: int, filters: int, sizes: tuple[int, ...], after: tuple[int, ...]) -> int:
@@ -271,7 +279,7 @@ def _field(windows: Sequence[Window | TransposedWindow]) -> ReceptiveField | Non
         return None
 
 
-_NO_FIELD = "depends on the input's size (SAME with a stride), or no output reads an input"
+_NO_FIELD = "none: a transposed layer with SAME has one for each input size, or no output reads an input"
 
 
 def lines(shape: tuple[int, ...], layers: Sequence[Layer]) -> Iterator[str]:

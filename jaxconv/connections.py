@@ -24,20 +24,26 @@ class Connection(NamedTuple):
     j: Position
 
 
-def connections(geometry: Geometry) -> list[Connection]:
-    """All of a geometry, those into the padding too, by output and then by tap.
+def connections(
+    geometry: Geometry, *, p: Position | None = None, q: Position | None = None, j: Position | None = None
+) -> list[Connection]:
+    """All of a geometry, or those of one output, tap or input; those into the padding too, by output and then by tap.
 
     >>> [c.j for c in connections(Geometry.of("conv", (3,), (2,), stride=2, padding=1))]
     [(-1,), (0,), (1,), (2,)]
+    >>> [c.q for c in connections(Geometry.of("conv", (4,), (3,)), j=(1,))]
+    [(1,), (0,)]
     """
     k, s, pads, d = geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
-    layers = [AxisLayer(False, *axis) for axis in zip(k, s, (lo for lo, _ in pads), d, strict=True)]
-    found = []
-    for p in product(*map(range, geometry.output_size)):
-        reads = [tuple(layer.reads(at)) for layer, at in zip(layers, p, strict=True)]
-        for q in product(*map(range, k)):
-            found.append(Connection(p, q, tuple(axis[tap] for axis, tap in zip(reads, q, strict=True))))
-    return found
+    wanted = [[None if at is None else at[axis] for at in (p, q, j)] for axis in range(geometry.axes)]
+    per_axis = []
+    for m, axis, only in zip(
+        geometry.output_size, zip(k, s, (lo for lo, _ in pads), d, strict=True), wanted, strict=True
+    ):
+        layer = AxisLayer(False, *axis)
+        found = ((at, tap, read) for at in range(m) for tap, read in enumerate(layer.reads(at)))
+        per_axis.append([each for each in found if all(w in (None, has) for w, has in zip(only, each, strict=True))])
+    return sorted(Connection(*zip(*axes, strict=True)) for axes in product(*per_axis))
 
 
 def inside(geometry: Geometry, j: Position) -> bool:

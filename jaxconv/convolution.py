@@ -36,6 +36,7 @@ from jaxconv.sizes import (
     axes_of,
     check_channels,
     input_sizes,
+    layout_hint,
     split_array,
     split_kernel,
     transposed,
@@ -262,10 +263,12 @@ def conv(
     _read(function, {"x": x, "w": w, **({} if b is None else {"b": b})}, layout, derivative, lowering)
     out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
     _, channels, n = split_array(function, "x.shape", x.shape, len(k), layout)
+    groups = integer(function, "groups", groups, least=1)
+    context = f"x.shape={x.shape}, w.shape={w.shape}{layout_hint(x.shape, w.shape, groups, layout)}"
+    check_channels(function, groups, channels, per_group, out, context)
     geometry = Geometry.of(
         function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
     )
-    check_channels(function, geometry.groups, channels, per_group, out, f"x.shape={x.shape}, w.shape={w.shape}")
     _check_bias(function, b, out)
     mode = None
     if must_pad_apart(geometry, one_of(function, "padding_mode", padding_mode, PADDING_MODES)):

@@ -21,13 +21,12 @@ import numpy as np
 
 from jaxconv import oracle, reference
 from jaxconv.arguments import wrong_kind, wrong_value
-from jaxconv.connections import connections, inside
 from jaxconv.convolution import conv
 from jaxconv.geometry import Geometry
 from jaxconv.rounding import C, units
 from jaxconv.sizes import split_array, split_kernel
+from jaxconv.worked import narrow, worked
 
-TERMS = 6  # of a sum that are written out
 OPTIONS = ("stride", "padding", "dilation", "groups", "layout")
 
 
@@ -59,6 +58,7 @@ class Explanation:
         numbers: lines with the numbers put in.
         checks: one per formula.
         geometry: what the picture is drawn from.
+        worked: for each formula an entry with its terms, the call, and the numbers that the code has here.
 
     >>> explain(Geometry.of("conv", (5,), (3,), stride=2)).checks[0].passed
     True
@@ -69,24 +69,25 @@ class Explanation:
     numbers: tuple[str, ...]
     checks: tuple[Check, ...]
     geometry: Geometry
+    worked: tuple[tuple[str, ...], ...] = ((), (), ())
 
     def __str__(self) -> str:
-        parts = [self.title, "", "Numbers", *(f"    {line}" for line in self.numbers)]
-        for (name, formula, code), check in zip(self.formulas, self.checks, strict=True):
-            parts += ["", name, f"    {formula}", textwrap.indent(code, "    "), f"    {_verdict(check)}"]
+        parts = [self.title, "", *(f"    {line}" for line in self.numbers)]
+        for (name, formula, code), numbers, check in zip(self.formulas, self.worked, self.checks, strict=True):
+            lines = (formula, *numbers, _verdict(check), "", *code.splitlines())
+            parts += ["", name, *(f"    {line}".rstrip() for line in lines)]
         return "\n".join(parts)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = "\n".join(self.numbers)
-        parts = [f"<h4>{html.escape(self.title)}</h4>", f"<pre>{html.escape(lines)}</pre>", self._picture()]
-        for (name, formula, code), check in zip(self.formulas, self.checks, strict=True):
-            cells = html.escape(formula), html.escape(code), html.escape(_verdict(check))
-            parts.append(
-                f"<p><b>{html.escape(name)}</b></p><pre>{cells[0]}</pre><pre>{cells[1]}</pre><p>{cells[2]}</p>"
-            )
-        return "<div>" + "".join(parts) + "</div>"
+        pre = '<pre style="overflow-x: auto; white-space: pre">{}</pre>'.format
+        said = lambda *lines: pre(html.escape("\n".join(lines)))  # noqa: E731
+        parts = [f"<h4>{html.escape(self.title)}</h4>", said(*self.numbers), self._picture()]
+        for (name, formula, code), numbers, check in zip(self.formulas, self.worked, self.checks, strict=True):
+            parts.append(f"<p><b>{html.escape(name)}</b></p>{said(formula, *numbers, _verdict(check))}")
+            parts.append(f"<details open><summary>code</summary>{said(code)}</details>")
+        return '<div style="max-width: 60em">' + "".join(parts) + "</div>"
 
     def _picture(self) -> str:
         """An image of what each output reads; a sentence where there is nothing to draw it with."""
@@ -99,18 +100,28 @@ class Explanation:
             from jaxconv.plot.style import ground
         except ImportError as error:
             return f"<p>No picture: {html.escape(str(error))}</p>"
+        geometry = narrow(self.geometry)
         figure = Figure(figsize=(8, 4.2), layout="constrained", facecolor=ground())
-        reads(self.geometry, ax=figure.add_subplot())
+        try:
+            reads(geometry, ax=figure.add_subplot())
+        except ValueError as error:  # a kernel that is too wide by itself
+            return f"<p>No picture: {html.escape(str(error))}</p>"
         written = io.BytesIO()
         figure.savefig(written, format="png", dpi=90)
         encoded = base64.b64encode(written.getvalue()).decode()
-        return f'<img alt="which inputs each output reads" src="data:image/png;base64,{encoded}">'
+        image = (
+            f'<img alt="which inputs each output reads" style="max-width: 100%" src="data:image/png;base64,{encoded}">'
+        )
+        smaller = " × ".join(map(str, geometry.input_size))
+        return image + (f"<p>The same windows on an input of {smaller}.</p>" if geometry != self.geometry else "")
 
 
 def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanation:
     """Explain one concrete convolution: formula, numbers put in, code, numeric check, picture.
 
         |computed − float64| and |computed − JAX's derivative|, in units of the error model: right is at most C
+
+    The cotangent g = ∂l/∂y of the two gradients is drawn at random, always the same for a shape.
 
     Args:
         call: the function `conv`, followed by its arguments; or a Geometry, which is filled with random numbers.
@@ -128,8 +139,11 @@ def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanat
     Source: `jaxconv.reference` for formula and code, `jaxconv.rounding` for the units.
 
     >>> import jax.numpy as jnp
-    >>> print(explain(conv, jnp.ones((1, 5)), jnp.ones((1, 1, 3)), stride=2).numbers[0])
+    >>> explained = explain(conv, jnp.ones((1, 5)), jnp.ones((1, 1, 3)), stride=2)
+    >>> print(explained.numbers[0])
     m = ⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1 = ⌊(5 + 0 + 0 − 1·(3 − 1) − 1)/2⌋ + 1 = 2
+    >>> print(explained.worked[0][0])
+    y[0, 1] = Σ w·x = (1)·(1) + (1)·(1) + (1)·(1) = 3
     """
     function = "explain"
     if isinstance(call, Geometry):
@@ -140,21 +154,24 @@ def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanat
         wrong_kind(function, "`call` must be the function conv, or a Geometry", f"call={call!r}")
     for name in options:
         if name not in OPTIONS:
-            wrong_value(function, f"options must be of {', '.join(OPTIONS)}", f"{name}={options[name]!r}")
+            rule = f"options must be those that change a window, {', '.join(OPTIONS)}: leave the others out"
+            wrong_value(function, rule, f"{name}={options[name]!r}")
     x, w = jax.numpy.asarray(x), jax.numpy.asarray(w)
     y, pull_back = jax.vjp(lambda x, w: conv(x, w, **options), x, w)
     layout = options.get("layout", "channels_first")
     _, _, k = split_kernel(function, "w.shape", w.shape, layout)
     _, _, n = split_array(function, "x.shape", x.shape, len(k), layout)
     geometry = Geometry.of(function, n, k, **options)
-    g = jax.numpy.asarray(np.random.default_rng(0).normal(size=y.shape), y.dtype)
+    g = jax.numpy.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype)
     told = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    dx, dw = pull_back(g)
     return Explanation(
         f"conv of x {x.shape} and w {w.shape}{', ' if told else ''}{told}: y {y.shape}, {y.dtype}",
         tuple((name, *_formula(name, f)) for name, f in _maps().items()),
-        (*_sizes(geometry), *_one_element(geometry, x, w, y)),
-        _checks(geometry, (x, w, g), (y, *pull_back(g)), options),
+        tuple(_sizes(geometry)),
+        _checks(geometry, (x, w, g), (y, dx, dw), options),
         geometry,
+        worked(geometry, _maps(), {"x": x, "w": w, "g": g, "y": y, "dx": dx, "dw": dw}, told),
     )
 
 
@@ -185,25 +202,6 @@ def _sizes(geometry: Geometry) -> list[str]:
         lines.append(f"m = ⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1 = {numbers}")
         lines.append(f"output p reads inputs s·p + d·q − lo = {s}·p + {d}·q − {lo_},  q = 0 … {k - 1}")
     return lines
-
-
-def _one_element(geometry: Geometry, x: Any, w: Any, y: Any) -> list[str]:
-    """The middle output of the first channel and batch entry, as its sum."""
-    if not y.size:
-        return []
-    first = geometry.channels_first
-    middle = tuple(m // 2 for m in geometry.output_size)
-    batch = (0,) * (x.ndim - geometry.axes - 1)
-    terms = []
-    for p, q, j in connections(geometry):
-        if p == middle and inside(geometry, j):
-            for i in range(w.shape[1] if first else w.shape[-2]):
-                at_w, at_x = ((0, i, *q), (*batch, i, *j)) if first else ((*q, i, 0), (*batch, *j, i))
-                terms.append(f"({float(w[at_w].real):.4g})·({float(x[at_x].real):.4g})")
-    at = (*batch, 0, *middle) if first else (*batch, *middle, 0)
-    more = f" + {len(terms) - TERMS} more" if len(terms) > TERMS else ""
-    total = f"{complex(y[at]):.6g}" if np.iscomplexobj(y) else f"{float(y[at]):.6g}"
-    return [f"y[{', '.join(map(str, at))}] = Σ w·x = {' + '.join(terms[:TERMS]) or '0'}{more} = {total}"]
 
 
 def _verdict(check: Check) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxconv.arguments import Size, integer, one_of, wrong_value
+from jaxconv.arguments import Size, integer, is_sequence, one_of, wrong_kind, wrong_value
 from jaxconv.sizes import LAYOUTS, Layout, Padding, axis_output, read_windows
 
 
@@ -45,8 +45,8 @@ class Geometry:
     def of(
         cls,
         function: str,
-        input_size: Sequence[Size],
-        kernel_size: Sequence[int],
+        input_size: Size | Sequence[Size],
+        kernel_size: int | Sequence[int],
         *,
         stride: int | Sequence[int] = 1,
         padding: Padding = 0,
@@ -58,8 +58,8 @@ class Geometry:
 
         Args:
             function: the name that every error carries.
-            input_size: n, one per spatial axis.
-            kernel_size: k, one per spatial axis.
+            input_size: n, one per spatial axis; an integer where there is one axis.
+            kernel_size: k, likewise.
             stride, padding, dilation, groups, layout: as in `conv`.
 
         Returns:
@@ -69,10 +69,14 @@ class Geometry:
             TypeError: an option has the wrong kind.
             ValueError: a number is out of range, or a window is wider than the padded input.
         """
+        if not isinstance(function, str):
+            rule = '`function` must be the name that errors carry, as in Geometry.of("conv", (5,), (3,))'
+            wrong_kind("Geometry.of", rule, f"function={function!r}")
         one_of(function, "layout", layout, LAYOUTS)
+        sizes, taps = (v if is_sequence(v) else (v,) for v in (input_size, kernel_size))
         groups = integer(function, "groups", groups, least=1)
-        n = tuple(integer(function, f"input_size[{i}]", v, least=1, symbolic=True) for i, v in enumerate(input_size))
-        k = tuple(integer(function, f"kernel_size[{i}]", v, least=1) for i, v in enumerate(kernel_size))
+        n = tuple(integer(function, f"input_size[{i}]", v, least=1, symbolic=True) for i, v in enumerate(sizes))
+        k = tuple(integer(function, f"kernel_size[{i}]", v, least=1) for i, v in enumerate(taps))
         if len(n) != len(k):
             wrong_value(function, "`input_size` and `kernel_size` must have the same number of axes", f"{n} and {k}")
         s, pads, d, _ = read_windows(function, n, k, stride, padding, dilation)

@@ -357,6 +357,15 @@ def check_channels(function: str, groups: int, channels: Size, per_group: int, o
         wrong_value(function, rule, f"{per_group} · {groups} = {per_group * groups} for {channels} ({context})")
 
 
+def layout_hint(x_shape: Sequence[Size], w_shape: Sequence[int], groups: int, layout: str) -> str:
+    """Words to add to an error where the channels would fit in the other layout; else none."""
+    other = "channels_last" if layout == "channels_first" else "channels_first"
+    axis_of_x = -1 if layout == "channels_first" else 1 - len(w_shape)
+    axis_of_w = -2 if layout == "channels_first" else 1
+    fits = len(x_shape) >= len(w_shape) - 1 and holds(lambda: x_shape[axis_of_x] == w_shape[axis_of_w] * groups)
+    return f"; they fit with layout={other!r}" if fits else ""
+
+
 def output_shape(
     x_shape: Sequence[Size],
     w_shape: Sequence[int],
@@ -425,7 +434,8 @@ def read_call(
     x, w = read_shape(function, "x_shape", x_shape), read_shape(function, "w_shape", w_shape)
     out, per_group, k = split_kernel(function, "w_shape", w, layout)
     batch, channels, n = split_array(function, "x_shape", x, len(k), layout)
-    check_channels(function, count, channels, per_group, out, f"x_shape={x}, w_shape={w}")
+    context = f"x_shape={x}, w_shape={w}{layout_hint(x, w, count, layout)}"
+    check_channels(function, count, channels, per_group, out, context)
     s, pads, d, m = read_windows(function, n, k, stride, padding, dilation)
     return Call(batch, per_group, out, n, k, s, pads, d, m)
 

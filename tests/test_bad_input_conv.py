@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cases import integers
-from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_transpose, conv_weight_vjp
+from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_transpose, conv_weight_vjp, output_shape
 from jaxconv.convolution import LOWERINGS
 
 X, W, G = integers(0, (2, 8, 32), (4, 8, 3), (2, 4, 30))
@@ -314,6 +314,19 @@ def test_channels_last_names_its_own_axes() -> None:
         "got rank 1, shape (32,)."
     )
     assert_refuses(lambda: conv(X[0, 0], W, layout="channels_last"), ValueError, message)
+
+
+def test_arrays_of_the_other_layout_are_recognised() -> None:
+    x, w = integers(0, (2, 9, 7, 3), (3, 3, 3, 12))  # (batch, height, width, in), (height, width, in, out)
+    rule = "the kernel's input channels times `groups` must be the input's channels"
+    shapes = "x.shape=(2, 9, 7, 3), w.shape=(3, 3, 3, 12); they fit with layout='channels_last'"
+    assert_refuses(lambda: conv(x, w), ValueError, f"conv: {rule}; got 3 · 1 = 3 for 9 ({shapes}).")
+    x, w = x.transpose(0, 3, 1, 2), w.transpose(3, 2, 0, 1)
+    shapes = "x.shape=(2, 3, 9, 7), w.shape=(12, 3, 3, 3); they fit with layout='channels_first'"
+    message = f"conv: {rule}; got 3 · 1 = 3 for 7 ({shapes})."
+    assert_refuses(lambda: conv(x, w, layout="channels_last"), ValueError, message)
+    with pytest.raises(ValueError, match=r"channels; got 3 · 1 = 3 for 9 .*they fit with layout='channels_last'"):
+        output_shape((2, 9, 7, 3), (3, 3, 3, 12))
 
 
 OTHERS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [

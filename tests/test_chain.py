@@ -130,6 +130,15 @@ def test_receptive_field_of_a_transposed_layer(text, field):
     assert tuple(each[0] for each in step.field) == field
 
 
+def test_receptive_field_where_same_pads_by_the_size(capsys):
+    """Size 32 is padded by (0, 1), size 33 by (1, 1): known, since the size is."""
+    for size, start in (("3x32", 0), ("3x33", -1)):
+        *_, last = walk(*chain(size, "8 k3 s2 pSAME", "4 k3"))
+        assert tuple(each[0] for each in last.field) == (7, 2, start)
+    assert cli.main(["size", "3x32x32", "8 3x3 pSAME s2", "up 4 4x4 s2 p1"]) == 0
+    assert "depends" not in capsys.readouterr().out
+
+
 def test_sizes_agree_with_geometry():
     geometry = Geometry.of("size", (20, 21), (3, 3), stride=2, padding="SAME_LOWER")
     assert geometry.output_size == output_size((20, 21), 3, stride=2, padding="SAME_LOWER")

@@ -32,10 +32,37 @@ def explained():
 def test_numbers_are_those_of_the_call(explained):
     text = str(explained)
     assert "⌊(5 + 0 + 0 − 1·(3 − 1) − 1)/2⌋ + 1 = 2" in text
-    (line,) = [line for line in explained.numbers if line.startswith("y[")]
-    total = float(line.rsplit(" = ", 1)[1])
-    factors = re.findall(r"\(([-\d.]+)\)·\(([-\d.]+)\)", line)
-    assert total == conv(X, W, stride=2)[0, 1] == sum(float(a) * float(b) for a, b in factors)
+    assert "conv_input_vjp(g, w, input_size=(5,), stride=2)" in text
+    assert "padding=((2, 2),), lhs_dilation=(2,), rhs_dilation=(1,)" in text, "what the gradient's code comes to"
+
+
+def test_an_entry_of_each_map_is_its_terms():
+    """Whatever the layout, groups and padding: the terms that are written out add up to the entry."""
+    for explained in (explain(conv, X, W, stride=2), *(explain(geometry) for geometry in GEOMETRIES)):
+        for line, *_ in explained.worked:
+            total = float(line.rsplit(" = ", 1)[1])
+            factors = re.findall(r"\(([-\d.e]+)\)·\(([-\d.e]+)\)", line)
+            assert factors or line.endswith(" = 0 = 0"), "an input that no window reads has no terms"
+            if " more = " not in line:
+                assert total == pytest.approx(sum(float(a) * float(b) for a, b in factors), abs=5e-3)
+    (y, *_), (dx, *_), (dw, *_) = explain(conv, X, W, stride=2).worked
+    assert y.startswith("y[0, 1] = ")
+    assert float(y.rsplit(" = ", 1)[1]) == conv(X, W, stride=2)[0, 1]
+    assert dx.startswith("dx[0, 2] = Σ w·g = (3)·(")
+    assert dw.startswith("dw[0, 0, 1] = ")
+
+
+def test_x_and_the_cotangent_are_not_the_same_numbers():
+    (_, _, (dw, *_)) = explain(Geometry.of("conv", (1,), (1,))).worked
+    ((g, x),) = re.findall(r"\(([-\d.]+)\)·\(([-\d.]+)\)", dw)
+    assert g != x
+
+
+def test_a_wide_input_is_drawn_smaller_and_that_is_said():
+    shown = explain(Geometry.of("conv", (200,), (3,), stride=2, padding=1))._repr_html_()
+    assert "<img" in shown
+    assert "The same windows on an input of 7." in shown
+    assert "No picture" in explain(Geometry.of("conv", (200,), (100,)))._repr_html_()
 
 
 def test_code_is_the_source(explained):
@@ -75,6 +102,7 @@ def test_html_has_a_picture_and_is_escaped(explained):
     assert html.escape(hostile.title) in shown
     assert "<script" not in shown
     assert "<b>\n" not in shown.replace("<p><b>", "")
+    assert html.escape("<b>") in shown
     assert "No picture: more than two spatial axes" in shown
 
 
@@ -86,7 +114,7 @@ def test_html_has_a_picture_and_is_escaped(explained):
         (
             lambda: explain(conv, X, W, padding_mode="edge"),
             ValueError,
-            r"options must be of .*; got padding_mode=",
+            r"options must be those that change a window, .*; got padding_mode=",
         ),
         (lambda: explain(conv, X, W, stride=0), ValueError, r"`stride` must be at least 1; got stride=0"),
     ],

@@ -58,3 +58,9 @@ def test_equal_ones_are_one_key(options: dict[str, Any]) -> None:
 def test_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         geometry(CASES[0]).groups = 2  # type: ignore[misc]
+
+
+def test_one_axis_may_be_an_integer_and_the_name_must_be_one() -> None:
+    assert Geometry.of("conv", 5, 3, stride=2) == Geometry.of("conv", (5,), (3,), stride=2)
+    with pytest.raises(TypeError, match=r"^Geometry.of: `function` must be the name .*; got function=5"):
+        Geometry.of(5, (5,), (3,))  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,17 @@ def test_ends_in_asserts_and_one_closing_line(path):
     assert "assert " in last.source
     assert last.source.count("print(") == 1
     assert last.source.splitlines()[-1].startswith("print(")
+
+
+def test_the_extra_installs_what_they_import():
+    """Also what they reach through the library: `smallest_failure` needs hypothesis."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = [*project["dependencies"], *project["optional-dependencies"]["notebooks"], "IPython", "jaxconv"]
+    names = {re.match(r"[\w-]+", each)[0].replace("scikit-learn", "sklearn").replace("-", "_") for each in installed}
+    code = "\n".join(cell.source for path in NOTEBOOKS for cell in code_cells(nbformat.read(path, as_version=4)))
+    imported = set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) - set(sys.stdlib_module_names)
+    assert imported <= names
+    assert "smallest_failure" not in code or "hypothesis" in names
 
 
 # ------------------------------------------------------------------------------------------------------ as they run

@@ -184,6 +184,27 @@ def test_what_no_window_reads_is_hatched_and_padding_dashed(name):
     assert kinds.count("padding") == sum(max(side, 0) for side in shape.padding[0])
 
 
+@on_a_plane
+def test_two_axes_hatch_what_no_window_reads_and_say_what_the_marks_mean(name):
+    shape = geometry(name)
+    read = {j for _, j in supports(name)[0]}
+    ax = plot.reads(shape)
+    gids = [str(patch.get_gid()).split(":") for patch in ax.patches]
+    kinds = [kind for which, _, _, kind, *_ in gids if which == "input"]
+    assert kinds.count("unread") == np.prod(shape.input_size) - len(read)
+    label = ax.get_xlabel()
+    assert "in the cells: the taps q" in label
+    assert ("hatched: not read" in label) == ("unread" in kinds)
+    assert ("dashed: padding" in label) == ("padding" in kinds)
+
+
+def test_too_many_lines_for_digits_are_told_apart_by_style():
+    few, many = (plot.reads(Geometry.of("conv", (n,), (3,))).get_xlabel() for n in (10, 30))
+    assert "the digit on a line is the tap q" in few
+    assert "line style and colour: the tap q, modulo 6" in many
+    assert "dashed" not in few
+
+
 # ---------------------------------------------------------------------------------------------- blocks and stacks
 
 
@@ -241,6 +262,17 @@ def test_animation_has_a_frame_for_each_output(transposed, tmp_path):
     frames = shape.input_size[0] if transposed else shape.output_size[0]
     with Image.open(tmp_path / "window.gif") as gif:
         assert gif.n_frames == frames
+
+
+@pytest.mark.parametrize("name", ["one side", "plane"])
+def test_a_transposed_animation_bears_the_names_of_the_transposed_convolution(name):
+    moving = plot.animation(geometry(name), transposed=True)
+    moving._draw_was_started = True  # else matplotlib warns that nobody looked at it
+    moving._draw_frame(next(moving.new_frame_seq()))
+    ax = moving._fig.axes[0]
+    written = {text.get_text().removesuffix(" (position)") for text in ax.texts} | {*ax.get_xlabel().split(" (")}
+    assert {"output j", "input p"} <= written
+    assert ax.get_title().startswith(f"j = {','.join('0' * geometry(name).axes)}: output j gathers the inputs p with")
 
 
 def test_unrolled_has_both_ways_back_at_every_step():
@@ -316,6 +348,24 @@ def test_draws_into_the_axes_given_and_refuses_three(draw):
             lambda: plot.input_jacobian(Geometry.of("conv", (5,), (3,), groups=2)),
             r"`channels` must be positive multiples of groups; got channels=\(1, 1\), groups=2",
         ),
+        (
+            lambda: plot.reads(Geometry.of("conv", (1000,), (3,))),
+            r"reads: `geometry` must need at most 80 cells side by side .*; got 1001 cells\.",
+        ),
+        (
+            lambda: plot.feeds(Geometry.of("conv", (224, 224), (3, 3))),
+            r"feeds: `geometry` must need at most 80 cells side by side .*; got 448 cells\.",
+        ),
+        (
+            lambda: plot.input_jacobian(Geometry.of("conv", (224, 224), (3, 3))),
+            r"`geometry` must give at most 1200 rows and columns to be drawn .*; got 49284 × 50176\.",
+        ),
+        (
+            lambda: plot.animation(Geometry.of("conv", (28, 28), (3, 3))),
+            r"animation: `geometry` must have at most 200 outputs, a frame each .*; got 676\.",
+        ),
+        (lambda: plot.halos(128, 8, before=1, after=1), r"halos: `size` must need at most 80 cells"),
+        (lambda: plot.receptive_field([Window(3)], 200), r"receptive_field: `size` must need at most 80 cells"),
         (lambda: plot.bench([]), r"`rows` must hold at least one measurement"),
         (
             lambda: plot.bench([{"name": "a", "map": "y", "ratio": 0}]),

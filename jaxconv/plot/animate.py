@@ -7,10 +7,13 @@ from itertools import product
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
+from jaxconv.arguments import wrong_value
 from jaxconv.connections import check
 from jaxconv.geometry import Geometry
 from jaxconv.plot.style import ground, ink
-from jaxconv.plot.windows import PAD, feeds, reads
+from jaxconv.plot.windows import PAD, gathered, reads
+
+FRAMES = 200  # more take minutes to draw, and nobody waits for the last one
 
 
 def animation(geometry: Geometry, *, transposed: bool = False, interval: int = 700) -> FuncAnimation:
@@ -30,7 +33,7 @@ def animation(geometry: Geometry, *, transposed: bool = False, interval: int = 7
     Raises:
         TypeError, ValueError: `geometry` cannot be drawn.
 
-    Source: `reads` and `feeds`.
+    Source: `reads` and `feeds`, of which the transposed convolution bears other names.
 
     >>> moving = animation(Geometry.of("conv", (5,), (3,), stride=2))
     >>> "<img" in moving.to_jshtml()
@@ -38,17 +41,21 @@ def animation(geometry: Geometry, *, transposed: bool = False, interval: int = 7
     """
     geometry = check("animation", geometry)
     frames = list(product(*map(range, geometry.input_size if transposed else geometry.output_size)))
-    wide = sum(geometry.input_size[-1:]) + (geometry.output_size[-1] if geometry.axes == 2 else 0)
-    figure = Figure(figsize=(min(max(0.55 * (wide + 5), 5), 12), 4.2), layout="constrained", dpi=80)
+    if len(frames) > FRAMES:
+        rule = f"`geometry` must have at most {FRAMES} outputs, a frame each (a smaller input shows the same)"
+        wrong_value("animation", rule, f"{len(frames)}")
+    wide, high = (geometry.input_size[axis] + sum(geometry.padding[axis]) for axis in (-1, 0))
+    wide, high = (wide + geometry.output_size[1] + 3, high) if geometry.axes == 2 else (wide, 4)
+    figure = Figure(figsize=(min(max(0.5 * (wide + 3), 6), 12), min(0.5 * high + 2.2, 9)), layout="constrained", dpi=80)
     ax = figure.add_subplot()
 
     def draw(frame: tuple[int, ...]) -> list:
         ax.clear()
         if transposed:
-            feeds(geometry, position=frame, ax=ax)
+            gathered("animation", geometry, frame, ax, transposed=True)
         else:
             reads(geometry, output=frame, ax=ax)
-        at = frame[0] if len(frame) == 1 else frame
+        at = ",".join(map(str, frame))
         ax.set_title(f"{'j' if transposed else 'p'} = {at}: {ax.get_title()}", color=ink(), pad=PAD[geometry.axes])
         figure.set_facecolor(ground())
         return []

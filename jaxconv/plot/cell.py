@@ -123,8 +123,8 @@ def unrolled(steps: int = 3, *, ax: Axes | None = None) -> Axes:
         _arrow(ax, (x, 3.9), (x, 2.42), gid=f"outside:{t}", linewidth=1.0)
         ax.text(x, 3.95, rf"$\bar y[{t}]$", ha="center", va="bottom", fontsize=10)
     keys = [
-        ax.plot([], [], color=VERMILION, linewidth=2.2, label="gradient through what is kept, c ⊙ h")[0],
-        ax.plot([], [], color=BLUE, linewidth=2.2, linestyle=LINES[1], label="gradient through the gate, W_h")[0],
+        ax.plot([], [], color=VERMILION, linewidth=2.2, label=r"gradient through what is kept, $c \odot h$")[0],
+        ax.plot([], [], color=BLUE, linewidth=2.2, linestyle=LINES[1], label="gradient through the gate, $W_h$")[0],
         ax.plot([], [], color=ink(), linewidth=1.4, label="values, forward in time")[0],
     ]
     ax.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3 if steps > 2 else 1, frameon=False)

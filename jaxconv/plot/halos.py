@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from jaxconv.arguments import integer, wrong_value
-from jaxconv.plot.style import axes_or_new, bare, colour, square
+from jaxconv.plot.style import axes_or_new, bare, cell_inches, colour, square
 
 
 def halos(size: int, shards: int, *, before: int, after: int, ax: Axes | None = None) -> Axes:
@@ -34,13 +34,15 @@ def halos(size: int, shards: int, *, before: int, after: int, ax: Axes | None = 
     if size % shards:
         wrong_value("halos", "`shards` must divide `size`", f"size={size}, shards={shards}")
     own = size // shards
-    ax = axes_or_new(ax, 0.42 * (size + before + after) + 1, 0.42 * shards + 1.2)
+    inches = cell_inches("halos", "size", size + before + after, 0.42)
+    ax = axes_or_new(ax, inches * (size + before + after) + 1, inches * shards + 1.2)
+    text = 8 if inches > 0.3 else 6
     for r in range(shards):
         for j in range(r * own - before, (r + 1) * own + after):
             inside = 0 <= j < size
             fill = colour(j // own) if inside else None
             kind = "plain" if inside else "padding"
-            square(ax, j, r, str(j) if inside else "0", fill=fill, kind=kind, strong=j // own == r, size=8)
+            square(ax, j, r, str(j) if inside else "0", fill=fill, kind=kind, strong=j // own == r, size=text)
     ax.set_xlim(-before - 0.7, size + after - 0.3)
     ax.set_ylim(shards - 0.4, -0.6)
     ax.set_aspect("equal")

@@ -5,6 +5,8 @@ Letters as in `jaxconv.geometry`; o output channel, i input channel.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -15,6 +17,8 @@ from jaxconv.geometry import Geometry
 from jaxconv.plot.style import ON_COLOUR, axes_or_new, bare, colour, ground, ink
 
 WRITTEN = 600  # a larger matrix is drawn without the symbols in its cells
+_UNWRITTEN = "coloured where not always zero"
+MOST = 1200  # rows or columns; of more an entry would be smaller than a dot
 Channels = tuple[int, int]
 
 
@@ -41,17 +45,17 @@ def input_jacobian(geometry: Geometry, *, channels: Channels = (1, 1), ax: Axes 
            [-1., -1.,  0.,  1.,  2.]])
     """
     geometry = check("input_jacobian", geometry)
-    _check_channels("input_jacobian", channels, geometry.groups)
+    (out, into), groups = channels, geometry.groups
+    _check_size("input_jacobian", channels, geometry, into * _count(geometry.input_size))
     block = np.full((_count(geometry.output_size), _count(geometry.input_size)), -1.0)
     for p, q, j in connections(geometry):
         if inside(geometry, j):
             at = _flat(p, geometry.output_size), _flat(j, geometry.input_size)
             block[at] = _flat(q, geometry.kernel_size)
-    (out, into), groups = channels, geometry.groups
     same = np.equal.outer(np.arange(out) * groups // out, np.arange(into) * groups // into)
-    ax = _draw(np.where(same[:, None, :, None], block[:, None, :], -1.0), ax)
+    ax = _draw(np.where(same[:, None, :, None], block[:, None, :], -1.0), [f"i = {i}" for i in range(into)], ax)
     ax.set(xlabel="input channel i and position j", ylabel="output channel o and position p")
-    ax.set_title("∂y[o,p]/∂x[i,j]: the tap q of w[o,i,q]")
+    _title(ax, "∂y[o,p]/∂x[i,j]", "the tap q of w[o,i,q]")
     return ax
 
 
@@ -78,24 +82,30 @@ def weight_jacobian(geometry: Geometry, *, channels: Channels = (1, 1), ax: Axes
            [2., 3., 4.]])
     """
     geometry = check("weight_jacobian", geometry)
-    _check_channels("weight_jacobian", channels, geometry.groups)
+    out, per_group = channels[0], channels[1] // geometry.groups
+    _check_size("weight_jacobian", channels, geometry, out * per_group * geometry.taps)
     block = np.full((_count(geometry.output_size), geometry.taps), -1.0)
     for p, q, j in connections(geometry):
         if inside(geometry, j):
             at = _flat(p, geometry.output_size), _flat(q, geometry.kernel_size)
             block[at] = _flat(j, geometry.input_size)
-    out, per_group = channels[0], channels[1] // geometry.groups
     same = np.repeat(np.eye(out, dtype=bool), per_group, axis=1)
-    ax = _draw(np.where(same[:, None, :, None], block[:, None, :], -1.0), ax)
+    names = [f"o, i = {o}, {i}" for o in range(out) for i in range(per_group)]
+    ax = _draw(np.where(same[:, None, :, None], block[:, None, :], -1.0), names, ax)
     ax.set(xlabel="kernel channels o, i and tap q", ylabel="output channel o and position p")
-    ax.set_title("∂y[o,p]/∂w[o,i,q]: the position j of x[i,j]")
+    _title(ax, "∂y[o,p]/∂w[o,i,q]", "the position j of x[i,j]")
     return ax
 
 
-def _check_channels(function: str, channels: Channels, groups: int) -> None:
+def _check_size(function: str, channels: Channels, geometry: Geometry, columns: int) -> None:
+    groups = geometry.groups
     if any(count < 1 or count % groups for count in channels):
         rule = "`channels` must be positive multiples of groups"
         wrong_value(function, rule, f"channels={channels}, groups={groups}")
+    rows = channels[0] * _count(geometry.output_size)
+    if max(rows, columns) > MOST:
+        rule = f"`geometry` must give at most {MOST} rows and columns to be drawn (a smaller input shows the same)"
+        wrong_value(function, rule, f"{rows} × {columns}")
 
 
 def _count(sizes: tuple[int, ...]) -> int:
@@ -106,26 +116,46 @@ def _flat(position: tuple[int, ...], sizes: tuple[int, ...]) -> int:
     return int(np.ravel_multi_index(position, sizes))
 
 
-def _draw(blocks: np.ndarray, ax: Axes | None) -> Axes:
+def _draw(blocks: np.ndarray, names: list[str], ax: Axes | None) -> Axes:
     """Blocks (rows, rows of one, columns, columns of one): −1 where nothing stands, else the number to write."""
     rows, height, columns, width = blocks.shape
     matrix = blocks.reshape(rows * height, columns * width)
-    ax = axes_or_new(
-        ax, min(max(0.42 * matrix.shape[1] + 1.5, 4.5), 13), min(max(0.42 * matrix.shape[0] + 1.5, 2.6), 9)
-    )
-    numbers = int(matrix.max()) + 1
-    shades = ListedColormap([ground(), *(colour(number) for number in range(numbers))])
-    ax.imshow(matrix, cmap=shades, vmin=-1.5, vmax=numbers - 0.5, aspect="equal" if matrix.size <= WRITTEN else "auto")
-    if matrix.size <= WRITTEN:
+    size = [
+        min(max(0.42 * count + 1.5, least), 13) for count, least in zip(matrix.shape[::-1], (4.5, 2.6), strict=True)
+    ]
+    ax = axes_or_new(ax, size[0], min(size[1], 9))
+    numbers, written = int(matrix.max()) + 1, matrix.size <= WRITTEN
+    tones = [colour(number if written else 1) for number in range(numbers)]  # without a digit a colour says nothing
+    shown: dict[str, Any] = {"vmin": -1.5, "vmax": numbers - 0.5, "aspect": "equal" if written else "auto"}
+    ax.imshow(matrix, cmap=ListedColormap([ground(), *tones]), interpolation="nearest", **shown)
+    if written:
         for (r, c), number in np.ndenumerate(matrix):
-            written, tone = (f"{number:.0f}", ON_COLOUR[colour(int(number))]) if number >= 0 else ("·", ink())
-            ax.text(c, r, written, ha="center", va="center", fontsize=8, color=tone)
+            text, tone = (f"{number:.0f}", ON_COLOUR[colour(int(number))]) if number >= 0 else ("·", ink())
+            ax.text(c, r, text, ha="center", va="center", fontsize=8, color=tone)
     for r in range(rows + 1):
         ax.axhline(r * height - 0.5, color=ink(), linewidth=1.6)
     for c in range(columns + 1):
         ax.axvline(c * width - 0.5, color=ink(), linewidth=1.6)
-    if matrix.size <= WRITTEN:
+    if written:
         ax.set_xticks(range(matrix.shape[1]), [str(c % width) for c in range(matrix.shape[1])], fontsize=8)
         ax.set_yticks(range(matrix.shape[0]), [str(r % height) for r in range(matrix.shape[0])], fontsize=8)
+    _name_blocks(ax, (rows, height), (columns, width), names)
     bare(ax)
     return ax
+
+
+def _name_blocks(ax: Axes, rows: tuple[int, int], columns: tuple[int, int], names: list[str]) -> None:
+    """The channels above and at the right of the blocks, where there is more than one and room."""
+    if 1 < columns[0] <= 8:
+        for c, name in enumerate(names):
+            ax.annotate(name, ((c + 0.5) * columns[1] - 0.5, -0.5), (0, 3), textcoords="offset points", ha="center")
+    if 1 < rows[0] <= 8:
+        for o in range(rows[0]):
+            at = columns[0] * columns[1] - 0.5, (o + 0.5) * rows[1] - 0.5
+            ax.annotate(f"o = {o}", at, (5, 0), textcoords="offset points", va="center")
+
+
+def _title(ax: Axes, entry: str, number: str) -> None:
+    """What is drawn, and what the numbers in its cells are; above the names of the blocks."""
+    told = number if any(text.get_text() == "·" or text.get_text().isdigit() for text in ax.texts) else _UNWRITTEN
+    ax.set_title(f"{entry}: {told}", pad=20)

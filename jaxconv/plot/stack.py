@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 
 from jaxconv.arguments import integer, wrong_kind, wrong_value
 from jaxconv.geometry import Geometry
-from jaxconv.plot.style import SKY, axes_or_new, bare, ink, square
+from jaxconv.plot.style import SKY, axes_or_new, bare, cell_inches, ink, marks_told, square
 from jaxconv.reads import AxisLayer
 from jaxconv.receptive import TransposedWindow, Window
 from jaxconv.receptive import receptive_field as field_of
@@ -58,15 +58,16 @@ def receptive_field(
     if not 0 <= at < top:
         wrong_value("receptive_field", f"`output` must be one of the {top} outputs of the stack", f"output={at}")
     sizes = [size, *(level.size for level in levels)]
-    ax = axes_or_new(ax, min(0.42 * (max(sizes) + 3), 14), 0.85 * len(sizes) + 1.2)
-    read, edges = {at}, []
-    _row(ax, len(levels), top, max(sizes), read)
+    inches = cell_inches("receptive_field", "size", max(sizes), 0.42)
+    ax = axes_or_new(ax, max(inches * (max(sizes) + 3) + 1, 5), inches * LEVEL * len(sizes) + 1.2)
+    read, edges, text = {at}, [], 8 if inches > 0.3 else 6
+    _row(ax, len(levels), top, max(sizes), read, text)
     for level in range(len(levels) - 1, -1, -1):
         pairs = [(p, j) for p in sorted(read) for j in levels[level].layer.reads(p)]
         ends = [(_place(p, sizes[level + 1], max(sizes)), _place(j, sizes[level], max(sizes))) for p, j in pairs]
         edges += [((a, (level + 1) * LEVEL - 0.45), (b, level * LEVEL + 0.45)) for a, b in ends]
         shown = {j for _, j in pairs}
-        _row(ax, level, sizes[level], max(sizes), shown)
+        _row(ax, level, sizes[level], max(sizes), shown, text)
         read = {j for j in shown if 0 <= j < sizes[level]}
     ax.add_collection(LineCollection(edges, colors=ink(), linewidths=0.9, zorder=1, gid="cone"), autolim=False)
     ax.autoscale_view()
@@ -74,9 +75,12 @@ def receptive_field(
     ax.set_yticks(
         [y * LEVEL for y in range(len(sizes))], ["input", *(f"after layer {y}" for y in range(1, len(sizes)))]
     )
-    ax.set(xticks=[], xlabel="position, in its own layer's count; filled: read; dashed: padding")
+    marks = "; ".join(filter(None, ["filled: read", marks_told(ax)]))
+    ax.set(xticks=[], xlabel=f"position, in its own layer's count\n{marks}")
     hull = field.interval(at)
     where = f"positions {hull[0]} … {hull[1]}" if hull else "nothing"
+    if hull and not 0 <= hull[0] <= hull[1] < size:
+        where += f", the input has 0 … {size - 1}"
     ax.set_title(f"output {at} reads {where}\nsize {field.size}, stride {field.stride}, start {field.start}")
     bare(ax)
     return ax
@@ -106,8 +110,9 @@ def _place(position: int, size: int, widest: int) -> float:
     return position + (widest - size) / 2
 
 
-def _row(ax: Axes, level: int, size: int, widest: int, read: set[int]) -> None:
+def _row(ax: Axes, level: int, size: int, widest: int, read: set[int], text: float) -> None:
     for j in sorted({*range(size), *read}):
         kind = "plain" if 0 <= j < size else "padding"
-        square(ax, _place(j, size, widest), level * LEVEL, str(j), fill=SKY if j in read else None, kind=kind, size=8)
-        ax.patches[-1].set_gid(f"level:{level}:{j}" + (":read" if j in read else ""))
+        fill = SKY if j in read else None
+        square(ax, _place(j, size, widest), level * LEVEL, str(j), fill=fill, kind=kind, size=text)
+        ax.patches[-1].set_gid(f"level:{level}:{j}" + (f":read:{kind}" if j in read else ""))

@@ -14,11 +14,17 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from jaxconv.arguments import wrong_value
+
 VERMILION, BLUE, GREEN = "#D55E00", "#0072B2", "#009E73"
 ORANGE, PURPLE, SKY = "#E69F00", "#CC79A7", "#56B4E9"
 PALETTE = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 ON_COLOUR = {VERMILION: "white", BLUE: "white", GREEN: "white", PURPLE: "black", ORANGE: "black", SKY: "black"}
+
+
+WIDEST = 13.0  # inches, of a figure that is made here
+MOST = 80  # cells side by side; more cannot be told apart
 
 
 def colour(number: int) -> str:
@@ -43,6 +49,14 @@ def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     return new
 
 
+def cell_inches(function: str, argument: str, cells: int, wanted: float) -> float:
+    """The width of one of so many cells side by side; too many are an error, since the picture repeats anyway."""
+    if cells > MOST:
+        rule = f"`{argument}` must need at most {MOST} cells side by side to be drawn (a smaller input shows the same)"
+        wrong_value(function, rule, f"{cells} cells")
+    return min(wanted, WIDEST / cells)
+
+
 def square(
     ax: Axes,
     x: float,
@@ -63,13 +77,20 @@ def square(
     look = {"facecolor": fill or ground(), "edgecolor": ink(), **looks[kind]}
     patch = Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, zorder=2, **look)
     if strong:
-        patch.set_linewidth(2.4)
+        patch.set_linewidth(0.3 * min(size, 8))
     ax.add_patch(patch)
     patch.set_gid(kind)
     if text:
         box = {"facecolor": ground(), "edgecolor": "none", "pad": 2.5} if kind == "unread" else None
         tone = ON_COLOUR.get(fill, ink()) if fill else ink()
         ax.text(x, y, text, ha="center", va="center", color=tone, zorder=4, fontsize=size, bbox=box)
+
+
+def marks_told(ax: Axes, unread: str = "not read") -> str:
+    """What the marks of the cells mean, of those that are there."""
+    meaning = {"padding": "dashed: padding", "unread": f"hatched: {unread}"}
+    there = {part for patch in ax.patches for part in str(patch.get_gid()).split(":")}
+    return "; ".join(text for kind, text in meaning.items() if kind in there)
 
 
 def bare(ax: Axes) -> None:

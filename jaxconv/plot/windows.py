@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection
 from jaxconv.connections import Connection, Position, check, check_position, connections, inside
 from jaxconv.geometry import Geometry
 from jaxconv.plot.grids import grids, name
-from jaxconv.plot.style import LINES, axes_or_new, bare, colour, ground, ink, square
+from jaxconv.plot.style import LINES, axes_or_new, bare, cell_inches, colour, ground, ink, marks_told, square
 
 HEIGHT = 3.0  # between the two rows of a graph, in cells
 PAD = {1: 22, 2: 8}  # points below the title: above a graph stands the name of its upper row
@@ -43,17 +43,17 @@ def reads(geometry: Geometry, *, output: int | Position | None = None, ax: Axes 
     >>> reads(Geometry.of("conv", (5,), (3,), stride=2)).get_title()
     'output p reads inputs 2·p + q'
     """
-    geometry = check("reads", geometry)
+    geometry = _checked("reads", geometry)
     at = check_position("reads", "output", output, geometry.output_size)
     if geometry.axes == 2 and at is None:
         at = tuple(m // 2 for m in geometry.output_size)
-    chosen = [c for c in connections(geometry) if at is None or c.p == at]
+    chosen = connections(geometry, p=at)
     if geometry.axes == 1:
         rows = (_outputs(geometry), _inputs(geometry))
-        ax = _graph(geometry, chosen, rows, lambda c: (c.p[0], c.j[0], c.q[0]), ax)
-        _label(ax, "output p (position)", "input j (position)", "the digit on a line is the tap q")
+        ax = _graph("reads", chosen, rows, lambda c: (c.p[0], c.j[0], c.q[0]), ax)
+        _label(ax, "output p (position)", "input j (position)", "tap q")
     else:
-        ax = grids(geometry, {c.j: c.q for c in chosen}, {c.p: () for c in chosen}, ax)
+        ax = grids("reads", geometry, {c.j: c.q for c in chosen}, {c.p: c.p for c in chosen}, "the taps q", ax)
     ax.set_title(f"output p reads inputs {_arithmetic(geometry)}", pad=PAD[geometry.axes])
     return ax
 
@@ -81,23 +81,32 @@ def feeds(geometry: Geometry, *, position: int | Position | None = None, ax: Axe
     >>> feeds(Geometry.of("conv", (5,), (3,), stride=2), position=2).get_xlabel().splitlines()[0]
     'output cotangent g[p] (position)'
     """
-    geometry = check("feeds", geometry)
-    at = check_position("feeds", "position", position, geometry.input_size)
+    return gathered("feeds", geometry, position, ax)
+
+
+def gathered(
+    function: str, geometry: Geometry, position: int | Position | None, ax: Axes | None, *, transposed: bool = False
+) -> Axes:
+    """The picture of `feeds`, or, with the names of the transposed convolution, what its output j is made of."""
+    geometry = _checked(function, geometry)
+    at = check_position(function, "position", position, geometry.input_size)
     if geometry.axes == 2 and at is None:
         at = tuple(n // 2 for n in geometry.input_size)
-    chosen = [c for c in connections(geometry) if (at is None or c.j == at) and inside(geometry, c.j)]
+    above, below, title = ("output j", "input p", "output j gathers the inputs p") if transposed else (
+        "input gradient dx[j]", "output cotangent g[p]", "input j feeds the outputs p"
+    )  # fmt: skip
+    chosen = [c for c in connections(geometry, j=at) if inside(geometry, c.j)]
     if geometry.axes == 1:
         rows = (_inputs(geometry, padded=False), _outputs(geometry))
-        ax = _graph(geometry, chosen, rows, lambda c: (c.j[0], c.p[0], c.q[0]), ax)
+        ax = _graph(function, chosen, rows, lambda c: (c.j[0], c.p[0], c.q[0]), ax)
         _label(
-            ax,
-            "input gradient dx[j] (position)",
-            "output cotangent g[p] (position)",
-            "the digit on a line is the tap q",
+            ax, f"{above} (position)", f"{below} (position)", "tap q", unread="stays 0" if transposed else "not read"
         )
     else:
-        ax = grids(geometry, {at or (): ()}, {c.p: c.q for c in chosen}, ax)
-    ax.set_title(f"input j feeds the outputs p with {_arithmetic(geometry)} = j", pad=PAD[geometry.axes])
+        at = at or ()
+        cells = {at: at}, {c.p: c.q for c in chosen}
+        ax = grids(function, geometry, *cells, "at the right the taps q", ax, names=(above, below))
+    ax.set_title(f"{title} with {_arithmetic(geometry)} = j", pad=PAD[geometry.axes])
     return ax
 
 
@@ -122,22 +131,31 @@ def weights(geometry: Geometry, *, tap: int | Position | None = None, ax: Axes |
     >>> weights(Geometry.of("conv", (5,), (3,), stride=2)).get_title()
     'tap q multiplies inputs 2·p + q'
     """
-    geometry = check("weights", geometry)
+    geometry = _checked("weights", geometry)
     at = check_position("weights", "tap", tap, geometry.kernel_size)
     if geometry.axes == 2 and at is None:
         at = (0, 0)
-    chosen = [c for c in connections(geometry) if at is None or c.q == at]
+    chosen = connections(geometry, q=at)
     if geometry.axes == 1:
         first, last = _span(geometry)
         middle = (first + last) / 2 - (geometry.kernel_size[0] - 1)
         taps = {q: (middle + 2 * q, "plain") for q in range(geometry.kernel_size[0])}
-        ax = _graph(geometry, chosen, (taps, _inputs(geometry)), lambda c: (c.q[0], c.j[0], c.p[0]), ax)
-        _label(ax, "kernel gradient dw[q] (tap)", "input x[j] (position)", "the digit on a line is the output p")
+        ax = _graph("weights", chosen, (taps, _inputs(geometry)), lambda c: (c.q[0], c.j[0], c.p[0]), ax)
+        _label(ax, "kernel gradient dw[q] (tap)", "input x[j] (position)", "output p")
         ax.set_title(f"tap q multiplies inputs {_arithmetic(geometry)}", pad=PAD[geometry.axes])
     else:
-        ax = grids(geometry, {c.j: c.p for c in chosen}, {c.p: c.p for c in chosen}, ax)
-        ax.set_title(f"tap q = {name(at or ())} multiplies inputs {_arithmetic(geometry)}")
+        ax = grids("weights", geometry, {c.j: c.p for c in chosen}, {c.p: c.p for c in chosen}, "the outputs p", ax)
+        ax.set_title(f"tap q = {name(at or ())} multiplies inputs {_arithmetic(geometry)}", pad=PAD[2])
     return ax
+
+
+def _checked(function: str, geometry: Geometry) -> Geometry:
+    """`geometry`, where it can be drawn and is not too large for it."""
+    geometry = check(function, geometry)
+    sizes = [n + max(lo, 0) + max(hi, 0) for n, (lo, hi) in zip(geometry.input_size, geometry.padding, strict=True)]
+    both = sizes[-1] + geometry.output_size[-1] + 2  # the two grids beside each other
+    cell_inches(function, "geometry", sizes[0] + 1 if geometry.axes == 1 else max(both, sizes[0]), 1.0)
+    return geometry
 
 
 # ------------------------------------------------------------------------------------------ one axis: a graph
@@ -166,7 +184,7 @@ def _outputs(geometry: Geometry) -> Row:
 
 
 def _graph(
-    geometry: Geometry,
+    function: str,
     chosen: list[Connection],
     rows: tuple[Row, Row],
     ends: Callable[[Connection], tuple[int, int, int]],
@@ -175,7 +193,8 @@ def _graph(
     """Lines from the upper row to the lower one; `ends` gives (upper number, lower number, digit)."""
     places = [x for row in rows for x, _ in row.values()]
     low, high = min(places), max(places)
-    ax = axes_or_new(ax, min(max(0.5 * (high - low + 3), 5.5), 14), 4.2)
+    inches = cell_inches(function, "geometry", round(high - low + 2), 0.5)
+    ax = axes_or_new(ax, max(inches * (high - low + 3), 5.5), inches * (HEIGHT + 1.4) + 1.6)
     above, below = rows
     triples = [ends(c) for c in chosen]
     for digit in sorted({digit for _, _, digit in triples}):
@@ -187,7 +206,8 @@ def _graph(
     touched = {a for a, _, _ in triples}, {b for _, b, _ in triples}
     for row, y, marked in zip(rows, (HEIGHT, 0.0), touched, strict=True):
         for number, (x, kind) in row.items():
-            square(ax, x, y, str(number), kind=kind, strong=number in marked and len(touched[0]) == 1)
+            strong = number in marked and len(touched[0]) == 1
+            square(ax, x, y, str(number), kind=kind, strong=strong, size=9 if inches > 0.3 else 7)
     ax.set(xlim=(low - 0.8, high + 0.8), ylim=(-0.7, HEIGHT + 0.7), xticks=[], yticks=[], aspect="equal")
     bare(ax)
     return ax
@@ -200,9 +220,12 @@ def _digits(ax: Axes, lines: Iterable[Any], text: str, along: float) -> None:
         ax.text(*at, text, fontsize=7.5, ha="center", va="center", color=ink(), bbox=box, zorder=3)
 
 
-def _label(ax: Axes, above: str, below: str, digits: str) -> None:
-    """The upper row's name above the drawing, the lower row's below it."""
-    ax.set_xlabel(f"{below}\n{digits}\ndashed: padding; hatched: not read")
+def _label(ax: Axes, above: str, below: str, digit: str, unread: str = "not read") -> None:
+    """The upper row's name above the drawing; the lower row's below it, with what the marks that are there mean."""
+    lines = sum(len(drawn.get_segments()) for drawn in ax.collections if isinstance(drawn, LineCollection))
+    many = f"line style and colour: the {digit}, modulo {len(LINES)}"
+    told = f"the digit on a line is the {digit}" if lines <= LABELLED else many
+    ax.set_xlabel("\n".join(filter(None, [below, told, marks_told(ax, unread)])))
     ax.text(0.5, 1.0, above, transform=ax.transAxes, ha="center", va="bottom")
 
 

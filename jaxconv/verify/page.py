@@ -24,8 +24,9 @@ MOST_PICTURES = 4  # of checks that disagree
 
 _READING = (
     f"units: the worst distance from float64 in units of the error model, right is at most {C:g}. from jax.grad: the "
-    f"distance from JAX's gradients, right is at most {2 * C:g}. Times are medians; those of convolutions and "
-    "recurrences were compiled with LLVM at level 0 on a CPU, those of trainings as usual."
+    f"distance from JAX's gradients, right is at most {2 * C:g}. second: a gradient of the gradients. Times are "
+    "medians; those of convolutions and recurrences were compiled with LLVM at level 0 on a CPU, those of trainings as "
+    "usual."
 )
 _FRAME = """<!DOCTYPE html>
 <html lang="en">
