@@ -2,7 +2,7 @@
 
     form         what it is
     reference    `lax.conv_general_dilated`, in `jaxconv.reference`
-    gemm         matrix products, in `jaxconv.gemm`
+    gemm         matrix products: in `jaxconv.gemm`, or in `jaxconv.blocks` where an axis may lie over several devices
 
 The choice is made while tracing, from static facts. On a GPU and a TPU it is the reference: nothing else was measured
 there. An exported function carries both forms where they differ, and its platform picks (`lax.platform_dependent`).
@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import gemm, reference, unroll
+from jaxconv import blocks, gemm, reference, unroll
 from jaxconv.arguments import is_symbolic
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
+from jaxconv.varying import several
 
 Lowering = Literal["auto", "reference", "gemm"]
 Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
@@ -70,9 +71,10 @@ TUNED = jax.__version_info__ >= (0, 11)
 
 CPU = (
     Row(
-        lambda call: jax.device_count() > 1 and call.geometry.groups == 1,
-        "reference",
-        "several devices: any axis may lie across them, and the partitioner knows lax's form",
+        lambda call: several(),
+        "gemm",
+        "several devices, any axis across them, in blocks: lax's form is cut up wrongly where output channels and rows lie "
+        "over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped",
     ),
     Row(
         lambda call: _dense(call) and call.geometry.axes == 1 and not call.double,
@@ -121,7 +123,7 @@ def lowered(which: Map, a: Array, b: Array, geometry: Geometry, precision: Preci
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):
         return plain(a, b, geometry, precision)
-    fast = getattr(gemm, which)
+    fast = getattr(blocks if several() else gemm, which)
     if lowering == "gemm":
         return fast(a, b, geometry, precision)
     if _row(which, a, b, geometry).form == "reference":
