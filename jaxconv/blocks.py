@@ -7,7 +7,7 @@ so many that every cut falls between two of them; block r makes M outputs, and r
          U[q, r, p] = X[r, s·p + d·q],   p = 0 … M − 1
 
 E alone looks beyond a block: one permute for each neighbour reached, however many taps there are. The rest is within a
-device, and one product over all of (batch, blocks, positions), axes that stay apart, since merged they would be gathered:
+device, and one product over (batch, blocks, positions), axes that stay apart, since merged they would be gathered:
 
     conv            y  = W U
     conv_input_vjp  dx = Eᵀ fold(Wᵀ g)         fold the adjoint of the second line
@@ -37,7 +37,7 @@ FIRST = 3  # the first spatial axis of an array
 
 
 class Blocks(NamedTuple):
-    """How one spatial axis is cut: `count` blocks of `inputs` = L and `outputs` = M positions."""
+    """How one spatial axis is cut: `parts` = D blocks of `inputs` = L and `outputs` = M positions."""
 
     n: int
     k: int
@@ -45,11 +45,11 @@ class Blocks(NamedTuple):
     d: int
     lo: int
     m: int
-    count: int
+    parts: int
 
     @property
     def outputs(self) -> int:
-        return -(-max(self.m, -(-self.n // self.s)) // self.count)
+        return -(-max(self.m, -(-self.n // self.s)) // self.parts)
 
     @property
     def inputs(self) -> int:
@@ -107,7 +107,7 @@ def _axes(geometry: Geometry) -> list[Blocks]:
     g = geometry
     los = [lo for lo, _ in g.padding]
     sizes = zip(g.input_size, g.kernel_size, g.stride, g.dilation, los, g.output_size, strict=True)
-    return [Blocks(*each, count=math.gcd(jax.device_count(), each[0])) for each in sizes]
+    return [Blocks._make((*each, math.gcd(jax.device_count(), each[0]))) for each in sizes]
 
 
 def _overlap(x: Array, at: int, blocks: Blocks) -> Array:
@@ -154,7 +154,7 @@ def _unroll(x: Array, geometry: Geometry) -> Array:
     """U[q, r, p] = X[r, s·p + d·q] on every axis."""
     for done, (axis, blocks) in enumerate(reversed(list(enumerate(_axes(geometry))))):
         at = FIRST + done + axis  # `done` axes of taps stand before it
-        X = _overlap(_cut(x, at, blocks.count, blocks.inputs), at, blocks)
+        X = _overlap(_cut(x, at, blocks.parts, blocks.inputs), at, blocks)
         x = jnp.stack([lax.slice_in_dim(X, *read, blocks.s, at + 1) for read in blocks.taps()], axis=1)
     return x
 
@@ -201,7 +201,7 @@ def _outputs(g: Array, geometry: Geometry) -> Array:
     """(G, out/groups, batch, D₁, M₁, …)"""
     g = _inner(g, geometry)
     for axis, blocks in reversed(list(enumerate(_axes(geometry)))):
-        g = _cut(g, FIRST + axis, blocks.count, blocks.outputs)
+        g = _cut(g, FIRST + axis, blocks.parts, blocks.outputs)
     return g
 
 

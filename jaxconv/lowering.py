@@ -73,8 +73,8 @@ CPU = (
     Row(
         lambda call: several(),
         "gemm",
-        "several devices, any axis across them, in blocks: lax's form is cut up wrongly where output channels and rows lie "
-        "over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped",
+        "several devices, any axis across them, in blocks: lax's form is cut up wrongly where output channels and rows "
+        "lie over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped",
     ),
     Row(
         lambda call: _dense(call) and call.geometry.axes == 1 and not call.double,
