@@ -62,7 +62,7 @@ def spec(layout, batch=None, channel=None, rows=None, columns=None):
     return P(batch, rows, columns, channel) if layout == "channels_last" else P(batch, channel, rows, columns)
 
 
-def one(kind, layout, mesh, places, *, batch=16, size=32, uneven=False):
+def one(kind, layout, mesh, places, *, batch=8, size=32, uneven=False):
     options, (x, w, g), right = drawn(kind, layout, batch, size)
     last = layout == "channels_last"
     into = NamedSharding(mesh, spec(layout, **{k: v for k, v in places.items() if k != "channel"}))
