@@ -26,7 +26,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -115,9 +114,6 @@ def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize
     axis = min(int(first), geometry.axes - 1)
     height = sum(each.height for each in rows) if rows is not None else m[0]
     positions = height * math.prod(m[1:])
-    if jax.device_count() > 1:
-        # Any axis may lie across devices, and a loop over a sharded one would gather it.
-        return Split(geometry, rows, batch, axis, m[axis])
     images = next((b for b in range(1, batch + 1) if batch % b == 0 and b * positions >= POSITIONS), batch)
     laid_out = math.prod(k[int(first) :]) * channels * positions * itemsize
     if images * laid_out > 4 * PIECE_BYTES:  # a batch that is prime, say
@@ -299,7 +295,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
 def _in_pairs(x: Array, geometry: Geometry) -> bool:
     """Whether V Uᵀ is made for two large images at once: its few rows and columns do not fill two cores."""
     large = math.prod(geometry.output_size) >= POSITIONS
-    return geometry.groups == 1 and len(x) % 2 == 0 and large and jax.device_count() == 1
+    return geometry.groups == 1 and len(x) % 2 == 0 and large
 
 
 def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> list[Array]:
@@ -333,20 +329,14 @@ def _product(a: Array, b: Array, precision: Precision) -> Array:
 
 def _product_over_positions(a: Array, b: Array, precision: Precision) -> Array:
     """a bᵀ in every group: (G, rows, *positions) and (G, columns, *positions) → (G, rows, columns)."""
-    if jax.device_count() == 1:  # over several axes the compiler copies both: up to twice as slow
-        a, b = (each.reshape(*each.shape[:2], -1) for each in (a, b))
+    a, b = (each.reshape(*each.shape[:2], -1) for each in (a, b))  # over several axes the compiler copies both
     if len(a) == 1:
-        every = tuple(range(1, a.ndim - 1))
-        return lax.dot_general(a[0], b[0], ((every, every), ((), ())), precision=precision)[None]
-    every = tuple(range(2, a.ndim))
-    return lax.dot_general(a, b, ((every, every), ((0,), (0,))), precision=precision)
+        return lax.dot_general(a[0], b[0], (((1,), (1,)), ((), ())), precision=precision)[None]
+    return lax.dot_general(a, b, (((2,), (2,)), ((0,), (0,))), precision=precision)
 
 
 def _columns(x: Array, geometry: Geometry) -> Array:
-    """(G, *taps, channels, images, *space) → (G, taps · channels, images, *space)
-
-    Positions stay apart: made one axis, those of a split image would have to be gathered.
-    """
+    """(G, *taps, channels, images, *space) → (G, taps · channels, images, *space)"""
     return x.reshape(len(x), -1, *x.shape[-geometry.axes - 1 :])
 
 
@@ -375,8 +365,8 @@ def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
 
 
 def _tap_by_tap(geometry: Geometry, channels: int) -> bool:
-    """Whether every one of several groups has one input channel; over several devices each tap would be sent anew."""
-    return channels == geometry.groups > 1 and jax.device_count() == 1
+    """Whether every one of several groups has one input channel."""
+    return channels == geometry.groups > 1
 
 
 def _few_taps(geometry: Geometry) -> bool:

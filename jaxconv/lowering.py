@@ -3,7 +3,7 @@
     form         what it is
     reference    `lax.conv_general_dilated`, in `jaxconv.reference`
     canonical    the same in the layout that XLA's convolution is tuned for, in `jaxconv.canonical`
-    gemm         matrix products, in `jaxconv.gemm`
+    gemm         matrix products: in `jaxconv.gemm`, or in `jaxconv.blocks` where an axis may lie over several devices
 
 The choice is made while tracing, from static facts. On a GPU and a TPU it is the reference: nothing else was measured
 there. An exported function carries both forms where they differ, and its platform picks (`lax.platform_dependent`).
@@ -24,10 +24,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import canonical, gemm, reference, unroll
+from jaxconv import blocks, canonical, gemm, reference, unroll
 from jaxconv.arguments import is_symbolic
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
+from jaxconv.varying import several
 
 Lowering = Literal["auto", "reference", "gemm"]
 Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
@@ -105,14 +106,15 @@ def _many_zeros(call: Call) -> bool:
 
 CPU = (
     Row(
-        lambda call: jax.device_count() > 1 and call.geometry.groups == 1,
-        "reference",
-        "several devices: any axis may lie across them, and the partitioner knows lax's form",
-    ),
-    Row(
         lambda call: sum(call.geometry.kernel_size) > LONG,
         "reference",
         "each tap is a line of the program, and thousands of lines compile for minutes",
+    ),
+    Row(
+        lambda call: several(),
+        "gemm",
+        "several devices, any axis across them, in blocks: lax's form is cut up wrongly where output channels and rows "
+        "lie over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),
@@ -160,7 +162,7 @@ def lowered(which: Map, a: Array, b: Array, geometry: Geometry, precision: Preci
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):
         return plain(a, b, geometry, precision)
-    fast = getattr(gemm, which)
+    fast = getattr(blocks if several() else gemm, which)
     if lowering == "gemm":
         return fast(a, b, geometry, precision)
     form = _row(which, a, b, geometry).form

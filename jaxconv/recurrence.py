@@ -49,6 +49,7 @@ from jaxconv.states import (
     zero_like_all,
 )
 from jaxconv.timeblocks import over_blocks
+from jaxconv.varying import several
 
 TURN = 256  # from so many states on Σ_t δ xᵀ is faster as a product with δ turned before it
 
@@ -118,7 +119,7 @@ def _turned(a: Array) -> Array:
     """(steps, *batch, m) as (m, steps · batch), and so in memory where that pays; the axes apart over several devices,
     where one that is split would have to be gathered.
     """
-    if jax.device_count() > 1:
+    if several():
         return jnp.moveaxis(a, -1, 0)
     turned = a.reshape(-1, a.shape[-1]).T
     return lax.optimization_barrier(turned) if a.shape[-1] >= TURN else turned

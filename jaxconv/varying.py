@@ -22,6 +22,14 @@ def axes_of(array: Any) -> frozenset:
     return axes
 
 
+def several() -> bool:
+    """Whether the compiler may lay an axis over several devices: not where there is one, nor where every mesh axis is
+    bound by ``jax.shard_map``.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.device_count() > 1 and (mesh.empty or len(mesh.manual_axes) < len(mesh.axis_names))
+
+
 def vary(array: Array, axes: frozenset) -> Array:
     """`array`, which from here on varies over `axes` too."""
     missing = tuple(sorted(axes - axes_of(array), key=str))
