@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.arguments import wrong_kind
-from jaxconv.check.interpret import is_float, noisy, plain
+from jaxconv.check.interpret import is_float, noisy, plain, shaken
 
 
 class Fixed:
@@ -127,6 +127,12 @@ def _noisy_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: A
     return flat[: len(cotangents)], flat[len(cotangents) :]
 
 
+def _shaken_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
+    closed = jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
+    flat = shaken(closed, [*xs, *data, *cotangents], seed, u)
+    return flat[: len(cotangents)], flat[len(cotangents) :]
+
+
 def program(call: Call, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
     """The pull-back as a program, to be looked at."""
     return jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
@@ -142,4 +148,5 @@ def stamped(call: Call, xs: Any, data: Any, cotangents: Any) -> Call:
 outputs = jitted(lambda call, xs, data: call.outputs(xs, data))
 pull = jitted(value_and_pull)
 noisy_pull = jitted(_noisy_pull)
+shaken_pull = jitted(_shaken_pull)
 push = jitted(lambda call, xs, data, vs: jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1])
