@@ -124,9 +124,23 @@ def test_protocol_faults_in_words():
 
     leaking = jax.custom_vjp(jnp.sin)
     leaking.defvjp(forward, lambda _, g: (g * kept[0],))
+    jax.jit(lambda x: jax.vjp(leaking, x)[1](x))(X)
     report = check_vjp(leaking, X, transforms=False)
     assert not report.passed
-    assert any("leaks a residual" in fault for fault in report.faults), str(report)
+    assert "leaks a residual: a traced value" in report.faults[0], str(report)
+
+
+def test_a_residual_kept_outside_is_found():
+    kept = {}
+
+    def forward(x):
+        kept["x"] = x
+        return jnp.sin(x), None
+
+    leaking = jax.custom_vjp(jnp.sin)
+    leaking.defvjp(forward, lambda _, g: (g * jnp.cos(kept["x"]),))
+    report = check_vjp(leaking, X, transforms=False)
+    assert "leaks a residual" in report.faults[0], str(report)
 
 
 def test_value_and_nondeterminism():

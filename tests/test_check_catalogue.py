@@ -1,5 +1,7 @@
 """`check_vjp` on the catalogue of rules: every wrong one is rejected, at both sizes and both ways; no right one is."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from rules_catalogue import RIGHT, WRONG
 
 from jaxconv import check_vjp
+from jaxconv.check.call import Fixed
 
 BOTH_WAYS = pytest.mark.parametrize("against", [True, False], ids=["reference", "alone"])
 LARGE_ALWAYS = ("scaled_by_1_0001", "one_element")  # what a tolerance that grows with the array lets through
@@ -91,5 +94,6 @@ def test_what_has_changed_since_is_checked_anew():
         f.defvjp(lambda x: (jnp.sin(x), x), lambda x, g, rule=rule: (g * rule(x),))
         for each in (f, within):
             assert check_vjp(each, x, transforms=False).passed == passed
+    assert Fixed(partial(f, 1, k=2)) == Fixed(partial(f, 1, k=2)) != Fixed(partial(f, 1, k=3))
     weight = jnp.asarray(3.0)
     assert check_vjp(within, x, reference=lambda x: 3 * jnp.sin(x), transforms=False).passed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,16 +21,23 @@ class Fixed:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        try:
-            self.key: Any = (type(value), value, hash(value))
-        except TypeError:
-            self.key = (type(value), id(value))
+        self.key = _key(value)
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fixed) and self.key == other.key
+
+
+def _key(value: Any) -> Any:
+    if type(value) is partial:  # made anew with every call, and the same
+        options = tuple((name, _key(each)) for name, each in sorted(value.keywords.items()))
+        return (partial, _key(value.func), tuple(map(_key, value.args)), options)
+    try:
+        return (type(value), value, hash(value))
+    except TypeError:
+        return (type(value), id(value))
 
 
 @dataclass(frozen=True)

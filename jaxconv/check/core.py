@@ -166,16 +166,32 @@ class _Check:
         )
 
     def _twice(self, plain: Any) -> None:
-        """The same call once more must give the same, but for what a parallel sum may round."""
+        """The same call once more must give the same, and so must a pull-back after another call."""
         again, fault = attempt("the second call", value_and_pull, self.call, self.xs, self.data, self.cotangents[0])
         if fault:
             self.faults.append(fault)
             return
         for what, first, second in zip(("value", "gradient"), plain, again, strict=True):
-            for a, b in zip(first, second, strict=True):
-                a, b = wide(a), wide(b)
-                size = np.abs(a[np.isfinite(a)]).max(initial=0.0)
-                u = unit_roundoff(of.own_dtype(self.xs))
-                if not np.allclose(a, b, rtol=0, atol=1e4 * u * size, equal_nan=True):
-                    self.faults.append(f"not deterministic: two calls with the same arguments give another {what}")
-                    return
+            if not self._same(first, second):
+                self.faults.append(f"not deterministic: two calls with the same arguments give another {what}")
+                return
+        later, _ = attempt("", self._after_another)
+        if later is not None and not self._same(plain[1], later):
+            words = "the rule leaks a residual: its gradient changes if the function is called again in between"
+            self.faults.append(f"{words}, so that it uses what was kept outside the forward pass")
+
+    def _after_another(self) -> list[Any]:
+        """The gradient, pulled back after a forward pass at other arguments."""
+        forward = lambda xs: self.call.outputs(xs, self.data)  # noqa: E731
+        back = jax.vjp(forward, list(self.xs))[1]
+        jax.vjp(forward, [x * 0.5 for x in self.xs])
+        return back(self.cotangents[0])[0]
+
+    def _same(self, first: list[Any], second: list[Any]) -> bool:
+        """But for what a parallel sum may round."""
+        u = unit_roundoff(of.own_dtype(self.xs))
+        for a, b in zip(map(wide, first), map(wide, second), strict=True):
+            size = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+            if not np.allclose(a, b, rtol=0, atol=1e4 * u * size, equal_nan=True):
+                return False
+        return True
