@@ -18,7 +18,7 @@ from jaxconv.check.call import Call, pull
 from jaxconv.check.judge import wide
 from jaxconv.check.patterns import near
 
-MOST, MOST_LARGE = 64, 20  # pull-backs tried
+MOST, MOST_LARGE = 64, 32  # pull-backs tried
 
 
 def as_if(
