@@ -118,7 +118,7 @@ def flipped_taps(large, random):
     return spoilt(correlate, signals(large, random), lambda dx, dw: (dx, dw[..., ::-1]))
 
 
-@wrong()
+@wrong("flip")
 def kernel_not_flipped(large, random):
     def backward(args, g):
         x, w = args
@@ -291,13 +291,13 @@ def none_for_one(large, random):
     return spoilt(product, matrices(large, random), lambda dx, dw: (dx, None))
 
 
-@wrong()
+@wrong("cotangent itself")
 def chain_factor_missing(large, random):
     f = ruled(jnp.tanh, lambda args, g: (g,))
     return Rule(f, (normal(random, 500_000 if large else 6),), jnp.tanh)
 
 
-@wrong()
+@wrong("zero")
 def stale_residual(large, random):
     def reference(x, w):
         return jnp.sum(jnp.sin(x + w) ** 2, 0)
@@ -355,7 +355,7 @@ def softmax_without_its_mean(large, random):
     return Rule(f, (normal(random, *((5000, 100) if large else (3, 5))),), softmax)
 
 
-@wrong()
+@wrong("cotangent itself")
 def ones_for_relu(large, random):
     f = ruled(relu, lambda args, g: (g,))
     return Rule(f, (normal(random, 500_000 if large else 9),), relu)

@@ -125,8 +125,23 @@ def test_protocol_faults_in_words():
 
     leaking = jax.custom_vjp(jnp.sin)
     leaking.defvjp(forward, lambda _, g: (g * kept[0],))
+    jax.jit(lambda x: jax.vjp(leaking, x)[1](x))(X)
     report = check_vjp(leaking, X, transforms=False)
     assert not report.passed
+    assert "leaks a residual: a traced value" in report.faults[0], str(report)
+
+
+def test_a_residual_kept_outside_is_found():
+    kept = {}
+
+    def forward(x):
+        kept["x"] = x
+        return jnp.sin(x), None
+
+    leaking = jax.custom_vjp(jnp.sin)
+    leaking.defvjp(forward, lambda _, g: (g * jnp.cos(kept["x"]),))
+    report = check_vjp(leaking, X, transforms=False)
+    assert "leaks a residual" in report.faults[0], str(report)
 
 
 @pytest.mark.parametrize("place", ["", " attached to f at /a/pa th/" + 400 * "long" + ".py:70"])
@@ -161,6 +176,150 @@ def test_a_rule_that_differs_under_vmap():
     rows = {r.name: r for r in check_vjp(ruled(jnp.sin, lambda args, g: (g * slope(args[0]),)), X).transforms}
     assert rows["jit"].passed
     assert not rows["vmap"].passed
+
+
+# ------------------------------------------------------------------------------------------- algebra or rounding
+
+
+def low(x):
+    """Rounded to bfloat16 unless full precision is asked for, as a product on an accelerator may be."""
+    if jax.config.jax_default_matmul_precision == "highest":
+        return x
+    return x.astype(jnp.bfloat16).astype(x.dtype)
+
+
+def low_rule(factor):
+    return ruled(product, lambda args, g: (factor * (low(g) @ low(args[1]).T), args[0].T @ g))
+
+
+@pytest.mark.parametrize("reference", [None, product])
+def test_rounding_agrees_at_precision_highest(reference):
+    with jax.default_matmul_precision("default"):
+        row = check_vjp(low_rule(1), X, W, reference=reference, transforms=False).rows[0]
+        assert (row.passed, row.cause, row.rerun) == (False, "rounding", "agrees at precision highest")
+        wrong = check_vjp(low_rule(1.01), X, W, reference=reference, transforms=False)
+    assert wrong.rows[0].cause == "algebra"
+    assert "wrong in float64 at precision highest too" in str(wrong)
+    assert "factor: 1.01" in wrong.rows[0].pattern
+    with jax.default_matmul_precision("highest"):
+        assert check_vjp(low_rule(1), X, W, reference=reference, transforms=False).passed
+
+
+def single(x):
+    if x.dtype == jnp.float64:
+        raise TypeError("no float64 here")
+    return x
+
+
+@pytest.mark.parametrize("where", ["rule", "function"])
+def test_algebra_or_rounding_without_float64(where):
+    f = product if where == "rule" else lambda x, w: single(x) @ w
+    of = {
+        1: ruled(f, lambda args, g: (single(low(g)) @ args[1].T, args[0].T @ g)),
+        1.01: ruled(f, lambda args, g: (1.01 * (single(low(g)) @ args[1].T), args[0].T @ g)),
+    }
+    with jax.default_matmul_precision("default"):
+        row = check_vjp(of[1], X, W, transforms=False).rows[0]
+        assert (row.passed, row.cause, row.rerun) == (False, "rounding", "agrees at precision highest")
+        row = check_vjp(of[1.01], X, W, transforms=False).rows[0]
+        assert (row.passed, row.cause, row.rerun) == (False, "algebra", "wrong at precision highest too")
+        assert "factor: 1.01" in row.pattern
+
+
+def test_bfloat16_inside_is_rounding_at_any_precision():
+    rule = ruled(product, lambda args, g: ((g.astype("bfloat16") @ args[1].T.astype("bfloat16")).astype(g.dtype),
+                                           args[0].T @ g))  # fmt: skip
+    row = check_vjp(rule, X, W, transforms=False).rows[0]
+    assert (row.passed, row.cause) == (False, "rounding")
+    assert row.rerun == "at precision highest too: the rule itself rounds"
+    assert "bfloat16" in row.pattern
+
+
+def test_a_product_asked_for_by_name_is_known_to_round():
+    """XLA's CPU rounds the factors of a float64 product, too, where the algorithm is asked for by name."""
+    dot = partial(jax.lax.dot, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32)
+    both = ruled(dot, lambda args, g: (dot(g, args[1].T), dot(args[0].T, g)))
+    assert check_vjp(both, X, W, transforms=False).passed
+    rule = ruled(product, lambda args, g: (dot(g, args[1].T), args[0].T @ g))
+    row = check_vjp(rule, X, W, transforms=False).rows[0]
+    assert (row.passed, row.cause) == (False, "rounding")
+    with jax.default_matmul_precision("BF16_BF16_F32"):
+        assert check_vjp(spoilt(lambda *each: each), X, W, transforms=False).passed
+
+
+# ------------------------------------------------------------------------------- what no derivative is to be had of
+
+
+def of_slope(f, slope):
+    return ruled(f, lambda args, g: (g * slope(args[0]),))
+
+
+def relu(x):
+    return jnp.maximum(x, 0)
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0])
+def test_at_a_kink_either_side_is_right(at_zero):
+    x = jnp.asarray([1.0, 0.0, -2.0, 0.0, 3.0])
+    rule = of_slope(relu, lambda x: jnp.where(x == 0, at_zero, x > 0))
+    for reference in (None, relu):
+        report = check_vjp(rule, x, reference=reference, transforms=False)
+        assert report.passed, str(report)
+
+
+def test_beside_a_kink_wrong_is_wrong():
+    x = jnp.asarray([1.0, 0.0, -2.0, 0.0, 3.0])
+    for slope in (lambda x: jnp.where(x == 0, 1.1, x > 0), lambda x: (x > 0) + 0.01 * (x < 0), jnp.ones_like):
+        assert not check_vjp(of_slope(relu, slope), x, transforms=False).passed
+
+
+def test_a_tie_may_go_to_either():
+    tie = jnp.asarray([1.0, 2.0, 2.0])
+    for slope, passed in (([0, 1.0, 0], True), ([0, 0.3, 0.7], True), ([0, 2.0, 0], False), ([0.1, 1, 0], False)):
+        rule = of_slope(lambda x: jnp.max(x), lambda x, slope=slope: jnp.asarray(slope))
+        assert check_vjp(rule, tie, transforms=False).passed == passed
+
+
+def test_rounded_constants_are_no_algebra():
+    """1/√8 written in float32 is another number than the inverse of √8 in float32: neither is wrong."""
+    root = np.sqrt(8).astype(np.float32)
+    inverse = np.float32(1) / root
+
+    def scaled(slope):
+        return ruled(lambda x: jnp.sum(x**2) / root, lambda args, g: (g * 2 * args[0] * slope,))
+
+    assert check_vjp(scaled(inverse), X, transforms=False).passed
+    assert not check_vjp(scaled(inverse * np.float32(1.00001)), X, transforms=False).passed
+
+
+# ---------------------------------------------------------------------------------------- where rules are met with
+
+
+def test_rules_inside_loops_and_with_symbolic_zeros():
+    def step(slope):
+        return ruled(lambda h, x: jnp.tanh(h + x), lambda args, g: (slope(args[0] + args[1]) * g,) * 2)
+
+    for slope, passed in ((lambda z: 1 - jnp.tanh(z) ** 2, True), (lambda z: 1.001 - jnp.tanh(z) ** 2, False)):
+        rule = step(slope)
+        in_scan = lambda x, h: jax.lax.scan(lambda h, x: (rule(h, x),) * 2, h, x)[1]  # noqa: B023, E731
+        in_vmap = lambda x, h: jax.vmap(rule, (0, None))(x, h)  # noqa: B023, E731
+        for f in (in_scan, in_vmap):
+            assert check_vjp(f, X, normal(7, seed=2), transforms=False).passed == passed
+
+    for slip, passed in ((1.0, True), (1.01, False)):
+        pair = jax.custom_vjp(lambda x, w: (x * w, jnp.sin(x)))
+        pair.defvjp(
+            lambda x, w: ((x.value * w.value, jnp.sin(x.value)), (x.value, w.value)),
+            lambda kept, g, slip=slip: (g[0] * kept[1] + g[1] * jnp.cos(kept[0]), slip * g[0] * kept[0]),
+            symbolic_zeros=True,
+        )
+        assert check_vjp(pair, X, X + 1, transforms=False).passed == passed
+
+
+def test_one_part_of_a_complex_gradient():
+    z = (X + 1j * normal(5, 7, seed=3)).astype(np.complex64)
+    rule = ruled(lambda z: z * z, lambda args, g: ((2 * args[0] * g).real + 0j * g,))
+    assert check_vjp(rule, z, transforms=False).rows[0].pattern == "the imaginary part is missing"
 
 
 # ---------------------------------------------------------------------------------------------------- right rules

@@ -14,7 +14,8 @@ import pytest
 from test_page import EVIL, Tree
 
 import jaxconv
-from jaxconv import assert_vjp, cli, smallest_failure
+from jaxconv import assert_vjp, check_vjp, cli, smallest_failure
+from jaxconv.check import progress
 from jaxconv.check.page import html
 from jaxconv.check.picture import plot
 from jaxconv.check.report import TransformRow, VjpReport, VjpRow
@@ -176,6 +177,39 @@ def plain(x, w):
 
 
 X, W = jnp.linspace(-1, 1, 12).reshape(3, 4), jnp.linspace(0.1, 2, 8).reshape(4, 2)
+
+
+# ---------------------------------------------------------------------------------------------- progress
+
+
+def test_progress_is_told_and_silent_by_default(capsys):
+    told = []
+    check_vjp(slow, X, W, progress=lambda *step: told.append(step))
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert all(done <= total for done, total, _ in told)
+    assert {"the rule in float64", "JAX's derivative", "grad of grad"} <= {what for _, _, what in told}
+    assert len(told) > 20
+    assert told[-1][0] >= 0.6 * told[-1][1], "the estimate is of use"
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
+    with pytest.raises(TypeError, match="`progress` must be True, False, None or a function"):
+        check_vjp(slow, X, W, progress="yes")
+
+
+def test_the_line_of_a_long_check_goes_away(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    check_vjp(slow, X, W, transforms=False, progress=True)
+    said = capsys.readouterr().err
+    assert "check_vjp of slow: 0 of " in said
+    last = said.rsplit("\r", 2)
+    assert last[-1] == ""
+    assert not last[-2].strip(), "written over with blanks"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    check_vjp(slow, X, W, transforms=False)
+    assert "check_vjp of slow" in capsys.readouterr().err, "on a terminal it shows by itself"
+    monkeypatch.setattr(progress, "DELAY", 1e9)
+    check_vjp(slow, X, W, transforms=False, progress=True)
+    assert capsys.readouterr().err == "", "a short check shows nothing"
 
 
 # ---------------------------------------------------------------------------------------------- in a test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.arguments import wrong_kind
-from jaxconv.check.interpret import is_float, noisy, plain
+from jaxconv.check.interpret import is_float, noisy, plain, shaken
 
 
 class Fixed:
@@ -20,16 +21,23 @@ class Fixed:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        try:
-            self.key: Any = (type(value), value, hash(value))
-        except TypeError:
-            self.key = (type(value), id(value))
+        self.key = _key(value)
 
     def __hash__(self) -> int:
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fixed) and self.key == other.key
+
+
+def _key(value: Any) -> Any:
+    if type(value) is partial:  # made anew with every call, and the same
+        options = tuple((name, _key(each)) for name, each in sorted(value.keywords.items()))
+        return (partial, _key(value.func), tuple(map(_key, value.args)), options)
+    try:
+        return (type(value), value, hash(value))
+    except TypeError:
+        return (type(value), id(value))
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,12 @@ def _noisy_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: A
     return flat[: len(cotangents)], flat[len(cotangents) :]
 
 
+def _shaken_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
+    closed = jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
+    flat = shaken(closed, [*xs, *data, *cotangents], seed, u)
+    return flat[: len(cotangents)], flat[len(cotangents) :]
+
+
 def program(call: Call, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
     """The pull-back as a program, to be looked at."""
     return jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
@@ -142,4 +156,5 @@ def stamped(call: Call, xs: Any, data: Any, cotangents: Any) -> Call:
 outputs = jitted(lambda call, xs, data: call.outputs(xs, data))
 pull = jitted(value_and_pull)
 noisy_pull = jitted(_noisy_pull)
+shaken_pull = jitted(_shaken_pull)
 push = jitted(lambda call, xs, data, vs: jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1])

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from jaxconv import report as house
 from jaxconv.check.core import check_vjp
-from jaxconv.check.report import VjpReport, number, place
+from jaxconv.check.report import VjpReport, cause, number, place
 
 
 class BadCall(Exception):
@@ -85,10 +85,15 @@ def _checked(f: Any, args: tuple, reference: Any, options: argparse.Namespace) -
         except Exception as error:
             raise BadCall(f"{name} does not take the arguments of {options.args}: {_said(error)}") from error
     transforms = not options.no_transforms
+    how = {"reference": reference, "directions": options.directions, "seed": options.seed, "transforms": transforms}
     try:
-        return check_vjp(
-            f, *args, reference=reference, directions=options.directions, seed=options.seed, transforms=transforms
-        )
+        with house.progress(house.console()) as display:
+            bar = display.add_task(options.function, total=None)
+
+            def tell(done: int, total: int, what: str) -> None:
+                display.update(bar, completed=done, total=total, description=what)
+
+            return check_vjp(f, *args, **how, progress=tell)
     except (TypeError, ValueError) as error:
         raise BadCall(f"{options.function} could not be checked: {_said(error)}") from error
 
@@ -126,7 +131,7 @@ def _inputs(report: VjpReport) -> Table:
     for heading in ("worst at", "got", "right", "wrong"):
         table.add_column(heading, overflow="fold")
     for row in report.rows:
-        more = [text for text in (row.pattern, row.cause) if text and not row.passed]
+        more = [text for text in (row.pattern, cause(row)) if text and not row.passed]
         known = row.expected is not None
         table.add_row(
             "ok" if row.passed else "WRONG",

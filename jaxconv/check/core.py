@@ -1,7 +1,8 @@
 """`check_vjp`: the order of the checks.
 
-First in float64, where a wrong formula stands out by ten orders of magnitude (algebra); then in the function's own
-dtype, against the same exact answer (rounding).
+First the protocol: structure, shapes, dtypes, the same twice. Then each gradient (`jaxconv.check.rows`): in float64,
+where a wrong formula stands out by ten orders of magnitude (algebra), and in its own dtype (rounding). Then JAX's
+transforms.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import numpy as np
 from jaxconv.arguments import integer, wrong_kind, wrong_value
 from jaxconv.check import transforms as under
 from jaxconv.check import truth as of
-from jaxconv.check.call import Call, program, pull, stamped, take_apart, value_and_pull
-from jaxconv.check.interpret import narrowest
-from jaxconv.check.judge import Found, compare, row, wide
+from jaxconv.check.call import Call, stamped, take_apart, value_and_pull
+from jaxconv.check.judge import wide
+from jaxconv.check.progress import Tell, shown, step
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.report import TransformRow, VjpReport, VjpRow
+from jaxconv.check.rows import Rows
 from jaxconv.rounding import C, unit_roundoff
 
 NAME = "check_vjp"
@@ -35,6 +37,7 @@ def check_vjp(
     directions: int = 8,
     seed: int = 0,
     transforms: bool = True,
+    progress: bool | Tell | None = None,
 ) -> VjpReport:
     """Is the custom gradient of f right at `args`, and if not, where and in what way?
 
@@ -42,7 +45,7 @@ def check_vjp(
 
     Element by element, under the error model of `jaxconv.rounding`, whose scale is measured: the spread of the right
     answer when every intermediate result is disturbed by u. First in float64, which tells a wrong formula from
-    rounding, then in the dtype of `args`.
+    rounding, then in the dtype of `args`; what disagrees there alone is tried at precision "highest", too.
 
     Args:
         f: any function with a custom rule: pytrees in, pytrees out.
@@ -53,6 +56,8 @@ def check_vjp(
         directions: how many random cotangents (and directions) are tried.
         seed: of what is drawn.
         transforms: whether to try the rule under jit, vmap, remat, scan, sharding and grad of grad too.
+        progress: whether to show on stderr how far a long check has come, or a function that is told (steps done, of
+            how many about, what comes next). None: where stderr is a terminal.
 
     Returns:
         A `VjpReport`: ``.passed``, ``.rows``, ``.raise_if_failed()``, ``.plot()``, and a text.
@@ -77,6 +82,8 @@ def check_vjp(
     seed = integer(NAME, "seed", seed, least=0)
     if not isinstance(transforms, (bool, np.bool_)):
         wrong_kind(NAME, "`transforms` must be True or False", f"transforms={transforms!r}")
+    if progress is not None and not isinstance(progress, (bool, np.bool_)) and not callable(progress):
+        wrong_kind(NAME, "`progress` must be True, False, None or a function", f"progress={progress!r}")
     if reference is not None and not callable(reference):
         wrong_kind(NAME, "`reference` must be a function or None", f"reference={reference!r}")
     call, xs, data, paths = take_apart(NAME, f, args)
@@ -85,7 +92,8 @@ def check_vjp(
     if any(isinstance(x, jax.core.Tracer) for x in (*xs, *data)):
         wrong_value(NAME, "`args` must be concrete: call it outside jit, vmap and grad", "traced values")
     check = _Check(call, xs, data, paths, reference, directions, seed)
-    rows, table = check.run(bool(transforms))
+    with shown(call.name, check.steps(bool(transforms)), progress):
+        rows, table = check.run(bool(transforms))
     return VjpReport(call.name, rows, table, tuple(check.faults), time.perf_counter() - start)
 
 
@@ -101,7 +109,12 @@ class _Check:
         self.faults: list[str] = []
         self.draws = 16 if of.size_of(xs) < of.LARGE else 4
 
+    def steps(self, transforms: bool) -> int:
+        """About how many there are, each about as long as one pull-back."""
+        return 2 + 4 * self.directions + self.draws + max(self.draws // 2, 4) + 6 * transforms
+
     def run(self, transforms: bool) -> tuple[tuple[VjpRow, ...], tuple[TransformRow, ...]]:
+        step("the function and its rule")
         out, fault = attempt("the function", self.call.outputs, self.xs, self.data)
         if out is not None and not out:
             fault = "the function returns no array of floats: nothing to differentiate"
@@ -123,15 +136,14 @@ class _Check:
         if self.faults:
             return self._no_gradient(self.faults.pop()), ()
         self._twice(plain)
-        grads, fault = attempt(
-            "the rule under jit", lambda: [pull(self.call, self.xs, self.data, g)[1] for g in self.cotangents]
-        )
-        if fault:  # it may need concrete values
-            grads = [value_and_pull(self.call, self.xs, self.data, g)[1] for g in self.cotangents]
-        rows, spread = self._rows(grads)
+        found = Rows(
+            self.call, self.reference, self.xs, self.data, self.paths, self.cotangents, self.draws, self.random,
+            self.faults, self._no_gradient,
+        )  # fmt: skip
+        rows = found.made()
         if not transforms:
             return rows, ()
-        scene = under.Scene(self.call, self.xs, self.data, g, plain[1], spread)
+        scene = under.Scene(self.call, self.xs, self.data, g, plain[1], found.spread)
         return rows, under.table(scene, 4 * C)
 
     def _draw(self, like: Any) -> Any:
@@ -154,159 +166,32 @@ class _Check:
         )
 
     def _twice(self, plain: Any) -> None:
-        """The same call once more must give the same, but for what a parallel sum may round."""
+        """The same call once more must give the same, and so must a pull-back after another call."""
         again, fault = attempt("the second call", value_and_pull, self.call, self.xs, self.data, self.cotangents[0])
         if fault:
             self.faults.append(fault)
             return
         for what, first, second in zip(("value", "gradient"), plain, again, strict=True):
-            for a, b in zip(first, second, strict=True):
-                a, b = wide(a), wide(b)
-                size = np.abs(a[np.isfinite(a)]).max(initial=0.0)
-                u = unit_roundoff(of.own_dtype(self.xs))
-                if not np.allclose(a, b, rtol=0, atol=1e4 * u * size, equal_nan=True):
-                    self.faults.append(f"not deterministic: two calls with the same arguments give another {what}")
-                    return
+            if not self._same(first, second):
+                self.faults.append(f"not deterministic: two calls with the same arguments give another {what}")
+                return
+        later, _ = attempt("", self._after_another)
+        if later is not None and not self._same(plain[1], later):
+            words = "the rule leaks a residual: its gradient changes if the function is called again in between"
+            self.faults.append(f"{words}, so that it uses what was kept outside the forward pass")
 
-    # ------------------------------------------------------------------------------------------------ the comparison
+    def _after_another(self) -> list[Any]:
+        """The gradient, pulled back after a forward pass at other arguments."""
+        forward = lambda xs: self.call.outputs(xs, self.data)  # noqa: E731
+        back = jax.vjp(forward, list(self.xs))[1]
+        jax.vjp(forward, [x * 0.5 for x in self.xs])
+        return back(self.cotangents[0])[0]
 
-    def _rows(self, grads: list[list[Any]]) -> tuple[tuple[VjpRow, ...], list[np.ndarray]]:
-        with jax.enable_x64(True):
-            xs, gs = of.widened(self.xs), [of.widened(g) for g in self.cotangents]
-            runs, refused = attempt("the rule in float64", lambda: [pull(self.call, xs, self.data, g) for g in gs])
-            if runs and any(v.dtype not in (jnp.float64, jnp.complex128) for v in runs[0][0]):
-                refused, runs = "the function returns less than float64 for float64", None
-            truth = self._truth(xs, gs, bool(refused))
-            if truth is not None:
-                rule = None if refused else [[wide(v) for v in each[1]] for each in runs]
-                narrow = None if refused else self._narrowest(xs, gs[0])
-                return self._judge(truth, rule, narrow, xs, gs, grads, runs[0][0] if runs else None)
-        return self._without_float64(grads, refused or ""), [np.zeros(x.shape) for x in self.xs]
-
-    def _narrowest(self, xs: Any, g: Any) -> Any:
-        found, _ = attempt("", lambda: narrowest(program(self.call, xs, self.data, g).jaxpr))
-        return found or jnp.dtype(jnp.float64)
-
-    def _truth(self, xs: Any, gs: Any, refused: bool) -> of.Truth | None:
-        if self.reference:
-            method = "JAX's derivative of the reference, in float64"
-            truth, fault = attempt("the reference", of.by_jax, self.reference, xs, self.data, gs, method)
-            if truth and not all(np.shape(a) == np.shape(g) for a, g in zip(truth.values, gs[0], strict=True)):
-                self.faults.append("the reference returns other shapes than the function")
-                return None
-            if fault:
-                self.faults.append(fault)
-            return truth
-        if refused:
-            return None
-        return of.without_reference(self.call, xs, self.data, gs, self.random, self.directions)
-
-    def _judge(
-        self, truth: of.Truth, rule: Any, narrow: Any, xs: Any, gs: Any, grads: Any, values: Any
-    ) -> tuple[tuple[VjpRow, ...], list[np.ndarray]]:
-        own = of.spreads(self.call, xs, self.data, gs, max(self.draws // 2, 4)) if rule else None
-        right = of.spreads(truth.call, xs, self.data, gs, self.draws) if truth.call else None
-        zeros = [np.zeros(x.shape) for x in self.xs]
-        ruled, exact = (own or (0, zeros))[1], (right or own or (0, zeros))[1]
-        if values is not None and truth.values is not None and self.reference:
-            self._values(values, truth.values, (right or own or (zeros,))[0])
-        rows = []
-        for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):
-            both = np.hypot(exact[i], ruled[i])
-            found = self._algebra(truth, rule, narrow, i, both, xs, gs)
-            if isinstance(found, VjpRow):
-                rows.append(found)
-                continue
-            others = {p: wide(truth.grads[0][k]) for k, p in enumerate(self.paths) if k != i} if truth.grads else {}
-            if found is not None and found.worst > C:
-                others = {p: truth.grads[self.worst_at][k] for k, p in enumerate(self.paths) if k != i}  # type: ignore[index]
-                rows.append(row(path, x, found, "algebra", truth.method, others))
-                continue
-            answers = truth.grads or rule
-            apart = self._measured(truth, answers, i, x)
-            # A rule may round more than JAX's derivative does, but not without bound.
-            limit = 16 * float(np.sqrt(np.mean((exact[i] + np.abs(answers[0][i])) ** 2))) if x.size else 0.0
-            spread = np.maximum(exact[i], np.minimum(ruled[i], limit))
-            each = [compare(grads[c][i], answers[c][i], spread, x.dtype, apart) for c in range(len(grads))]
-            method = truth.method if rule else truth.method + "; the rule in its own dtype: it refuses float64"
-            rows.append(
-                row(path, x, max(each, key=lambda e: e.worst), "rounding" if rule else "algebra", method, others)
-            )
-        return tuple(rows), [np.maximum(a, b) for a, b in zip(exact, ruled, strict=True)]
-
-    def _algebra(
-        self, truth: of.Truth, rule: Any, narrow: Any, i: int, spread: np.ndarray, xs: Any, gs: Any
-    ) -> Found | VjpRow | None:
-        """The rule in float64 beside the right answer; None where it refuses float64."""
-        if rule is None:
-            return None
-        if truth.grads is None:
-            return self._by_directions(truth, rule, i, xs, gs)
-        x = self.xs[i]
-        dtypes = [min((d for d in (narrow, x.dtype) if d), key=unit_roundoff), truth.dtype]
-        dtype = max(dtypes, key=unit_roundoff) if narrow != jnp.float64 else truth.dtype
-        each = [
-            compare(rule[c][i], truth.grads[c][i], spread, dtype, 10 * truth.apart[c][i] if truth.apart else 0.0)
-            for c in range(len(gs))
-        ]
-        self.worst_at = max(range(len(each)), key=lambda c: each[c].worst)
-        return each[self.worst_at]
-
-    def _by_directions(self, truth: of.Truth, rule: Any, i: int, xs: Any, gs: Any) -> VjpRow | None:
-        """A row where values along some direction disagree."""
-        wrong = of.along_directions(self.call, xs, self.data, i, gs[0], rule[0][i], self.random, self.directions)
-        if not wrong:
-            return None
-        x, (k, got, right) = self.xs[i], max(wrong, key=lambda w: abs(w[1] - w[2]))
-        index = tuple(int(v) for v in np.unravel_index(k, x.shape))
-        name = f"one element: {list(index)}" if len(wrong) == 1 and np.isfinite(got) else None
-        verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
-        return VjpRow(
-            self.paths[i], tuple(x.shape), str(x.dtype), False, verdict, units=np.inf, index=index, got=got,
-            expected=right, difference=got - right, wrong=len(wrong), size=x.size, pattern=name, cause="algebra",
-            method=truth.method, got_array=rule[0][i],
-        )  # fmt: skip
-
-    def _measured(self, truth: of.Truth, answers: Any, i: int, x: Any) -> np.ndarray | float:
-        """What JAX's own derivative is off by in the same dtype: its root mean square, and at each element."""
-        if truth.call is None:
-            return 0.0
-        largest: np.ndarray | float = 0.0
-        for g, right in zip(self.cotangents, answers, strict=True):
-            with jax.enable_x64(x.dtype in (jnp.float64, jnp.complex128)):
-                run, fault = attempt("", pull, truth.call, self.xs, self.data, g)
-            if fault:
-                return largest
-            with np.errstate(all="ignore"):
-                off = np.abs(wide(run[1][i]) - right[i])
-            finite = np.where(np.isfinite(off), off, 0.0)
-            largest = np.maximum(largest, np.maximum(finite, np.sqrt(np.mean(finite**2)) if finite.size else 0.0))
-        return largest
-
-    def _values(self, got: Any, right: Any, spread: Any) -> None:
-        for k, (a, b, s) in enumerate(zip(got, right, spread, strict=True)):
-            dtype = of.own_dtype(self.xs)
-            found = compare(a, b, s, dtype)
-            if found.worst > C:
-                at = tuple(int(i) for i in np.unravel_index(int(np.argmax(found.units)), found.units.shape))
-                where = f" of output {k}" if len(got) > 1 else ""
-                what = f"{found.got[at]:.8g} for {found.right[at]:.8g} at {list(at)}{where}"
-                self.faults.append(f"the value differs from the reference's: {what}")
-
-    def _without_float64(self, grads: list[list[Any]], why: str) -> tuple[VjpRow, ...]:
-        """Everything in the function's own dtype."""
-        call = self.reference or replace(self.call, bare=True)
-        name = "the reference" if self.reference else "the function without its rule"
-        method = f"JAX's derivative of {name}, in the function's own dtype: {why or 'it refuses float64'}"
-        truth, fault = attempt("JAX's derivative", of.by_jax, call, self.xs, self.data, self.cotangents, method)
-        if fault:
-            return self._no_gradient(f"nothing to compare with: {fault}")
-        dtype = of.own_dtype(self.xs)
-        spread = of.spreads_of_inputs(call, self.xs, self.data, self.cotangents, 8, dtype)[1]
-        rows = []
-        for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):
-            scale = 4 * (spread[i] + np.sqrt(np.mean(np.abs(truth.grads[0][i]) ** 2)) if x.size else spread[i])
-            each = [compare(g[i], t[i], scale, x.dtype) for g, t in zip(grads, truth.grads, strict=True)]
-            worst = max(each, key=lambda e: e.worst)
-            rows.append(row(path, x, worst, "algebra" if worst.worst > 1e3 else "rounding", method, {}))
-        return tuple(rows)
+    def _same(self, first: list[Any], second: list[Any]) -> bool:
+        """But for what a parallel sum may round."""
+        u = unit_roundoff(of.own_dtype(self.xs))
+        for a, b in zip(map(wide, first), map(wide, second), strict=True):
+            size = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+            if not np.allclose(a, b, rtol=0, atol=1e4 * u * size, equal_nan=True):
+                return False
+        return True

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax.extend.core as jex
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 Change = Callable[[Any, list[Any], Callable[[list[Any]], list[Any]]], list[Any]]  # (equation, inputs, run) → outputs
@@ -66,10 +67,19 @@ def narrowest(jaxpr: Any) -> Any:
         if equation.primitive.name == "reduce_precision" and equation.params["mantissa_bits"] <= 23:
             bits = equation.params["mantissa_bits"]
             dtypes.append(jnp.dtype(jnp.bfloat16 if bits < 10 else jnp.float16 if bits < 23 else jnp.float32))
+        dtypes.extend(_asked(equation.params.get("precision")))
         return False
 
     holds(jaxpr, collect)
     return max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).eps), default=None)
+
+
+def _asked(precision: Any) -> list[Any]:
+    """The dtype that a product rounds its factors to, where its algorithm is asked for by name: BF16_BF16_F32."""
+    names = {"BF16": jnp.bfloat16, "F16": jnp.float16, "TF32": jnp.float16}  # TF32 keeps as many bits as float16
+    each = precision if isinstance(precision, (tuple, list)) else (precision,)
+    found = (getattr(p, "name", "").upper().split("_") for p in each if isinstance(p, lax.DotAlgorithmPreset))
+    return [jnp.dtype(names[parts[0]]) for parts in found if parts[0] in names and parts[-1] not in ("X3", "X6", "X9")]
 
 
 def run(
@@ -180,6 +190,32 @@ def noisy(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
         return disturb(out, SEVERAL * u if equation.primitive.name in APPROXIMATE else u)
 
     return run(closed.jaxpr, closed.consts, disturb(args), change, lambda equation: True)
+
+
+def shaken(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
+    """The results of a program whose constants are disturbed by u: those with more than 12 binary digits are taken for
+    rounded, as 1/√8 written in float32 is.
+    """
+    salt = iter(range(1, 1 << 30))
+
+    def disturb(value: Any) -> Any:
+        return _disturbed(jnp.asarray(value), seed + next(salt) * 7919, u) if _is_rounded(value) else value
+
+    def change(equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
+        return go(
+            [disturb(v) if isinstance(a, jex.Literal) else v for a, v in zip(equation.invars, inputs, strict=True)]
+        )
+
+    return run(closed.jaxpr, [disturb(c) for c in closed.consts], args, change, lambda equation: True)
+
+
+def _is_rounded(constant: Any) -> bool:
+    if not is_float(constant) and not isinstance(constant, (float, complex)):
+        return False
+    value = np.asarray(constant)
+    value = np.abs(value.astype(np.complex128 if jnp.iscomplexobj(value) else np.float64))
+    digits = np.frexp(value[np.isfinite(value)])[0] * 2.0**12
+    return bool(np.any(digits != np.round(digits)))
 
 
 def _length(equation: Any) -> int:

@@ -80,8 +80,10 @@ def ulp(difference: Any, right: Any, dtype: Any) -> float:
     )
 
 
-def row(path: str, x: Any, found: Found, cause: str, method: str, others: dict[str, np.ndarray]) -> VjpRow:
-    """The row of one input. `cause` is what it is put down to where it fails."""
+def row(
+    path: str, x: Any, found: Found, cause: str, method: str, others: dict[str, np.ndarray], own: bool = False
+) -> VjpRow:
+    """The row of one input. `cause` is what it is put down to where it fails; `own`: compared in its own dtype."""
     passed, size = found.worst <= C, found.units.size
     shape, dtype = tuple(x.shape), str(x.dtype)
     common: dict[str, Any] = {"units": found.worst, "size": size, "method": method, "got_array": found.got}
@@ -99,7 +101,8 @@ def row(path: str, x: Any, found: Found, cause: str, method: str, others: dict[s
         rest = "" if judged == size else f"; {size - judged} of {size} not judged: JAX's derivative is no number there"
         return VjpRow(path, shape, dtype, True, f"right: within {found.worst:.2g} units, {C:g} allowed{rest}", **common)
     wrong = int((found.units > C).sum())
-    name = pattern(found.got, found.right, found.units > C, others)
+    close = 1e-9 if cause == "algebra" and not own else min(32 * unit_roundoff(x.dtype), 1e-4)
+    name = pattern(found.got, found.right, found.units > C, others, close)
     if name and name.startswith("rounded"):
         cause = "rounding"
     what = "rounds too much" if cause == "rounding" else "is wrong"

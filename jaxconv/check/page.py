@@ -11,7 +11,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from jaxconv.check.report import TransformRow, VjpReport, VjpRow, number, place
+from jaxconv.check.report import TransformRow, VjpReport, VjpRow, cause, number, place
 from jaxconv.rounding import C
 from jaxconv.verify import picture
 from jaxconv.verify.heat import Heat
@@ -72,7 +72,7 @@ def _line(row: VjpRow) -> tuple[str, ...]:
         "ok" if row.passed else "WRONG",
         f"{row.input} {row.dtype}{list(row.shape)}",
         row.verdict,
-        "; ".join(filter(None, (row.pattern, row.cause))),
+        "; ".join(filter(None, (row.pattern, cause(row)))),
         place(row) if compared else "",
         number(row.got) if compared else "",
         number(row.expected) if compared else "",

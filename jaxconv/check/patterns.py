@@ -6,20 +6,23 @@ A hypothesis is a function of (got, right, wrong), `wrong` the mask of elements 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from itertools import permutations
 
 import jax.numpy as jnp
 import numpy as np
 
 Array = np.ndarray
-CLOSE = 1e-9  # of the largest element: hypotheses are tried on float64 results where there are any
+# Of the largest element: hypotheses are tried on float64 results where there are any, else once more with what float32
+# keeps.
+CLOSE: ContextVar[float] = ContextVar("jaxconv_check_close", default=1e-9)
 
 
 def near(a: Array, b: Array, wrong: Array) -> bool:
-    """Whether b explains a: closer than a thousandth of what is to be explained, or equal but for rounding."""
+    """Whether b explains a: equal but for rounding."""
     if a.shape != b.shape or not np.isfinite(a).all() or not np.isfinite(b).all():
         return False
-    return bool(np.abs(a - b).max() <= CLOSE * max(np.abs(b).max(), 1e-300))
+    return bool(np.abs(a - b).max() <= CLOSE.get() * max(np.abs(b).max(), 1e-300))
 
 
 def no_number(got: Array, right: Array, wrong: Array) -> str | None:
@@ -41,6 +44,15 @@ def sign(got: Array, right: Array, wrong: Array) -> str | None:
 
 def conjugated(got: Array, right: Array, wrong: Array) -> str | None:
     return "conjugated" if np.iscomplexobj(right) and near(got, right.conj(), wrong) else None
+
+
+def one_part(got: Array, right: Array, wrong: Array) -> str | None:
+    """Of complex numbers only the real or only the imaginary part comes back."""
+    if not np.iscomplexobj(right):
+        return None
+    if near(got, right.real + 0j, wrong):
+        return "the imaginary part is missing"
+    return "the real part is missing" if near(got, 1j * right.imag, wrong) else None
 
 
 def phase(got: Array, right: Array, wrong: Array) -> str | None:
@@ -202,8 +214,8 @@ def element_factor(got: Array, right: Array, wrong: Array) -> str | None:
 
 
 HYPOTHESES: tuple[Callable[[Array, Array, Array], str | None], ...] = (
-    no_number, zero, sign, conjugated, one_element, factor, phase, clipped, flipped, transposed, shifted, axis_sums,
-    offset, part, line_factor, element_factor, rounded,
+    no_number, zero, sign, conjugated, one_part, one_element, factor, phase, clipped, flipped, transposed, shifted,
+    axis_sums, offset, part, line_factor, element_factor, rounded,
 )  # fmt: skip
 
 
@@ -214,17 +226,31 @@ def explanations(got: Array, right: Array, wrong: Array) -> Iterator[str]:
             yield words
 
 
-def pattern(got: Array, right: Array, wrong: Array, others: dict[str, Array] | None = None) -> str | None:
+def pattern(
+    got: Array, right: Array, wrong: Array, others: dict[str, Array] | None = None, close: float = 1e-9
+) -> str | None:
     """In what way `got` is not `right`.
 
     Args:
         got, right: the two gradients, float64 or complex128, of one shape.
         wrong: which elements are outside.
         others: the right gradients of the other inputs, by name: arguments get swapped.
+        close: where nothing explains them to nine digits: how near is near enough, of the largest element.
 
     >>> pattern(np.array([2.0, 4.0]), np.array([1.0, 2.0]), np.array([True, True]))
     'all by one factor: 2'
     """
+    words = _pattern(got, right, wrong, others)
+    if close <= 1e-9 or not (words is None or words.startswith("rounded")):
+        return words
+    token = CLOSE.set(close)
+    try:
+        return _pattern(got, right, wrong, others) or words
+    finally:
+        CLOSE.reset(token)
+
+
+def _pattern(got: Array, right: Array, wrong: Array, others: dict[str, Array] | None) -> str | None:
     with np.errstate(all="ignore"):
         first = next(explanations(got, right, wrong), None)
         if first and not first.startswith(("by a factor", "rounded")):

@@ -34,6 +34,7 @@ class VjpRow:
         size: how many there are.
         pattern: in what way they are wrong, in words: "all by one factor: 1.0001".
         cause: "algebra", "rounding" or None.
+        rerun: how that was told: what the rule gives at full precision.
         method: how the right answer was found.
         got_array: the whole gradient, for pictures; None where there is none.
         expected_array: the right one; where it was found along directions only, None.
@@ -59,6 +60,7 @@ class VjpRow:
     size: int = 0
     pattern: str | None = None
     cause: str | None = None
+    rerun: str = ""
     method: str = ""
     got_array: np.ndarray | None = field(default=None, repr=False, compare=False)
     expected_array: np.ndarray | None = field(default=None, repr=False, compare=False)
@@ -156,6 +158,11 @@ def place(row: VjpRow) -> str:
     return f"{row.input}{inside}"
 
 
+def cause(row: VjpRow) -> str:
+    """Algebra or rounding, and how that was told: "rounding: agrees at precision highest"."""
+    return ": ".join(filter(None, (row.cause, row.rerun)))
+
+
 def _lines(report: VjpReport) -> Iterator[str]:
     outcome = "right" if report.passed else "WRONG"
     yield f"check_vjp of {report.name}: {outcome} ({report.seconds:.2f} s)"
@@ -181,6 +188,6 @@ def _row_lines(row: VjpRow) -> Iterator[str]:
         yield f"           distance   {number(row.difference)}{ulp}, {units}"
         yield f"           wrong      {row.wrong:,} of {row.size:,} elements"
     if row.cause:
-        yield f"           cause      {row.cause}"
+        yield f"           cause      {cause(row)}"
     if row.method:
         yield f"           compared   with {row.method}"

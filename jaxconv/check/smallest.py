@@ -125,7 +125,7 @@ class _Search:
             self.best = self.judged(hypothesis.find(strategy, self.fails, settings=settings))
 
     def judged(self, args: tuple) -> tuple[tuple, VjpReport]:
-        return args, check_vjp(self.f, *args, transforms=False, **self.options)
+        return args, check_vjp(self.f, *args, transforms=False, progress=False, **self.options)
 
     def fails(self, args: Any) -> bool:
         if not isinstance(args, tuple):

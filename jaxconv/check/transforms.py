@@ -13,8 +13,10 @@ from jax import lax
 
 from jaxconv.check.call import Call, jitted, value_and_pull
 from jaxconv.check.judge import wide
+from jaxconv.check.progress import step
 from jaxconv.check.protocol import in_words
 from jaxconv.check.report import TransformRow
+from jaxconv.check.sharding import sharded
 from jaxconv.rounding import unit_roundoff
 
 CANNOT = (
@@ -76,18 +78,6 @@ def _again(call: Call, xs: Any, data: Any, g: Any) -> tuple[Any, Any]:
     return jax.value_and_grad(product, argnums=(0, 1))(xs, g)
 
 
-def sharded(s: Scene) -> list[Any]:
-    devices = jax.devices()
-    mesh = jax.sharding.Mesh(np.array(devices), ("devices",))
-
-    def place(x: Any) -> Any:
-        split = x.ndim and x.shape[0] and x.shape[0] % len(devices) == 0
-        spec = jax.sharding.PartitionSpec("devices") if split else jax.sharding.PartitionSpec()
-        return jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
-
-    return under_jit(s.call, [place(x) for x in s.xs], s.data, s.g)
-
-
 under_jit, again = jitted(rule), jitted(_again)
 PLAIN: dict[str, Callable[..., list[Any]]] = {
     "jit": under_jit,
@@ -110,15 +100,37 @@ def _twice(s: Scene) -> str:
     return "" if abs(total - float(value)) <= 100 * u * size else f"{total:.8g} where {float(value):.8g} is right"
 
 
+def _over_devices(scene: Scene, limit: float) -> TransformRow:
+    """Sharded arguments, split in every way; the first that disagrees is named."""
+    name = "sharding"
+    if len(jax.devices()) < 2:
+        return TransformRow(name, True, "not tried: there is one device")
+    how, worst, tried = "sharded arguments", 0.0, []
+    try:
+        for how, grads in sharded(scene.call, scene.xs, scene.data, scene.g, under_jit, rule):
+            units = scene.apart(grads)
+            if units > limit:
+                return TransformRow(name, False, f"{how}: {units:.2g} units from the plain rule")
+            worst = max(worst, units)
+            tried.append(how)
+    except CANNOT as error:
+        return TransformRow(name, True, f"cannot apply: {type(error).__name__}")
+    except Exception as error:
+        if "ncompatible devices" in str(error):  # it holds arrays or a mesh of other devices
+            return TransformRow(name, True, "cannot apply: the function has devices of its own")
+        return TransformRow(name, False, in_words(f"the rule with sharded arguments ({how} worked)", error))
+    if not tried:
+        return TransformRow(name, True, f"not tried: no axis can be split over {len(jax.devices())} devices or fewer")
+    return TransformRow(name, True, f"{'; '.join(tried)}: {worst:.2g} units from the plain rule")
+
+
 def table(scene: Scene, limit: float) -> tuple[TransformRow, ...]:
     """One row per transform. One that cannot be applied says why, and does not count against the rule."""
-    rows = []
+    step("sharded arguments")
+    rows = [_over_devices(scene, limit)]
     tried = {name: partial(f, scene.call, scene.xs, scene.data, scene.g) for name, f in PLAIN.items()}
-    if len(jax.devices()) > 1:
-        tried["sharding"] = partial(sharded, scene)
-    else:
-        rows.append(TransformRow("sharding", True, "not tried: there is one device"))
     for name, transform in tried.items():
+        step(f"under {name}")
         try:
             units = scene.apart(transform())
         except CANNOT as error:
@@ -127,6 +139,7 @@ def table(scene: Scene, limit: float) -> tuple[TransformRow, ...]:
             rows.append(TransformRow(name, False, in_words(f"the rule under {name}", error)))
         else:
             rows.append(TransformRow(name, units <= limit, f"{units:.2g} units from the plain rule"))
+    step("grad of grad")
     try:
         off = _twice(scene)
     except CANNOT as error:

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.check import numeric
-from jaxconv.check.call import Call, noisy_pull, outputs, program, pull, push
+from jaxconv.check.call import Call, noisy_pull, outputs, program, pull, push, shaken_pull
 from jaxconv.check.interpret import narrowest
 from jaxconv.check.judge import wide
+from jaxconv.check.progress import step
 from jaxconv.rounding import unit_roundoff
 
 NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
@@ -44,7 +45,10 @@ def size_of(xs: Sequence[Any]) -> int:
 
 def by_jax(call: Call, xs: Any, data: Any, cotangents: Any, method: str) -> Truth:
     """JAX's own derivative of `call`, in whatever precision the arguments have."""
-    runs = [pull(call, xs, data, g) for g in cotangents]
+    runs = []
+    for g in cotangents:
+        step("JAX's derivative")
+        runs.append(pull(call, xs, data, g))
     dtype = narrowest(program(call, xs, data, cotangents[0]).jaxpr)
     return Truth(
         [[wide(v) for v in grads] for _, grads in runs], [wide(v) for v in runs[0][0]], method, call, None, dtype
@@ -59,6 +63,7 @@ def confirmed(call: Call, bare: Call, xs: Any, data: Any, random: np.random.Gene
 
     at = [wide(x) for x in xs]
     for _ in range(directions):
+        step("differences of the values")
         vs = [direction(x, random) for x in at]
         exact = [wide(v) for v in push(bare, xs, data, [jnp.asarray(v) for v in vs])]
         found, error = numeric.directional(values, at, vs)
@@ -76,12 +81,16 @@ def direction(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def without_reference(
-    call: Call, xs: Any, data: Any, cotangents: Any, random: np.random.Generator, directions: int
-) -> Truth:
-    """The best that can be had: see the module."""
+    call: Call, xs: Any, data: Any, cotangents: Any, random: np.random.Generator, directions: int, differences: bool
+) -> Truth | None:
+    """The best that can be had: see the module; None where that is differences and they are not wanted."""
     bare = replace(call, bare=True)
     count = min(directions, 4) if size_of(xs) < LARGE else 1
     try:
+        coarse = narrowest(program(bare, xs, data, cotangents[0]).jaxpr)
+        if unit_roundoff(coarse) > 1e-6:  # its values are steps: differences say nothing
+            method = f"JAX's derivative of the function without its rule; it passes through {coarse}"
+            return by_jax(bare, xs, data, cotangents, method)
         if confirmed(call, bare, xs, data, random, count):
             method = "JAX's derivative of the function without its rule, in float64"
             method += f", confirmed by differences of its values along {count} random direction{'s' * (count > 1)}"
@@ -90,16 +99,18 @@ def without_reference(
                 return truth
     except Exception:  # whatever stands in the way of JAX's derivative, values can still be had
         bare = call
+    if not differences:
+        return None
     values = [wide(v) for v in outputs(call, xs, data)]
     if len(numeric.basis([wide(x) for x in xs])) > numeric.FULL:
         return Truth(None, values, f"differences of its float64 values along {directions} random directions", None)
     grads, errors = numeric.gradient(
-        _values(call, data), [wide(x) for x in xs], [[wide(v) for v in g] for g in cotangents]
+        values_of(call, data), [wide(x) for x in xs], [[wide(v) for v in g] for g in cotangents]
     )
     return Truth(grads, values, "differences of its float64 values, extrapolated, element by element", None, errors)
 
 
-def _values(call: Call, data: Any) -> numeric.Values:
+def values_of(call: Call, data: Any) -> numeric.Values:
     return lambda at: [wide(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
 
 
@@ -111,24 +122,25 @@ def along_directions(
     for _ in range(directions):
         v = direction(at[i], random)
         vs = [v if k == i else np.zeros_like(x) for k, x in enumerate(at)]
-        d, off = numeric.directional(_values(call, data), at, vs)
+        d, off = numeric.directional(values_of(call, data), at, vs)
         if not abs(numeric.pairing([grad], [v]) - numeric.pairing(g, d)) <= numeric.tolerance(g, d, off, grad, v):
-            return numeric.bisect(_values(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
+            return numeric.bisect(values_of(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
     return []
 
 
 def spreads(
-    call: Call, xs: Any, data: Any, cotangents: Any, draws: int, u: float = NOISE
+    call: Call, xs: Any, data: Any, cotangents: Any, exact: Any, draws: int, u: float = NOISE
 ) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    """Root of the mean square deviation of the values and of every gradient under noise, per unit of u."""
+    """Root of the mean square deviation of the values and of every gradient under noise, per unit of u.
+
+    `exact` holds, for every cotangent, the values and the gradients without noise.
+    """
     try:
         values: list[np.ndarray] = []
         grads: list[np.ndarray] = []
-        exact: dict[int, Any] = {}
         for k in range(draws):
+            step("what rounding may cost")
             c = k % len(cotangents)
-            if c not in exact:
-                exact[c] = pull(call, xs, data, cotangents[c])
             for kept, new, old in zip(
                 (values, grads), noisy_pull(call, xs, data, cotangents[c], k, u), exact[c], strict=True
             ):
@@ -137,6 +149,19 @@ def spreads(
     except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
         return None
     return [np.sqrt(v / draws) / u for v in values], [np.sqrt(g / draws) / u for g in grads]
+
+
+def of_constants(call: Call, xs: Any, data: Any, cotangents: Any, i: int) -> np.ndarray | float:
+    """Root of the mean square deviation of gradient i where constants are known to float32 only; 0 without any."""
+    u, draws, total = float(jnp.finfo(jnp.float32).eps) / 2, 6, 0.0
+    try:
+        for k in range(draws):
+            g = cotangents[k % len(cotangents)]
+            off = wide(shaken_pull(call, xs, data, g, k, u)[1][i]) - wide(pull(call, xs, data, g)[1][i])
+            total = total + np.abs(off) ** 2
+    except Exception:  # as in `spreads`
+        return 0.0
+    return np.sqrt(total / draws)
 
 
 def spreads_of_inputs(

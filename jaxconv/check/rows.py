@@ -1,0 +1,347 @@
+"""The rows of a report: every gradient judged in float64, then in its own dtype; and told: algebra or rounding.
+
+What is in float64 runs at precision "highest", whatever is in force: a wrong formula shows there, nothing else does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.check import truth as of
+from jaxconv.check.asif import as_if
+from jaxconv.check.call import Call, program, pull, value_and_pull
+from jaxconv.check.interpret import narrowest
+from jaxconv.check.judge import Found, compare, row, wide
+from jaxconv.check.kinks import forgiven
+from jaxconv.check.progress import step
+from jaxconv.check.protocol import attempt
+from jaxconv.check.report import VjpRow
+from jaxconv.rounding import C, unit_roundoff
+
+FULL = ("highest", "float32", "F32_F32_F32")  # precisions at which a product rounds no factor
+
+
+def in_force() -> Any:
+    """The precision of products where none is asked for."""
+    return getattr(jax.config, "jax_default_matmul_precision", None)
+
+
+def wide_grads(runs: Any) -> list[list[np.ndarray]]:
+    return [[wide(v) for v in grads] for _, grads in runs]
+
+
+def pulled(call: Call, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
+    """Values and gradients for every cotangent."""
+
+    def by(how: Callable[..., Any]) -> list[Any]:
+        runs = []
+        for g in cotangents:
+            step(what)
+            runs.append(how(call, xs, data, g))
+        return runs
+
+    runs, fault = attempt("", by, pull)
+    return by(value_and_pull) if fault else runs  # it may need concrete values
+
+
+@dataclass
+class Exact:
+    """What is known in float64.
+
+    Attributes:
+        truth: the right answer.  rule: the rule's own gradients, None where it refuses float64.
+        exact, ruled: spread of JAX's derivative and of the rule's, per unit of u.
+        narrow: the coarsest dtype that the rule passes through.
+    """
+
+    truth: of.Truth
+    rule: list[list[np.ndarray]] | None
+    exact: list[np.ndarray]
+    ruled: list[np.ndarray]
+    narrow: Any
+
+
+@dataclass
+class Rows:
+    """One check's inputs, and the rows they end in; what is found beside goes to `faults`."""
+
+    call: Call
+    reference: Call | None
+    xs: list[Any]
+    data: list[Any]
+    paths: list[str]
+    cotangents: list[list[Any]]
+    draws: int
+    random: np.random.Generator
+    faults: list[str]
+    no_gradient: Callable[[str], tuple[VjpRow, ...]]
+    spread: list[np.ndarray] = field(default_factory=list)
+    own: Any = None
+    kinks: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def made(self) -> tuple[VjpRow, ...]:
+        """The rows; `spread` then holds what rounding may cost each gradient, per unit of u."""
+        self.spread = [np.zeros(x.shape) for x in self.xs]
+        self.own = wide_grads(pulled(self.call, self.xs, self.data, self.cotangents, "the rule"))
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            known, refused = self._known()
+            first = [None if known is None else self._algebra(known, i) for i in range(len(self.xs))]
+        if known is None:
+            return self._without_float64(refused)
+        self.spread = [np.maximum(a, b) for a, b in zip(known.exact, known.ruled, strict=True)]
+        return tuple(found or self._rounding(known, i) for i, found in enumerate(first))
+
+    # ------------------------------------------------------------------------------------------------- in float64
+
+    def _known(self) -> tuple[Exact | None, str]:
+        xs, gs = of.widened(self.xs), [of.widened(g) for g in self.cotangents]
+        runs, refused = attempt("the rule in float64", pulled, self.call, xs, self.data, gs, "the rule in float64")
+        less = bool(runs) and any(v.dtype not in (jnp.float64, jnp.complex128) for v in runs[0][0])
+        if less:
+            refused, runs = "the function returns less than float64 for float64", None
+        truth = self._truth(xs, gs, bool(refused), less)
+        if truth is None:
+            return None, refused or ""
+        zeros, rule = [np.zeros(x.shape) for x in self.xs], wide_grads(runs) if runs else None
+        own = right = narrow = None
+        if rule:
+            exact = [(runs[0][0], each) for each in rule]
+            own = of.spreads(self.call, xs, self.data, gs, exact, max(self.draws // 2, 4))
+            narrow, _ = attempt("", lambda: narrowest(program(self.call, xs, self.data, gs[0]).jaxpr))
+        if truth.call and truth.grads and truth.values is not None:
+            exact = [(truth.values, each) for each in truth.grads]
+            right = of.spreads(truth.call, xs, self.data, gs, exact, self.draws)
+        if runs and truth.values is not None and self.reference:
+            self._values(runs[0][0], truth.values, (right or own or (zeros,))[0])
+        known = Exact(truth, rule, (right or own or (0, zeros))[1], (own or (0, zeros))[1], narrow or jnp.dtype("f8"))
+        return known, ""
+
+    def _truth(self, xs: Any, gs: Any, refused: bool, less: bool) -> of.Truth | None:
+        if self.reference:
+            method = "JAX's derivative of the reference, in float64"
+            truth, fault = attempt("the reference", of.by_jax, self.reference, xs, self.data, gs, method)
+            if truth and not all(np.shape(a) == np.shape(g) for a, g in zip(truth.values, gs[0], strict=True)):
+                self.faults.append("the reference returns other shapes than the function")
+                return None
+            if fault:
+                self.faults.append(fault)
+            return truth
+        if less:  # its values have too few digits for differences
+            return None
+        # Where it is the rule that refuses float64, the function without it may still be had.
+        how = (self.random, len(self.cotangents), not refused)
+        truth, _ = attempt("", of.without_reference, self.call, xs, self.data, gs, *how)
+        return truth
+
+    def _values(self, got: Any, right: Any, spread: Any) -> None:
+        for k, (a, b, s) in enumerate(zip(got, right, spread, strict=True)):
+            found = compare(a, b, s, of.own_dtype(self.xs))
+            if found.worst > C:
+                at = tuple(int(i) for i in np.unravel_index(int(np.argmax(found.units)), found.units.shape))
+                where = f" of output {k}" if len(got) > 1 else ""
+                what = f"{found.got[at]:.8g} for {found.right[at]:.8g} at {list(at)}{where}"
+                self.faults.append(f"the value differs from the reference's: {what}")
+
+    def _algebra(self, known: Exact, i: int) -> VjpRow | None:
+        """The row of an input whose gradient is wrong in float64; None where it is right or not to be had."""
+        truth, rule, x = known.truth, known.rule, self.xs[i]
+        if rule is None:
+            return None
+        if truth.grads is None:
+            return self._by_directions(truth, rule, i)
+        dtypes = [min((known.narrow, x.dtype), key=unit_roundoff), truth.dtype]
+        dtype = max(dtypes, key=unit_roundoff) if known.narrow != jnp.float64 else truth.dtype
+        spread = np.hypot(known.exact[i], known.ruled[i])
+
+        def beside(dtype: Any, more: Any = 0.0) -> list[Found]:
+            apart = [10 * each[i] + more for each in truth.apart] if truth.apart else [more] * len(rule)
+            return [
+                compare(a[i], b[i], spread, dtype, c) for a, b, c in zip(rule, truth.grads or [], apart, strict=True)
+            ]
+
+        each = beside(dtype)
+        each = self._excused(known, i, each, beside)
+        at = max(range(len(each)), key=lambda c: each[c].worst)
+        if each[at].worst <= C:
+            return None
+        others = {p: truth.grads[at][k] for k, p in enumerate(self.paths) if k != i}
+        found = row(self.paths[i], x, each[at], "algebra", truth.method, others)
+        if found.pattern is None and truth.call:
+            xs, g = of.widened(self.xs), of.widened(self.cotangents[at])
+            large = of.size_of(xs) >= of.LARGE
+            found = named(found, as_if(truth.call, xs, self.data, g, i, each[at].got, self.paths, large))
+        coarse = unit_roundoff(known.narrow) > unit_roundoff(x.dtype)
+        if found.pattern is None and coarse and max(f.worst for f in beside(known.narrow)) <= C:
+            found = replace(named(found, f"rounded as in {known.narrow}"), cause="rounding")
+        if found.cause == "rounding":
+            return replace(found, rerun="at precision highest too: the rule itself rounds")
+        return replace(found, rerun="wrong in float64 at precision highest too")
+
+    def _excused(self, known: Exact, i: int, each: list[Found], beside: Callable[..., list[Found]]) -> list[Found]:
+        """Without what is no fault of the rule: elements on a kink, and constants that are rounded themselves."""
+        if max(e.worst for e in each) <= C:
+            return each
+        xs, gs = of.widened(self.xs), [of.widened(g) for g in self.cotangents]
+        large = of.size_of(xs) >= of.LARGE
+        values = of.values_of(self.call, self.data)
+        on, _ = attempt("", forgiven, values, [wide(x) for x in xs], i, [[wide(v) for v in g] for g in gs], each, large)
+        if on is not None:
+            self.kinks[i] = on
+            return [e._replace(units=np.where(on, 0.0, e.units)) for e in each]
+        single = self.xs[i].dtype not in (jnp.float64, jnp.complex128)
+        if single and max(e.worst for e in beside(jnp.float32)) <= 10 * C:
+            both = [of.of_constants(call, xs, self.data, gs, i) for call in (self.call, known.truth.call) if call]
+            dev = np.asarray(sum(both))
+            if np.max(dev, initial=0.0) > 0:
+                return beside(known.truth.dtype, 8 * dev)
+        return each
+
+    def _by_directions(self, truth: of.Truth, rule: Any, i: int) -> VjpRow | None:
+        """A row where values along some direction disagree."""
+        xs, g = of.widened(self.xs), of.widened(self.cotangents[0])
+        found = of.along_directions(self.call, xs, self.data, i, g, rule[0][i], self.random, len(self.cotangents))
+        if not found:
+            return None
+        x, (k, got, right) = self.xs[i], max(found, key=lambda w: abs(w[1] - w[2]))
+        index = tuple(int(v) for v in np.unravel_index(k, x.shape))
+        name = f"one element: {list(index)}" if len(found) == 1 and np.isfinite(got) else None
+        verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
+        return VjpRow(
+            self.paths[i], tuple(x.shape), str(x.dtype), False, verdict, units=np.inf, index=index, got=got,
+            expected=right, difference=got - right, wrong=len(found), size=x.size, pattern=name, cause="algebra",
+            rerun="wrong in float64 at precision highest too", method=truth.method, got_array=rule[0][i],
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------- in its own dtype
+
+    def _rounding(self, known: Exact, i: int) -> VjpRow:
+        """The row of an input whose gradient in float64, where there is one, is right."""
+        x, truth = self.xs[i], known.truth
+        answers = truth.grads or known.rule or []
+        others = {p: answers[0][k] for k, p in enumerate(self.paths) if k != i} if truth.grads else {}
+        # A rule may round more than JAX's derivative does, but not without bound.
+        size = np.abs(answers[0][i]) + known.exact[i]
+        limit = 16 * float(np.sqrt(np.mean(size**2))) if x.size else 0.0
+        spread = np.maximum(known.exact[i], np.minimum(known.ruled[i], limit))
+
+        def worst(grads: Any, by_jax: Any) -> Found:
+            apart = measured(by_jax, answers, i)
+            each = [compare(a[i], b[i], spread, x.dtype, apart) for a, b in zip(grads, answers, strict=True)]
+            if i in self.kinks:
+                each = [e._replace(units=np.where(self.kinks[i], 0.0, e.units)) for e in each]
+            return max(each, key=lambda e: e.worst)
+
+        method = truth.method + ("" if known.rule else "; the rule in its own dtype: it refuses float64")
+        found = row(self.paths[i], x, worst(self.own, self._by_jax(truth.call)), "rounding", method, others, True)
+        if found.passed:
+            on = f"; {self.kinks[i].sum():,} on a kink, between both derivatives there" if i in self.kinks else ""
+            return replace(found, verdict=found.verdict + on)
+        if known.rule:
+            found = replace(found, cause="rounding", rerun=f"agrees in float64, not in {x.dtype}")
+        if self.full:
+            return found if known.rule else self._told(found, spread, answers, i)
+        with jax.default_matmul_precision("highest"):
+            if worst(self._again, self._by_jax(truth.call)).worst <= C:
+                return replace(found, cause="rounding", rerun="agrees at precision highest")
+        if known.rule:
+            return replace(found, rerun=f"{found.rerun}, at precision highest neither")
+        return self._told(found, spread, answers, i)
+
+    def _without_float64(self, why: str) -> tuple[VjpRow, ...]:
+        """Everything in the function's own dtype."""
+        call = self.reference or replace(self.call, bare=True)
+        name = "the reference" if self.reference else "the function without its rule"
+        method = f"JAX's derivative of {name}, in the function's own dtype: {why or 'it refuses float64'}"
+        with jax.default_matmul_precision("highest"):
+            truth, fault = attempt("JAX's derivative", of.by_jax, call, self.xs, self.data, self.cotangents, method)
+        if fault:
+            return self.no_gradient(f"nothing to compare with: {fault}")
+        spread = of.spreads_of_inputs(call, self.xs, self.data, self.cotangents, 8, of.own_dtype(self.xs))[1]
+        rows = []
+        for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):
+            scale = 4 * (spread[i] + np.sqrt(np.mean(np.abs(truth.grads[0][i]) ** 2)) if x.size else spread[i])
+            pairs = list(zip(self.own, truth.grads, strict=True))
+            found = row(path, x, worst_of(pairs, i, scale, x.dtype), "algebra", method, {}, True)
+            rows.append(found if found.passed else self._told(found, scale, truth.grads, i))
+        return tuple(rows)
+
+    def _told(self, found: VjpRow, spread: np.ndarray, answers: Any, i: int) -> VjpRow:
+        """Algebra or rounding, where the rule refuses float64: once more at precision highest, and in float32."""
+        x, again = self.xs[i], list(zip(self._again, answers, strict=True))
+        there = worst_of(again, i, spread, x.dtype)
+        if there.worst <= C:
+            return replace(found, cause="rounding", rerun="agrees at precision highest")
+        found = row(found.input, x, there, "algebra", found.method, {}, True)
+        single, _ = attempt("", self._single)
+        pairs = list(zip(single or [], answers, strict=False))
+        if pairs and worst_of(pairs, i, spread, jnp.float32).worst <= C:
+            return replace(found, cause="rounding", rerun=f"agrees in float32, not in {x.dtype}")
+        with jax.default_matmul_precision("highest"):
+            narrow, _ = attempt("", lambda: narrowest(program(self.call, self.xs, self.data, self.cotangents[0]).jaxpr))
+        coarse = narrow and unit_roundoff(narrow) > unit_roundoff(x.dtype)
+        if found.pattern is None and coarse and worst_of(again, i, spread, narrow).worst <= C:
+            found = replace(named(found, f"rounded as in {narrow}"), cause="rounding")
+        if found.cause == "rounding":
+            return replace(found, rerun="at precision highest too: the rule itself rounds")
+        return replace(found, rerun="wrong at precision highest too")
+
+    @cached_property
+    def full(self) -> bool:
+        """Whether the precision in force is the highest already."""
+        return str(in_force()) in FULL
+
+    @cached_property
+    def _again(self) -> list[list[np.ndarray]]:
+        """The rule in its own dtype at full precision."""
+        with jax.default_matmul_precision("highest"):
+            return wide_grads(pulled(self.call, self.xs, self.data, self.cotangents, "the rule at precision highest"))
+
+    def _single(self) -> list[list[np.ndarray]] | None:
+        """Half precision's rule in float32; None for others."""
+        if unit_roundoff(of.own_dtype(self.xs)) < 1e-6:
+            return None
+        up = lambda values: [v.astype(jnp.promote_types(v.dtype, jnp.float32)) for v in values]  # noqa: E731
+        with jax.default_matmul_precision("highest"):
+            cotangents = [up(g) for g in self.cotangents]
+            return wide_grads(pulled(self.call, up(self.xs), self.data, cotangents, "the rule in float32"))
+
+    def _by_jax(self, call: Call | None) -> list[Any] | None:
+        """JAX's own gradients in the dtype of the inputs, at the precision in force; None where they cannot be had."""
+        if call is None:
+            return None
+        key = in_force()
+        if key not in self._jax_grads:
+            with jax.enable_x64(any(x.dtype in (jnp.float64, jnp.complex128) for x in self.xs)):
+                runs, _ = attempt("", pulled, call, self.xs, self.data, self.cotangents, "JAX's derivative")
+            self._jax_grads[key] = runs and wide_grads(runs)
+        return self._jax_grads[key]
+
+    @cached_property
+    def _jax_grads(self) -> dict[Any, Any]:
+        return {}
+
+
+def named(found: VjpRow, pattern: str | None) -> VjpRow:
+    return replace(found, pattern=pattern, verdict=f"{found.verdict}: {pattern}") if pattern else found
+
+
+def worst_of(pairs: Any, i: int, spread: Any, dtype: Any) -> Found:
+    return max((compare(a[i], b[i], spread, dtype) for a, b in pairs), key=lambda e: e.worst)
+
+
+def measured(by_jax: Any, answers: Any, i: int) -> np.ndarray | float:
+    """What JAX's own derivative is off by in the same dtype: its root mean square, and at each element."""
+    largest: np.ndarray | float = 0.0
+    for grads, right in zip(by_jax or [], answers, strict=False):
+        with np.errstate(all="ignore"):
+            off = np.abs(grads[i] - right[i])
+        finite = np.where(np.isfinite(off), off, 0.0)
+        largest = np.maximum(largest, np.maximum(finite, np.sqrt(np.mean(finite**2)) if finite.size else 0.0))
+    return largest
