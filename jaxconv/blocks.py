@@ -1,7 +1,8 @@
 """The three maps where an axis may lie over several devices: blocks of positions, each with what its windows reach.
 
 Under jit the compiler cuts arrays up, and does not say where. An axis of n positions is written as D blocks of L = s·M,
-so many that every cut falls between two of them; block r makes M outputs, and reads
+a device's share each where s divides it and the outputs are no more than n/s (elsewhere the compiler moves what is out
+of place); block r makes M outputs, and reads
 
     E    X[r, e] = x[r·L − lo + e],   e = 0 … L − s + d(k − 1)              (x is 0 outside)
          U[q, r, p] = X[r, s·p + d·q],   p = 0 … M − 1

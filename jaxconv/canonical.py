@@ -35,7 +35,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
     The convolution of x by g, batch and channels and stride and dilation exchanged: input channels are its batch, and
-    the batch its input channels. With groups it is none, and stays as it is.
+    the batch its input channels. With groups it is no such convolution: lax's own form.
     """
     if geometry.groups > 1:
         return reference.conv_weight_vjp(x, g, geometry, precision)

@@ -109,14 +109,14 @@ def _bench(options: argparse.Namespace) -> int:
         print(f"jaxconv bench: --limit must be positive; got {options.limit:g}", file=sys.stderr)
         return 2
     try:
-        with heeded():
+        with heeded() as stop_if_told:
             if options.dtype == "float64":
                 import jax
 
                 jax.config.update("jax_enable_x64", True)
             from jaxconv.bench.command import bench
 
-            return bench(options)
+            return bench(options, stop_if_told)
     except KeyboardInterrupt:
         return 130
 
@@ -144,10 +144,10 @@ def _check(options: argparse.Namespace) -> int:
         print(f"jaxconv check: --json must name a file in a folder that exists; {fault}", file=sys.stderr)
         return 2
     try:
-        with heeded():
+        with heeded() as stop_if_told:
             from jaxconv.check.command import check
 
-            return check(options)
+            return check(options, stop_if_told)
     except KeyboardInterrupt:
         return 130
 

@@ -90,7 +90,7 @@ def _map(which: Map, a: Array, b: Array, plan: Plan) -> Array:
     def many(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
         if which == "conv_weight_vjp" and all(mapped) and plan.geometry.groups == 1:
             # One product of all examples' patches, as JAX batches it: on JAX 0.10 twice as fast as groups.
-            return jax.vmap(lambda a, b: lowered(which, a, b, *plan))(a, b), True
+            return jax.vmap(lambda a, b: lowered(which, a, b, *plan, mapped=True))(a, b), True
         again = lambda which, a, b, geometry: _map(which, a, b, plan._replace(geometry=geometry))  # noqa: E731
         return folded(again, which, (a, b), mapped, plan.geometry), True
 
@@ -240,8 +240,8 @@ def conv(
         derivative: "hand", the rules below, reverse mode to any order; "any", the same rules on a primitive of our
             own, so that jvp, linearize, jacfwd and hessian work too, at the price that JAX keeps `jax.interpreters`,
             which it rests on, less stable than its other names; "jax" leaves the derivative to JAX.
-        lowering: "reference" is `lax.conv_general_dilated`, "gemm" matrix products, "auto" the faster of the two
-            for platform and geometry (see `jaxconv.lowering`).
+        lowering: "reference" is `lax.conv_general_dilated` as it stands, "gemm" matrix products, "auto" what is
+            fastest for platform, geometry and devices: either, or lax in its tuned layout (see `jaxconv.lowering`).
 
     Returns:
         (*batch, out, *space_out), or (*batch, *space_out, out), in the dtype of x; half precision accumulates in

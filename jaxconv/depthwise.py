@@ -106,11 +106,12 @@ def _blocks(g: Array, geometry: Geometry) -> list[Array]:
 
 def _summed(total: Array, geometry: Geometry) -> Array:
     """Over all but the channels."""
+    exact = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)  # a sum: there are no factors to round
     if geometry.channels_first:
         rows = total.reshape(*total.shape[:2], -1)
-        return jnp.sum(rows @ jnp.ones(rows.shape[-1], rows.dtype), 0)
+        return jnp.sum(exact(rows, jnp.ones(rows.shape[-1], rows.dtype)), 0)
     columns = total.reshape(-1, total.shape[-1])
-    return jnp.ones(len(columns), columns.dtype) @ columns
+    return exact(jnp.ones(len(columns), columns.dtype), columns)
 
 
 def _divisor(n: int, most: int) -> int:

@@ -15,6 +15,8 @@ Within this module arrays are (batch, channels, *space), in the accumulator's dt
 and a piece of an array (groups, channels/groups, images, *space). Letters as in `jaxconv.reference`; k₁ taps on the
 side of g, k₂ on that of x.
 
+For arrays on one device: where an axis may lie over several its loops would gather it, and `jaxconv.blocks` serves.
+
 Source: K. Chellapilla et al. 2006 (convolution as a matrix product); the remainders by the stride are the polyphase
 decomposition of P. P. Vaidyanathan 1993, section 4.3.
 """

@@ -44,6 +44,7 @@ class Call(NamedTuple):
     channels: int  # of the convolution's input, within one group
     filters: int  # of the convolution's output, within one group
     double: bool = False  # whether a real number has 64 bits
+    mapped: bool = False  # whether `vmap` maps both factors of a dw
 
     @property
     def y(self) -> bool:
@@ -107,14 +108,20 @@ def _many_zeros(call: Call) -> bool:
 CPU = (
     Row(
         lambda call: sum(call.geometry.kernel_size) > LONG,
-        "reference",
-        "each tap is a line of the program, and thousands of lines compile for minutes",
+        "canonical",
+        "each tap would be a line of the program, and thousands of lines compile for minutes; over several devices, "
+        "too, where rows and output channels must then not lie over two mesh axes",
     ),
     Row(
         lambda call: several(),
         "gemm",
         "several devices, any axis across them, in blocks: lax's form is cut up wrongly where output channels and rows "
         "lie over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped",
+    ),
+    Row(
+        lambda call: call.mapped,
+        "gemm",
+        "mapped, lax's form would be grouped; this stays one product of all examples' patches",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),
@@ -157,7 +164,15 @@ def _tuned_vjp(call: Call) -> bool:
     return call.dw and call.overlap and not call.wide and not (call.few and call.strided)
 
 
-def lowered(which: Map, a: Array, b: Array, geometry: Geometry, precision: Precision, lowering: Lowering) -> Array:
+def lowered(
+    which: Map,
+    a: Array,
+    b: Array,
+    geometry: Geometry,
+    precision: Precision,
+    lowering: Lowering,
+    mapped: bool = False,
+) -> Array:
     """The map in the form that serves it."""
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):
@@ -165,7 +180,7 @@ def lowered(which: Map, a: Array, b: Array, geometry: Geometry, precision: Preci
     fast = getattr(blocks if several() else gemm, which)
     if lowering == "gemm":
         return fast(a, b, geometry, precision)
-    form = _row(which, a, b, geometry).form
+    form = _row(which, a, b, geometry, mapped).form
     if form == "reference":
         return plain(a, b, geometry, precision)
     if form == "canonical":
@@ -183,7 +198,7 @@ def _static(a: Array, b: Array, geometry: Geometry) -> bool:
     return not any(map(is_symbolic, (*a.shape, *b.shape, *geometry.input_size))) and a.size > 0 and b.size > 0
 
 
-def _row(which: Map, a: Array, b: Array, geometry: Geometry) -> Row:
+def _row(which: Map, a: Array, b: Array, geometry: Geometry, mapped: bool = False) -> Row:
     """The first row of the table that fits."""
     first = 1 if geometry.channels_first else -1
     kernel_out = 0 if geometry.channels_first else -1
@@ -194,5 +209,5 @@ def _row(which: Map, a: Array, b: Array, geometry: Geometry) -> Row:
     else:
         channels, filters = a.shape[first], b.shape[first]
     double = jnp.finfo(a.dtype).bits == 64
-    call = Call(which, geometry, channels // geometry.groups, filters // geometry.groups, double)
+    call = Call(which, geometry, channels // geometry.groups, filters // geometry.groups, double, mapped)
     return next(row for row in CPU if row.fits(call))

@@ -64,8 +64,11 @@ def test_a_right_rule_agrees():
 
 
 def break_map(broken: pytest.MonkeyPatch, which: str, wrong: Callable) -> None:
-    """Put `wrong`, which is given the right map first, in the place of one of the three maps, in both of its forms."""
-    for form in (lowering.reference, lowering.gemm):
+    """Put `wrong`, which is given the right map first, in the place of one of the three maps, in all of its forms."""
+    forms = [lowering.reference, lowering.gemm]
+    if which == "conv_weight_vjp":  # the other two canonical maps are the reference's
+        forms.append(lowering.canonical)
+    for form in forms:
         broken.setattr(form, which, partial(wrong, getattr(form, which)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxconv import report
@@ -48,8 +49,8 @@ def peers(against: str | None, gated: bool, python: str | None, limit: float) ->
     return made
 
 
-def bench(options: argparse.Namespace) -> int:
-    """Run it; the exit status."""
+def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda: None) -> int:
+    """Run it; the exit status. `stop_if_told` raises when ctrl-C was pressed."""
     against: list[Peer] = []
     entries: list[run.Entry] = []
     gated = options.names[:1] == ["gated"]
@@ -70,6 +71,7 @@ def bench(options: argparse.Namespace) -> int:
             for one in work:
                 for which in maps:
                     progress.update(bar, description=f"{one.name} {which}")
+                    stop_if_told()
                     entries.append(run.entry(one, which, against, settings))
                     progress.advance(bar)
     except (ValueError, OSError, PeerError) as error:

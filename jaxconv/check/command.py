@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -22,15 +23,18 @@ class BadCall(Exception):
     """What was named on the command line cannot be used; the text says why."""
 
 
-def check(options: argparse.Namespace) -> int:
-    """Run `jaxconv check`; returns the exit status: 0 right, 1 wrong, 2 a bad call."""
+def check(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda: None) -> int:
+    """Run `jaxconv check`; returns the exit status: 0 right, 1 wrong, 2 a bad call. `stop_if_told` raises when ctrl-C
+    was pressed.
+    """
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as with python -m
     try:
         f = found("function", options.function)
         reference = None if options.reference is None else found("--reference", options.reference)
         args = _arguments(options.args)
-        report = _checked(f, args, reference, options)
+        report = _checked(f, args, reference, options, stop_if_told)
+        stop_if_told()  # what failed because of it is no fault of the rule
     except BadCall as error:
         print(f"jaxconv check: {error}", file=sys.stderr)
         return 2
@@ -77,7 +81,9 @@ def _arguments(name: str) -> tuple:
     return tuple(args)
 
 
-def _checked(f: Any, args: tuple, reference: Any, options: argparse.Namespace) -> VjpReport:
+def _checked(
+    f: Any, args: tuple, reference: Any, options: argparse.Namespace, stop_if_told: Callable[[], None]
+) -> VjpReport:
     given = {options.function: f} if reference is None else {options.function: f, options.reference: reference}
     for name, function in given.items():
         try:
@@ -91,10 +97,12 @@ def _checked(f: Any, args: tuple, reference: Any, options: argparse.Namespace) -
             bar = display.add_task(options.function, total=None)
 
             def tell(done: int, total: int, what: str) -> None:
+                stop_if_told()
                 display.update(bar, completed=done, total=total, description=what)
 
             return check_vjp(f, *args, **how, progress=tell)
     except (TypeError, ValueError) as error:
+        stop_if_told()
         raise BadCall(f"{options.function} could not be checked: {_said(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""The rule on arguments that lie over several devices: each axis split in turn, compiled and not."""
+"""The rule on arguments that lie over several devices: the first axis split, then the last, compiled and not."""
 
 from __future__ import annotations
 

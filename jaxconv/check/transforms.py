@@ -101,11 +101,11 @@ def _twice(s: Scene) -> str:
 
 
 def _over_devices(scene: Scene, limit: float) -> TransformRow:
-    """Sharded arguments, split in every way; the first that disagrees is named."""
+    """Sharded arguments, the first axis split, then the last; the first that disagrees is named."""
     name = "sharding"
     if len(jax.devices()) < 2:
         return TransformRow(name, True, "not tried: there is one device")
-    how, worst, tried = "sharded arguments", 0.0, []
+    worst, tried = 0.0, []
     try:
         for how, grads in sharded(scene.call, scene.xs, scene.data, scene.g, under_jit, rule):
             units = scene.apart(grads)
@@ -114,11 +114,12 @@ def _over_devices(scene: Scene, limit: float) -> TransformRow:
             worst = max(worst, units)
             tried.append(how)
     except CANNOT as error:
-        return TransformRow(name, True, f"cannot apply: {type(error).__name__}")
+        return TransformRow(name, True, "; ".join([*tried, f"cannot apply: {type(error).__name__}"]))
     except Exception as error:
         if "ncompatible devices" in str(error):  # it holds arrays or a mesh of other devices
             return TransformRow(name, True, "cannot apply: the function has devices of its own")
-        return TransformRow(name, False, in_words(f"the rule with sharded arguments ({how} worked)", error))
+        worked = f" ({'; '.join(tried)} worked)" if tried else ""
+        return TransformRow(name, False, in_words(f"the rule with sharded arguments{worked}", error))
     if not tried:
         return TransformRow(name, True, f"not tried: no axis can be split over {len(jax.devices())} devices or fewer")
     return TransformRow(name, True, f"{'; '.join(tried)}: {worst:.2g} units from the plain rule")
