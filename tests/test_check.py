@@ -414,3 +414,28 @@ def test_our_recurrence(options):
 def test_bad_input(error, words, call):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("reference", [None, partial(jax.nn.gelu, approximate=False)], ids=["alone", "reference"])
+def test_a_forward_rule_with_another_value_is_found(reference):
+    exact = partial(jax.nn.gelu, approximate=False)
+
+    @jax.custom_vjp
+    def gelu(x):
+        return exact(x)
+
+    gelu.defvjp(lambda x: (jax.nn.gelu(x, approximate=True), x), lambda x, g: jax.vjp(exact, x)[1](g))
+    report = check_vjp(gelu, jnp.linspace(-2.0, 2.0, 7), reference=reference, transforms=False)
+    assert not report.passed
+    assert "the forward rule returns another value than the function" in str(report)
+
+
+def test_a_reference_of_another_shape_is_named():
+    @jax.custom_vjp
+    def cumsum(x):
+        return jnp.cumsum(x)
+
+    cumsum.defvjp(lambda x: (jnp.cumsum(x), None), lambda _, g: (jnp.cumsum(g[::-1])[::-1],))
+    report = check_vjp(cumsum, jnp.arange(4.0), reference=jnp.sum, transforms=False)
+    assert not report.passed
+    assert "the reference returns other shapes than the function: [] for [4]" in str(report)

@@ -54,7 +54,8 @@ def _draw(figure: Any, axes: Any, row: VjpRow) -> None:
     figure.colorbar(image, ax=ax, label="powers of ten; above 0 wrong")
     ax.set(title="distance / what is just right", xlabel=f"across: {heat.across}", ylabel=f"down: {heat.down}")
     if not row.passed:
-        down, across = np.unravel_index(int(np.argmax(digits)), digits.shape)
+        worst = np.nan_to_num(heat.cells, nan=np.inf)  # the digits end at what the colours do
+        down, across = np.unravel_index(int(np.argmax(worst)), worst.shape)
         ax.plot(across, down, "x", color="black", ms=9, mew=2)
         ax.annotate(place(row), (across, down), xytext=(0.02, 1.18), textcoords="axes fraction", fontsize=8)
     for ax in axes:

@@ -118,18 +118,21 @@ class Rows:
         if truth.call and truth.grads and truth.values is not None:
             exact = [(truth.values, each) for each in truth.grads]
             right = of.spreads(truth.call, xs, self.data, gs, exact, self.draws)
-        if runs and truth.values is not None and self.reference:
-            self._values(runs[0][0], truth.values, (right or own or (zeros,))[0])
+        if runs and own:
+            self._compare_values(xs, runs[0][0], truth, (right or own)[0])
         known = Exact(truth, rule, (right or own or (0, zeros))[1], (own or (0, zeros))[1], narrow or jnp.dtype("f8"))
         return known, ""
 
     def _truth(self, xs: Any, gs: Any, refused: bool, less: bool) -> of.Truth | None:
         if self.reference:
             method = "JAX's derivative of the reference, in float64"
-            truth, fault = attempt("the reference", of.by_jax, self.reference, xs, self.data, gs, method)
-            if truth and not all(np.shape(a) == np.shape(g) for a, g in zip(truth.values, gs[0], strict=True)):
-                self.faults.append("the reference returns other shapes than the function")
+            types, _ = attempt("", jax.eval_shape, lambda xs: self.reference.outputs(xs, self.data), list(xs))
+            if types is not None and [t.shape for t in types] != [np.shape(g) for g in gs[0]]:
+                theirs, ours = ([str(list(np.shape(v))) for v in each] for each in (types, gs[0]))
+                returns = f"{', '.join(theirs) or 'nothing'} for {', '.join(ours)}"
+                self.faults.append(f"the reference returns other shapes than the function: {returns}")
                 return None
+            truth, fault = attempt("the reference", of.by_jax, self.reference, xs, self.data, gs, method)
             if fault:
                 self.faults.append(fault)
             return truth
@@ -140,14 +143,22 @@ class Rows:
         truth, _ = attempt("", of.without_reference, self.call, xs, self.data, gs, *how)
         return truth
 
-    def _values(self, got: Any, right: Any, spread: Any) -> None:
+    def _compare_values(self, xs: Any, forward: Any, truth: of.Truth, spread: Any) -> None:
+        """f's value with that of its forward rule, and with the reference's."""
+        plain, _ = attempt("", self.call.outputs, xs, self.data)
+        if plain is not None:
+            self._values(forward, plain, spread, "the forward rule returns another value than the function")
+        if truth.values is not None and self.reference:
+            self._values(plain or forward, truth.values, spread, "the value differs from the reference's")
+
+    def _values(self, got: Any, right: Any, spread: Any, words: str) -> None:
         for k, (a, b, s) in enumerate(zip(got, right, spread, strict=True)):
             found = compare(a, b, s, of.own_dtype(self.xs))
             if found.worst > C:
                 at = tuple(int(i) for i in np.unravel_index(int(np.argmax(found.units)), found.units.shape))
                 where = f" of output {k}" if len(got) > 1 else ""
                 what = f"{found.got[at]:.8g} for {found.right[at]:.8g} at {list(at)}{where}"
-                self.faults.append(f"the value differs from the reference's: {what}")
+                self.faults.append(f"{words}: {what}")
 
     def _algebra(self, known: Exact, i: int) -> VjpRow | None:
         """The row of an input whose gradient is wrong in float64; None where it is right or not to be had."""
