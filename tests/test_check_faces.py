@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import browser
 import jax
@@ -15,7 +16,7 @@ from test_page import EVIL, Tree
 
 import jaxconv
 from jaxconv import assert_vjp, check_vjp, cli, smallest_failure
-from jaxconv.check import progress
+from jaxconv.check import progress, smallest
 from jaxconv.check.page import html
 from jaxconv.check.picture import plot
 from jaxconv.check.report import TransformRow, VjpReport, VjpRow
@@ -396,3 +397,16 @@ def test_the_command_as_people_call_it(rules):
     done = subprocess.run(command, cwd=rules, env=environment, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "factor" in done.stdout
+
+
+def test_a_search_that_ran_out_of_time_says_so(monkeypatch):
+    def made():
+        rule = jax.custom_vjp(lambda x: 2 * x)
+        rule.defvjp(lambda x: (2 * x, None), lambda _, g: (3 * g,))
+        return rule
+
+    moments = iter([0.0, 1.0, 1.0])  # begun, two examples looked at, and then the time is up
+    monkeypatch.setattr(smallest, "time", SimpleNamespace(monotonic=lambda: next(moments, 1e9)))
+    text = smallest_failure(made(), lambda n: ((n,),), seconds=9.0)
+    assert text.startswith("# stopped after 9 s: there may be a smaller one\n")
+    assert "# f: the function that was checked" in text

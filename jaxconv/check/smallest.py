@@ -96,7 +96,10 @@ def smallest_failure(
         raise ValueError(
             f"smallest_failure: `draw` must make arguments that f takes; the last were refused: {search.refusal}"
         )
-    return None if search.best is None else _snippet(f, reference, *search.best, directions=directions, seed=seed)
+    if search.best is None:
+        return None
+    notes = [f"# stopped after {seconds:g} s: there may be a smaller one"] if search.ended else []
+    return _snippet(f, reference, *search.best, notes, directions=directions, seed=seed)
 
 
 class _OutOfTime(BaseException):
@@ -129,7 +132,7 @@ class _Search:
 
     def fails(self, args: Any) -> bool:
         if not isinstance(args, tuple):
-            wrong_kind("smallest_failure", "`draw` must make tuples of arguments", f"{args!r}")
+            wrong_kind("smallest_failure", "`draw` must make tuples of arguments", f"a {type(args).__name__}")
         if time.monotonic() > self.end:
             self.ended = True
             raise _OutOfTime
@@ -177,15 +180,18 @@ def _simple_values(shapes: list[tuple[int, ...]]) -> Any:
     return st.tuples(*(arrays.arrays(np.float32, shape, elements=values).map(jnp.asarray) for shape in shapes))
 
 
-def _snippet(f: Any, reference: Any, args: tuple, report: VjpReport, **options: Any) -> Snippet:
+def _snippet(f: Any, reference: Any, args: tuple, report: VjpReport, notes: list[str], **options: Any) -> Snippet:
     imports = {"import jax.numpy as jnp", "from jaxconv import assert_vjp"}
     named = _name(f, "f", imports)
     others = "" if reference is None else f", reference={_name(reference, 'reference', imports)}"
+    for name, value in ((named, f), (others.removeprefix(", reference="), reference)):
+        if value is not None and name in ("f", "reference") and name != getattr(value, "__name__", ""):
+            notes = [*notes, f"# {name}: the function that was checked; it has no name to be imported by"]
     code = _code(args, imports)
     settings = "".join(f", {name}={value!r}" for name, value in options.items())
     call = f"assert_vjp({named}, *args{others}{settings}, transforms=False)"
     ordered = sorted(imports, key=lambda line: (line.startswith("from"), line))
-    text = Snippet("\n".join([*ordered, "", f"args = {code}", call, ""]))
+    text = Snippet("\n".join([*notes, *ordered, "", f"args = {code}", call, ""]))
     text.args, text.report = args, report
     return text
 
