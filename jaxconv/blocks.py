@@ -31,10 +31,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxconv import layout
 from jaxconv.geometry import Geometry
-from jaxconv.precision import Precision, accumulator
-
-FIRST = 3  # the first spatial axis of an array
+from jaxconv.precision import Precision
+from jaxconv.unroll import FIRST, window
 
 
 class Blocks(NamedTuple):
@@ -97,7 +97,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     dw = _product(g, U, list(positions), [i + geometry.axes for i in positions], precision)
     dw = jnp.moveaxis(dw, -1, 2)  # (G, out/groups, in/groups, *taps)
     dw = dw.reshape(-1, *dw.shape[2:])
-    return (dw if geometry.channels_first else jnp.moveaxis(dw, (0, 1), (-1, -2))).astype(x.dtype)
+    return layout.kernel_from_first(dw, geometry).astype(x.dtype)
 
 
 # ----------------------------------------------------------------------------------------------- blocks of an axis
@@ -120,25 +120,18 @@ def _overlap(x: Array, at: int, blocks: Blocks) -> Array:
 def _overlap_adjoint(X: Array, at: int, blocks: Blocks) -> Array:
     """x[r·L + j] = Σ_{r',e: r'·L − lo + e = r·L + j} X[r', e]"""
     sent = ((_shift(lax.slice_in_dim(X, *there, axis=at + 1), at, -h), own) for h, own, there in blocks.hops())
-    return functools.reduce(jnp.add, (_pad(part, at + 1, own[0], blocks.inputs - own[1]) for part, own in sent))
+    return functools.reduce(jnp.add, (window(part, at + 1, -own[0], blocks.inputs) for part, own in sent))
 
 
 def _shift(x: Array, axis: int, h: int) -> Array:
     """x[r + h], zero where there is no such block."""
     h = max(-x.shape[axis], min(h, x.shape[axis]))
-    return _pad(x, axis, -h, h)
-
-
-def _pad(x: Array, axis: int, low: int, high: int, between: int = 0) -> Array:
-    if not (low or high or between):
-        return x
-    edges = [(low, high, between) if each == axis else (0, 0, 0) for each in range(x.ndim)]
-    return lax.pad(x, jnp.zeros((), x.dtype), edges)
+    return window(x, axis, h, x.shape[axis])
 
 
 def _cut(x: Array, axis: int, count: int, length: int) -> Array:
     """(…, n, …) → (…, count, length, …), zeros behind."""
-    x = _pad(x, axis, 0, count * length - x.shape[axis])
+    x = window(x, axis, 0, count * length)
     return x.reshape(*x.shape[:axis], count, length, *x.shape[axis + 1 :])
 
 
@@ -165,11 +158,18 @@ def _fold(U: Array, geometry: Geometry) -> Array:
     at = FIRST + geometry.axes - 1  # of the blocks of one axis, where those before it are done and its taps apart
     for blocks in _axes(geometry):
         taps = (
-            _pad(U[:, q], at + 1, start, blocks.reach - stop, blocks.s - 1)
+            _apart(U[:, q], at + 1, start, blocks.reach - stop, blocks.s - 1)
             for q, (start, stop) in enumerate(blocks.taps())
         )
         U = _joined(_overlap_adjoint(functools.reduce(jnp.add, taps), at, blocks), at, blocks.n)
     return U
+
+
+def _apart(x: Array, axis: int, low: int, high: int, between: int) -> Array:
+    """x with so many zeros before, behind and between."""
+    edges = [(0, 0, 0)] * x.ndim
+    edges[axis] = (low, high, between)
+    return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
 # ---------------------------------------------------------------------------------------------- products and layout
@@ -185,8 +185,7 @@ def _product(a: Array, b: Array, of_a: Sequence[int], of_b: Sequence[int], preci
 
 def _inner(x: Array, geometry: Geometry) -> Array:
     """(G, C/G, batch, *space)"""
-    x = x.astype(accumulator(x.dtype))
-    x = x if geometry.channels_first else jnp.moveaxis(x, -1, 1)
+    x = layout.first(x, geometry)
     parts = x.reshape(len(x), geometry.groups, x.shape[1] // geometry.groups, *x.shape[2:])
     return jnp.moveaxis(parts, 0, 2)
 
@@ -195,7 +194,7 @@ def _outer(y: Array, geometry: Geometry) -> Array:
     """The adjoint of `_inner`."""
     y = jnp.moveaxis(y, 2, 0)
     y = y.reshape(len(y), -1, *y.shape[3:])
-    return y if geometry.channels_first else jnp.moveaxis(y, 1, -1)
+    return layout.from_first(y, geometry)
 
 
 def _outputs(g: Array, geometry: Geometry) -> Array:
@@ -208,7 +207,6 @@ def _outputs(g: Array, geometry: Geometry) -> Array:
 
 def _matrices(w: Array, geometry: Geometry) -> Array:
     """W (G, out/groups, *taps, in/groups)"""
-    w = w.astype(accumulator(w.dtype))
-    w = w if geometry.channels_first else jnp.moveaxis(w, (-1, -2), (0, 1))
+    w = layout.kernel_first(w, geometry)
     w = w.reshape(geometry.groups, w.shape[0] // geometry.groups, *w.shape[1:])
     return jnp.moveaxis(w, 2, -1)

@@ -14,21 +14,21 @@ from dataclasses import replace
 import jax.numpy as jnp
 from jax import Array
 
-from jaxconv import reference
+from jaxconv import layout, reference
 from jaxconv.geometry import Geometry
-from jaxconv.precision import Precision, accumulator
+from jaxconv.precision import Precision
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    y = reference.conv(_array(x, geometry), _kernel(w, geometry), _last(geometry), precision)
-    return (jnp.moveaxis(y, -1, 1) if geometry.channels_first else y).astype(x.dtype)
+    y = reference.conv(layout.last(x, geometry), layout.kernel_last(w, geometry), _last(geometry), precision)
+    return layout.from_last(y, geometry).astype(x.dtype)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    dx = reference.conv_input_vjp(_array(g, geometry), _kernel(w, geometry), _last(geometry), precision)
-    return (jnp.moveaxis(dx, -1, 1) if geometry.channels_first else dx).astype(g.dtype)
+    dx = reference.conv_input_vjp(layout.last(g, geometry), layout.kernel_last(w, geometry), _last(geometry), precision)
+    return layout.from_last(dx, geometry).astype(g.dtype)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -46,20 +46,11 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
         padding=tuple((lo, hi - r) for (lo, hi), r in zip(geometry.padding, reference.rest(geometry), strict=True)),
         dilation=geometry.stride,
     )
-    images = jnp.moveaxis(_array(x, geometry), (-1, 0), (0, -1))
-    dw = reference.conv(images, jnp.moveaxis(_array(g, geometry), 0, -2), exchanged, precision)
-    return jnp.moveaxis(dw, (-1, 0), (0, 1) if geometry.channels_first else (-1, -2)).astype(x.dtype)
+    images = jnp.moveaxis(layout.last(x, geometry), (-1, 0), (0, -1))
+    dw = reference.conv(images, jnp.moveaxis(layout.last(g, geometry), 0, -2), exchanged, precision)
+    dw = jnp.moveaxis(dw, 0, -2)  # (*taps, in, out)
+    return layout.kernel_from_last(dw, geometry).astype(x.dtype)
 
 
 def _last(geometry: Geometry) -> Geometry:
     return replace(geometry, layout="channels_last")
-
-
-def _array(x: Array, geometry: Geometry) -> Array:
-    x = x.astype(accumulator(x.dtype))
-    return jnp.moveaxis(x, 1, -1) if geometry.channels_first else x
-
-
-def _kernel(w: Array, geometry: Geometry) -> Array:
-    w = w.astype(accumulator(w.dtype))
-    return jnp.moveaxis(w, (0, 1), (-1, -2)) if geometry.channels_first else w

@@ -18,6 +18,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxconv import layout
 from jaxconv.geometry import Geometry
 
 TERMS = 8  # that are added up at once; with 16 and 32 no faster
@@ -57,7 +58,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
         products = (a * b for a, b in zip(blocks, _blocks(shift, geometry), strict=True))
         made.append(_summed(functools.reduce(jnp.add, products), geometry))
     dw = jnp.stack(made).reshape(*geometry.kernel_size, 1, filters)
-    return jnp.moveaxis(dw, (-1, -2), (0, 1)) if geometry.channels_first else dw
+    return layout.kernel_from_last(dw, geometry)
 
 
 # ------------------------------------------------------------------------------------------------------------- views

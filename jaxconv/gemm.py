@@ -31,9 +31,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import depthwise
+from jaxconv import depthwise, layout
 from jaxconv.geometry import Geometry
-from jaxconv.precision import Precision, accumulator
+from jaxconv.precision import Precision
 from jaxconv.unroll import (
     FIRST,
     Rows,
@@ -56,9 +56,9 @@ POSITIONS = 256  # columns that a product has at least, where the batch has as m
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]):
-        return depthwise.conv(_wide(x), _wide(w), geometry).astype(x.dtype)
-    y = _conv(_inner(x, geometry), _inner_kernel(w, geometry), geometry, precision)
-    return _outer(y, geometry).astype(x.dtype)
+        return depthwise.conv(layout.wide(x), layout.wide(w), geometry).astype(x.dtype)
+    y = _conv(layout.first(x, geometry), layout.kernel_first(w, geometry), geometry, precision)
+    return layout.from_first(y, geometry).astype(x.dtype)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -67,17 +67,17 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
         geometry, g.shape[depthwise.channel_axis(geometry)]
     )
     if one_to_one and set(geometry.stride) == {1}:
-        return depthwise.conv_input_vjp(_wide(g), _wide(w), geometry).astype(g.dtype)
-    dx = _input_vjp(_inner(g, geometry), _inner_kernel(w, geometry), geometry, precision)
-    return _outer(dx, geometry).astype(g.dtype)
+        return depthwise.conv_input_vjp(layout.wide(g), layout.wide(w), geometry).astype(g.dtype)
+    dx = _input_vjp(layout.first(g, geometry), layout.kernel_first(w, geometry), geometry, precision)
+    return layout.from_first(dx, geometry).astype(g.dtype)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]) and _few_taps(geometry):
-        return depthwise.conv_weight_vjp(_wide(x), _wide(g), geometry).astype(x.dtype)
-    dw = _weight_vjp(_inner(x, geometry), _inner(g, geometry), geometry, precision)
-    return (dw if geometry.channels_first else jnp.moveaxis(dw, (0, 1), (-1, -2))).astype(x.dtype)
+        return depthwise.conv_weight_vjp(layout.wide(x), layout.wide(g), geometry).astype(x.dtype)
+    dw = _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
+    return layout.kernel_from_first(dw, geometry).astype(x.dtype)
 
 
 # ----------------------------------------------------------------------------------------------- how it is split
@@ -363,7 +363,7 @@ def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
     return lax.dynamic_update_slice_in_dim(total, there + part, start, FIRST + axis)
 
 
-# ------------------------------------------------------------------------------------------------------------ layout
+# -------------------------------------------------------------------------------------------------------- tap by tap
 
 
 def _tap_by_tap(geometry: Geometry, channels: int) -> bool:
@@ -374,20 +374,3 @@ def _tap_by_tap(geometry: Geometry, channels: int) -> bool:
 def _few_taps(geometry: Geometry) -> bool:
     """Whether x and g are read tap by tap sooner than they are laid out: 7x7 and, channels first, one axis are not."""
     return geometry.taps <= 25 and (geometry.axes > 1 or not geometry.channels_first)
-
-
-def _wide(x: Array) -> Array:
-    """x in the dtype that sums of it are made in."""
-    return x.astype(accumulator(x.dtype))
-
-
-def _inner(x: Array, geometry: Geometry) -> Array:
-    return _wide(x) if geometry.channels_first else jnp.moveaxis(_wide(x), -1, 1)
-
-
-def _outer(y: Array, geometry: Geometry) -> Array:
-    return y if geometry.channels_first else jnp.moveaxis(y, 1, -1)
-
-
-def _inner_kernel(w: Array, geometry: Geometry) -> Array:
-    return _wide(w) if geometry.channels_first else jnp.moveaxis(_wide(w), (-1, -2), (0, 1))

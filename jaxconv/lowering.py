@@ -105,6 +105,13 @@ def _many_zeros(call: Call) -> bool:
     return math.prod(call.geometry.stride) > 16
 
 
+def _tuned_vjp(call: Call) -> bool:
+    """Which gradients with channels first lax, where it is tuned, makes as fast as products."""
+    if call.dx:
+        return not call.few
+    return call.dw and call.overlap and not call.wide and not (call.few and call.strided)
+
+
 CPU = (
     Row(
         lambda call: sum(call.geometry.kernel_size) > LONG,
@@ -156,12 +163,6 @@ CPU = (
         "strided 1x1 2.0",
     ),
 )
-
-
-def _tuned_vjp(call: Call) -> bool:
-    if call.dx:
-        return not call.few
-    return call.dw and call.overlap and not call.wide and not (call.few and call.strided)
 
 
 def lowered(

@@ -183,9 +183,10 @@ def _simple_values(shapes: list[tuple[int, ...]]) -> Any:
 def _snippet(f: Any, reference: Any, args: tuple, report: VjpReport, notes: list[str], **options: Any) -> Snippet:
     imports = {"import jax.numpy as jnp", "from jaxconv import assert_vjp"}
     named = _name(f, "f", imports)
-    others = "" if reference is None else f", reference={_name(reference, 'reference', imports)}"
-    for name, value in ((named, f), (others.removeprefix(", reference="), reference)):
-        if value is not None and name in ("f", "reference") and name != getattr(value, "__name__", ""):
+    against = None if reference is None else _name(reference, "reference", imports)
+    others = "" if against is None else f", reference={against}"
+    for name, otherwise, value in ((named, "f", f), (against, "reference", reference)):
+        if name == otherwise != getattr(value, "__name__", ""):
             notes = [*notes, f"# {name}: the function that was checked; it has no name to be imported by"]
     code = _code(args, imports)
     settings = "".join(f", {name}={value!r}" for name, value in options.items())

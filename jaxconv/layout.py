@@ -1,0 +1,58 @@
+"""Arrays and kernels in the layout that a form computes in, in the dtype that sums are made in, and back.
+
+first: arrays (batch, channels, *space), kernels (out, in/groups, *taps); last: (batch, *space, channels),
+(*taps, in/groups, out).
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxconv.geometry import Geometry
+from jaxconv.precision import accumulator
+
+
+def wide(x: Array) -> Array:
+    """x in the dtype that sums of it are made in."""
+    return x.astype(accumulator(x.dtype))
+
+
+def first(x: Array, geometry: Geometry) -> Array:
+    """An array with channels first."""
+    return wide(x) if geometry.channels_first else jnp.moveaxis(wide(x), -1, 1)
+
+
+def from_first(y: Array, geometry: Geometry) -> Array:
+    """The way back from `first`."""
+    return y if geometry.channels_first else jnp.moveaxis(y, 1, -1)
+
+
+def last(x: Array, geometry: Geometry) -> Array:
+    """An array with channels last."""
+    return jnp.moveaxis(wide(x), 1, -1) if geometry.channels_first else wide(x)
+
+
+def from_last(y: Array, geometry: Geometry) -> Array:
+    """The way back from `last`."""
+    return jnp.moveaxis(y, -1, 1) if geometry.channels_first else y
+
+
+def kernel_first(w: Array, geometry: Geometry) -> Array:
+    """A kernel with channels first."""
+    return wide(w) if geometry.channels_first else jnp.moveaxis(wide(w), (-1, -2), (0, 1))
+
+
+def kernel_from_first(dw: Array, geometry: Geometry) -> Array:
+    """The way back from `kernel_first`."""
+    return dw if geometry.channels_first else jnp.moveaxis(dw, (0, 1), (-1, -2))
+
+
+def kernel_last(w: Array, geometry: Geometry) -> Array:
+    """A kernel with channels last."""
+    return jnp.moveaxis(wide(w), (0, 1), (-1, -2)) if geometry.channels_first else wide(w)
+
+
+def kernel_from_last(dw: Array, geometry: Geometry) -> Array:
+    """The way back from `kernel_last`."""
+    return jnp.moveaxis(dw, (-1, -2), (0, 1)) if geometry.channels_first else dw
