@@ -16,12 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxconv import layout
 from jaxconv.geometry import Geometry
+from jaxconv.varying import axes_of, vary
 
-TERMS = 8  # that are added up at once; with 16 and 32 no faster
+TERMS = 16  # that are added up at once: more come out of one set of the cache, fewer leave more to be summed
+MOST_TAPS = 128  # of dw: 31x31 are read three times as fast when they are laid out for a product
+STEP_BYTES = 1 << 24  # of x, at a time; with less a loop leaves one of two cores idle
 
 
 def conv(x: Array, w: Array, geometry: Geometry) -> Array:
@@ -48,17 +52,38 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
     """dw[c,q] = Σ_{b,p} g[b,c,p] · x[b, c, s·p + d·q − lo]
 
     A sum over an array is not vectorised here, a sum of arrays is: blocks of the products are added up first, and what
-    is left of them is summed as a product with ones.
+    is left of them is summed as a product with ones. A channel's taps follow one another, while a cache holds it.
     """
     channels = channel_axis(geometry)
     filters = g.shape[channels]
-    padded = _padded(jnp.repeat(x, filters // x.shape[channels], axis=channels), geometry)
-    blocks, made = _blocks(g, geometry), []
-    for _, shift in _shifts(padded, geometry):
-        products = (a * b for a, b in zip(blocks, _blocks(shift, geometry), strict=True))
-        made.append(_summed(functools.reduce(jnp.add, products), geometry))
-    dw = jnp.stack(made).reshape(*geometry.kernel_size, 1, filters)
-    return layout.kernel_from_last(dw, geometry)
+    x = jnp.repeat(x, filters // x.shape[channels], axis=channels)
+
+    def images(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+        # An array of its own: windows of what is only about to be padded would be read element by element.
+        padded = lax.optimization_barrier(_padded(pair[0], geometry))
+        pairs = zip(_read_by_blocks(padded, geometry), _blocks(pair[1], geometry), strict=True)
+        products = (_windows(a, geometry) * jnp.expand_dims(b, _tap_axis(geometry)) for a, b in pairs)
+        return total + _summed(functools.reduce(jnp.add, products), geometry), None
+
+    steps = _steps(x, geometry)
+    total = vary(jnp.zeros((geometry.taps, filters), x.dtype), axes_of(x))
+    if steps == 1:
+        total, _ = images(total, (x, g))
+    else:
+        total, _ = lax.scan(images, total, (_in_steps(x, steps), _in_steps(g, steps)))
+    return layout.kernel_from_last(total.reshape(*geometry.kernel_size, 1, filters), geometry)
+
+
+def _steps(x: Array, geometry: Geometry) -> int:
+    """In how many steps the batch is gone through: x, and the products that are left, stay in a cache."""
+    each = x[0].size * x.dtype.itemsize * max(1, geometry.taps / TERMS)
+    return next(
+        n for n in range(1, len(x) + 1) if len(x) % n == 0 and (len(x) // n * each <= STEP_BYTES or n == len(x))
+    )
+
+
+def _in_steps(x: Array, steps: int) -> Array:
+    return x.reshape(steps, -1, *x.shape[1:])
 
 
 # ------------------------------------------------------------------------------------------------------------- views
@@ -97,22 +122,62 @@ def _shifts(x: Array, geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Arr
         yield q, lax.slice(x, starts, ends, strides)
 
 
+def _counts(batch: int, geometry: Geometry) -> tuple[int, int]:
+    """How many equal blocks of images, and of rows, are added up."""
+    images = _divisor(batch, 8)
+    return images, _divisor(geometry.output_size[0], TERMS // images)
+
+
 def _blocks(g: Array, geometry: Geometry) -> list[Array]:
-    """g in equal blocks of images and of rows, at most `TERMS`."""
-    rows = _space(geometry)[0]
-    b = _divisor(len(g), TERMS)
-    parts = jnp.split(g, b)
-    return [block for part in parts for block in jnp.split(part, _divisor(g.shape[rows], TERMS // b), axis=rows)]
+    """g in blocks of images, each in blocks of rows."""
+    images, rows = _counts(len(g), geometry)
+    return [block for part in jnp.split(g, images) for block in jnp.split(part, rows, _space(geometry)[0])]
+
+
+def _read_by_blocks(x: Array, geometry: Geometry) -> list[Array]:
+    """The rows of x that each of these blocks reads."""
+    images, rows = _counts(len(x), geometry)
+    size, s = geometry.output_size[0] // rows, geometry.stride[0]
+    span = s * (size - 1) + geometry.dilation[0] * (geometry.kernel_size[0] - 1) + 1
+    starts = [s * size * row for row in range(rows)]
+    axis = _space(geometry)[0]
+    return [lax.slice_in_dim(part, i, i + span, axis=axis) for part in jnp.split(x, images) for i in starts]
+
+
+def _tap_axis(geometry: Geometry) -> int:
+    """Of windows: behind what one reads again for the next tap."""
+    return 2 if geometry.channels_first else geometry.axes
+
+
+def _windows(x: Array, geometry: Geometry) -> Array:
+    """x[s·p + d·q] for all taps q, on an axis of their own; of whole windows, so that a row is read as vectors."""
+    space, at = list(_space(geometry)), _tap_axis(geometry)
+    taps = [d * np.arange(k) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
+    sizes = list(x.shape)
+    for axis, offsets in zip(space, taps, strict=True):
+        sizes[axis] -= int(offsets[-1])
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=tuple(axis + (axis >= at) for axis in range(x.ndim)),
+        collapsed_slice_dims=(),
+        start_index_map=tuple(space),
+    )
+    starts = np.stack(np.meshgrid(*taps, indexing="ij"), -1).reshape(-1, len(space)).astype(np.int32)
+    read = lax.gather(x, jnp.asarray(starts), numbers, tuple(sizes), mode="clip")
+    steps = [1] * read.ndim
+    for axis, s in zip(space, geometry.stride, strict=True):
+        steps[axis + (axis >= at)] = s
+    return lax.slice(read, [0] * read.ndim, read.shape, steps)
 
 
 def _summed(total: Array, geometry: Geometry) -> Array:
-    """Over all but the channels."""
+    """(taps, channels): the sum over images and positions, first along the last spatial axis."""
     exact = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)  # a sum: there are no factors to round
-    if geometry.channels_first:
-        rows = total.reshape(*total.shape[:2], -1)
-        return jnp.sum(exact(rows, jnp.ones(rows.shape[-1], rows.dtype)), 0)
-    columns = total.reshape(-1, total.shape[-1])
-    return exact(jnp.ones(len(columns), columns.dtype), columns)
+    if geometry.channels_first:  # (images, channels, taps, *rows, columns)
+        total = exact(total, jnp.ones(total.shape[-1], total.dtype))
+        return jnp.sum(total, (0, *range(3, total.ndim))).T
+    columns = jnp.ones((*total.shape[:-2], 1, total.shape[-2]), total.dtype)
+    total = exact(columns, total)  # (images, *rows, taps, 1, channels): channels stay where they are
+    return jnp.sum(total.reshape(-1, *total.shape[-3::2]), 0)
 
 
 def _divisor(n: int, most: int) -> int:

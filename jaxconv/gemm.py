@@ -74,7 +74,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
-    if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]) and _few_taps(geometry):
+    if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]) and geometry.taps <= depthwise.MOST_TAPS:
         return depthwise.conv_weight_vjp(layout.wide(x), layout.wide(g), geometry).astype(x.dtype)
     dw = _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
     return layout.kernel_from_first(dw, geometry).astype(x.dtype)
@@ -369,8 +369,3 @@ def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
 def _tap_by_tap(geometry: Geometry, channels: int) -> bool:
     """Whether every one of several groups has one input channel."""
     return channels == geometry.groups > 1
-
-
-def _few_taps(geometry: Geometry) -> bool:
-    """Whether x and g are read tap by tap sooner than they are laid out: 7x7 and, channels first, one axis are not."""
-    return geometry.taps <= 25 and (geometry.axes > 1 or not geometry.channels_first)
