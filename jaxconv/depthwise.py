@@ -5,7 +5,7 @@
 
 Each tap is one shifted view of x, so that y is a single elementwise loop, and x stays in the layout it came in: what a
 product would gain in another layout, moving the axes would cost twice over. A group with several filters repeats its
-channel. Letters as in `jaxconv.reference`; arrays are in the accumulator's dtype.
+channel. Letters as in `jaxconv.reference`; arrays of y and dx are in the accumulator's dtype, and every result is.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from jax import Array, lax
 
 from jaxconv import layout
 from jaxconv.geometry import Geometry
+from jaxconv.precision import accumulator
 from jaxconv.varying import axes_of, vary
 
 TERMS = 16  # that are added up at once: more come out of one set of the cache, fewer leave more to be summed
 MOST_TAPS = 128  # of dw: 31x31 are read three times as fast when they are laid out for a product
-STEP_BYTES = 1 << 24  # of x, at a time; with less a loop leaves one of two cores idle
+STEP_BYTES = 1 << 23  # of x, at a time; half as much leaves one of two cores idle, twice as much the cache
 
 
 def conv(x: Array, w: Array, geometry: Geometry) -> Array:
@@ -59,14 +60,16 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
     x = jnp.repeat(x, filters // x.shape[channels], axis=channels)
 
     def images(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        # An array of its own: windows of what is only about to be padded would be read element by element.
-        padded = lax.optimization_barrier(_padded(pair[0], geometry))
-        pairs = zip(_read_by_blocks(padded, geometry), _blocks(pair[1], geometry), strict=True)
+        x, g = pair
+        # Arrays of their own: what is only about to be padded or widened would be so anew for every tap.
+        padded = lax.optimization_barrier(_padded(layout.wide(x), geometry))
+        g = g if g.dtype == padded.dtype else lax.optimization_barrier(layout.wide(g))
+        pairs = zip(_read_by_blocks(padded, geometry), _blocks(g, geometry), strict=True)
         products = (_windows(a, geometry) * jnp.expand_dims(b, _tap_axis(geometry)) for a, b in pairs)
         return total + _summed(functools.reduce(jnp.add, products), geometry), None
 
     steps = _steps(x, geometry)
-    total = vary(jnp.zeros((geometry.taps, filters), x.dtype), axes_of(x))
+    total = vary(jnp.zeros((geometry.taps, filters), accumulator(x.dtype)), axes_of(x))
     if steps == 1:
         total, _ = images(total, (x, g))
     else:
@@ -75,11 +78,13 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
 
 
 def _steps(x: Array, geometry: Geometry) -> int:
-    """In how many steps the batch is gone through: x, and the products that are left, stay in a cache."""
-    each = x[0].size * x.dtype.itemsize * max(1, geometry.taps / TERMS)
-    return next(
-        n for n in range(1, len(x) + 1) if len(x) % n == 0 and (len(x) // n * each <= STEP_BYTES or n == len(x))
-    )
+    """In how many steps the batch is gone through: x, and the products that are left, stay in a cache.
+
+    Never image by image, unless the batch is one or has no smaller divisor: JAX 0.10 takes up to five times as long.
+    """
+    each = x[0].size * jnp.dtype(accumulator(x.dtype)).itemsize * max(1, geometry.taps / TERMS)
+    counts = [n for n in range(1, max(2, len(x))) if len(x) % n == 0]
+    return next((n for n in counts if len(x) // n * each <= STEP_BYTES), counts[-1] if each < STEP_BYTES else len(x))
 
 
 def _in_steps(x: Array, steps: int) -> Array:

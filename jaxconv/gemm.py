@@ -75,7 +75,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]) and geometry.taps <= depthwise.MOST_TAPS:
-        return depthwise.conv_weight_vjp(layout.wide(x), layout.wide(g), geometry).astype(x.dtype)
+        return depthwise.conv_weight_vjp(x, g, geometry).astype(x.dtype)
     dw = _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
     return layout.kernel_from_first(dw, geometry).astype(x.dtype)
 
