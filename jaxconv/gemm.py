@@ -11,7 +11,7 @@ copies are made of each and the product is nearly square (`jaxconv.unroll` says 
 
 With all taps on the side of x, V is g itself, and U what each output reads: the better split for few input channels.
 It is done for a few images at a time, so that U and V stay in a cache; large images in pieces along one axis.
-Within this module arrays are (batch, channels, *space), in the accumulator's dtype, kernels (out, in/groups, *taps),
+Within this module arrays are (batch, channels, *space), kernels (out, in/groups, *taps) in the accumulator's dtype,
 and a piece of an array (groups, channels/groups, images, *space). Letters as in `jaxconv.reference`; k₁ taps on the
 side of g, k₂ on that of x.
 
@@ -33,7 +33,7 @@ from jax import Array, lax
 
 from jaxconv import depthwise, layout
 from jaxconv.geometry import Geometry
-from jaxconv.precision import Precision
+from jaxconv.precision import Precision, accumulator
 from jaxconv.unroll import (
     FIRST,
     Rows,
@@ -57,8 +57,8 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]):
         return depthwise.conv(layout.wide(x), layout.wide(w), geometry).astype(x.dtype)
-    y = _conv(layout.first(x, geometry), layout.kernel_first(w, geometry), geometry, precision)
-    return layout.from_first(y, geometry).astype(x.dtype)
+    y = _conv(_first(x, geometry), layout.kernel_first(w, geometry), geometry, precision)
+    return layout.from_first(y, geometry)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -68,16 +68,21 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     )
     if one_to_one and set(geometry.stride) == {1}:
         return depthwise.conv_input_vjp(layout.wide(g), layout.wide(w), geometry).astype(g.dtype)
-    dx = _input_vjp(layout.first(g, geometry), layout.kernel_first(w, geometry), geometry, precision)
-    return layout.from_first(dx, geometry).astype(g.dtype)
+    dx = _input_vjp(_first(g, geometry), layout.kernel_first(w, geometry), geometry, precision)
+    return layout.from_first(dx, geometry)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]) and geometry.taps <= depthwise.MOST_TAPS:
         return depthwise.conv_weight_vjp(x, g, geometry).astype(x.dtype)
-    dw = _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
+    dw = _weight_vjp(_first(x, geometry), _first(g, geometry), geometry, precision)
     return layout.kernel_from_first(dw, geometry).astype(x.dtype)
+
+
+def _first(x: Array, geometry: Geometry) -> Array:
+    """Channels first, in the dtype of x: what is half precision is widened a few images at a time, in the cache."""
+    return x if geometry.channels_first else jnp.moveaxis(x, -1, 1)
 
 
 # ----------------------------------------------------------------------------------------------- how it is split
@@ -188,10 +193,11 @@ def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
 
 
 def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    split = _split(x.shape[0], x.shape[1], w.shape[0], geometry, x.dtype.itemsize, "y")
+    split = _split(x.shape[0], x.shape[1], w.shape[0], geometry, w.dtype.itemsize, "y")
     matrices = _matrices(w, split)
 
-    def images(x: Array) -> Array:
+    def images(narrow: Array) -> Array:
+        x = layout.wide(narrow)
         padded = _read_by(x, split)
 
         def one(y: Array, start: Array | int, part: Geometry) -> Array:
@@ -202,7 +208,7 @@ def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array
             )
 
         y = _zeros((x.shape[0], w.shape[0] // geometry.groups, x.shape[2], *geometry.output_size), x)
-        return _pieces(split, y, one)
+        return _pieces(split, y, one).astype(narrow.dtype)
 
     return _each(images, split, x)
 
@@ -225,10 +231,12 @@ def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precisi
 
 def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
     channels = w.shape[1] * geometry.groups
-    split = _split(g.shape[0], channels, w.shape[0], geometry, g.dtype.itemsize, "dx")
+    split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, "dx")
     matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
 
-    def images(g: Array) -> Array:
+    def images(narrow: Array) -> Array:
+        g = layout.wide(narrow)
+
         def one(dx: Array, start: Array | int, part: Geometry) -> Array:
             g_part = _cut_out(g, split, start, part.output_size[split.axis])
             made = _pulled_back(g_part, matrices, split._replace(geometry=part), precision)
@@ -238,9 +246,9 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> 
         if split.piece < m:
             n[axis] = _span(geometry, axis, m)
         dx = _pieces(split, _zeros((len(g), w.shape[1], g.shape[2], *n), g), one)
-        if split.piece == m:
-            return dx
-        return window(dx, FIRST + axis, geometry.padding[axis][0], geometry.input_size[axis])
+        if split.piece < m:
+            dx = window(dx, FIRST + axis, geometry.padding[axis][0], geometry.input_size[axis])
+        return dx.astype(narrow.dtype)
 
     return _each(images, split, g)
 
@@ -267,10 +275,11 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
         x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
         dw = _weight_vjp(x, g, replace(geometry, groups=2), precision)
         return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
-    split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, x.dtype.itemsize, "dw")
+    dtype = jnp.dtype(accumulator(x.dtype))
+    split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, dtype.itemsize, "dw")
 
     def images(total: list[Array], pair: tuple[Array, Array]) -> tuple[list[Array], None]:
-        padded, g = _read_by(pair[0], split), pair[1]
+        padded, g = _read_by(layout.wide(pair[0]), split), layout.wide(pair[1])
 
         def one(total: list[Array], start: Array | int, part: Geometry) -> list[Array]:
             x = _cut_out(padded, split, start * part.stride[split.axis], part.input_size[split.axis])
@@ -283,7 +292,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
     G, k = geometry.groups, geometry.kernel_size
     filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
     counts = [1] if split.rows is None else [len(rows.taps) for rows in split.rows]
-    zeros = [_zeros((G, count * filters, columns * channels), x) for count in counts]
+    zeros = [_zeros((G, count * filters, columns * channels), x).astype(dtype) for count in counts]
     pairs = _images(split, x), _images(split, g)
     if len(pairs[0]) == 1:
         total, _ = images(zeros, (pairs[0][0], pairs[1][0]))
