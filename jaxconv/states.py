@@ -22,10 +22,12 @@ from jaxconv.timeblocks import Blocks
 Residuals = Literal["recompute", "save"] | int
 
 # The rows (steps × batch) of a block's matrix products: about ROWS, fewer where states are wide, since a block should
-# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two blocks is one: cutting costs copies.
-# On two cores forward and backward took with 1024, 2048 and 4096 rows, at (T, batch, m) = (512, 32, 128) 44, 43, 49 ms,
-# at (256, 64, 256) 155, 159, 179, at (1024, 8, 64) 9.0, 8.1, 7.6 with 4.0, 5.8, 9.5 MB of temporaries.
-NUMBERS, ROWS, LEAST = 2**18, 2048, 1024
+# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two blocks is one: cutting costs copies, and
+# where XLA compiles both passes together it makes the v of a single block once. On two cores, forward and backward,
+# time and temporaries beside twice the rows: at (T, batch, m) = (512, 32, 128) 0.96 and 0.69, (256, 64, 256) 0.92 and
+# 0.77, (128, 32, 512) 0.98 and 0.68; beside half the rows: (512, 32, 128) 0.97 and 1.29, (256, 64, 256) 0.99 and 1.14,
+# (1024, 8, 64), which then is four blocks, 0.87 and 1.45.
+NUMBERS, ROWS, LEAST = 2**18, 4096, 512
 
 
 class Plan(NamedTuple):
