@@ -22,10 +22,12 @@ from jaxconv.timeblocks import Blocks
 Residuals = Literal["recompute", "save"] | int
 
 # The rows (steps × batch) of a block's matrix products: about ROWS, fewer where states are wide, since a block should
-# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two blocks is one: cutting costs copies.
-# On two cores forward and backward took with 1024, 2048 and 4096 rows, at (T, batch, m) = (512, 32, 128) 44, 43, 49 ms,
-# at (256, 64, 256) 155, 159, 179, at (1024, 8, 64) 9.0, 8.1, 7.6 with 4.0, 5.8, 9.5 MB of temporaries.
-NUMBERS, ROWS, LEAST = 2**18, 2048, 1024
+# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two blocks is one: cutting costs copies, and
+# where XLA compiles both passes together it makes the v of a single block once. On two cores, forward and backward,
+# time and temporaries beside twice the rows: at (T, batch, m) = (512, 32, 128) 0.96 and 0.69, (256, 64, 256) 0.92 and
+# 0.77, (128, 32, 512) 0.98 and 0.68; beside half the rows: (512, 32, 128) 0.97 and 1.29, (256, 64, 256) 0.99 and 1.14,
+# (1024, 8, 64), which then is four blocks, 0.87 and 1.45.
+NUMBERS, ROWS, LEAST = 2**18, 4096, 512
 
 
 class Plan(NamedTuple):
@@ -145,29 +147,25 @@ def states(
         c = gate(pre, start, None)
         last, h = linear(lambda c, v: (1 - c) * v, c, v, start, plan)
         return last, into._replace(h=put(into.h, h, t[0]), c=put(into.c, c, t[0]), v=put(into.v, v, t[0])), v
-    m, turned = params.w_c.shape[0], wide(params.w_h).T
-    both = project(x, jnp.concatenate([params.w_c, params.w_x]), None)  # one larger product is faster than two
-    if live is not None:
-        both = jnp.where(live | (jnp.arange(2 * m) >= m), both, jnp.inf)
+    turned = wide(params.w_h).T
+    pre, v = masked(live, project(x, params.w_c, None), jnp.inf), project(x, params.w_x, None)
 
-    def apart(both: Array) -> tuple[Array, Array]:
-        """pre and v; the biases join here, in the loop, where adding them is free."""
-        pre, v = both[..., :m], both[..., m:]
-        return pre if params.b_c is None else pre + params.b_c, v if params.b_x is None else v + params.b_x
+    def biased(a: Array, b: Array | None) -> Array:
+        """The biases join in the loop, where adding them is free."""
+        return a if b is None else a + b
 
-    def step(carry: tuple[Array, Array, Kept], at_t: tuple[Array, Array]) -> tuple[tuple[Array, Array, Kept], None]:
-        (h, _, into), (both, t) = carry, at_t
-        pre, v = apart(both)
-        c = gate(pre, h, turned)
-        h = mix(c, h, v)
+    def step(carry: tuple[Array, Array, Kept], at_t: tuple[Array, Array, Array]) -> Any:
+        (h, _, into), (pre, v, t) = carry, at_t
+        c = gate(biased(pre, params.b_c), h, turned)
+        h = mix(c, h, biased(v, params.b_x))
         return (h, c, into._replace(h=put(into.h, h[None], t), c=put(into.c, c[None], t))), None
 
     begin = (start, jnp.zeros_like(start), into)
-    (last, c, into), _ = lax.scan(step, begin, (both, t), reverse=plan.reverse, unroll=plan.unroll)
+    (last, c, into), _ = lax.scan(step, begin, (pre, v, t), reverse=plan.reverse, unroll=plan.unroll)
     if into.c is None:  # a gate that nobody reads XLA computes in one loop with h, not vectorised: twice the time
         last = last + 0 * c
         into = into._replace(h=put(into.h, last[None], t[0] if plan.reverse else t[-1]))
-    v = apart(both)[1]
+    v = biased(v, params.b_x)
     return last, into._replace(v=put(into.v, v, t[0])), v
 
 

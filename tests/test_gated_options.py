@@ -137,10 +137,18 @@ def test_blocks_of_the_default_policies(case, monkeypatch):
 
 @pytest.mark.parametrize(
     ("time", "batch", "m", "length"),
-    [(500, 8, 64, 500), (1024, 8, 64, 256), (1000, 32, 64, 50), (1024, 32, 256, 32), (1009, 32, 128, 64)],
+    [
+        (500, 8, 64, 500),
+        (1024, 8, 64, 1024),
+        (2048, 8, 64, 512),
+        (1000, 32, 64, 125),
+        (1024, 32, 256, 32),
+        (1009, 32, 128, 64),
+        (128, 32, 512, 16),
+    ],
 )
 def test_length_of_a_block(time, batch, m, length):
-    """The whole sequence where it is short; else near 2048 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
+    """The whole sequence where it is short; else near 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
     assert blocks_of.Plan().blocks(params, x).length == length
 
