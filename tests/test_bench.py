@@ -38,7 +38,8 @@ def test_short_calls_are_repeated_within_a_sample():
     log = []
     fast = Clock(log, "a", [1e-3] * 16)
     ratio = measure.side_by_side(fast, Clock(log, "b", [5e-3] * 16), 7)
-    assert log[4:8] == [("a", 1), ("a", 5), ("b", 1), ("b", 1)]  # each sample after a call that is not counted
+    # Each sample after 50 ms of calls that are not counted.
+    assert log[4:8] == [("a", 50), ("a", 5), ("b", 10), ("b", 1)]
     assert len(log) == 4 + 28
     assert ratio.median == pytest.approx(5)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 PAIRS = 7
 LONG = 2.0  # seconds: such a call is measured three times
+WARM = 0.05  # seconds of calls before a sample that are not counted
 SAMPLE = 0.005  # seconds that one sample takes at least; shorter calls are repeated within it
 
 Run = Callable[[int], float]  # how many calls → seconds that they took together
@@ -44,12 +46,13 @@ def alone(run: Run, pairs: int = PAIRS) -> float:
 
 
 def _sample(run: Run, number: int, seconds: float) -> float:
-    """Seconds of one call, after one that is not counted.
+    """Seconds of one call in the middle of many, as a loop makes them: what comes first is not counted.
 
-    Threads of the framework that ran before still turn for a while, and what is its own has left the cache.
+    Threads of the framework that ran before still turn for a while, and what is its own has left the cache; its own
+    threads were asleep, and take some ten short calls until each has a core to itself.
     """
     if seconds < LONG:
-        run(1)
+        run(max(1, math.ceil(WARM / max(seconds, 1e-7))))
     return run(number) / number
 
 
