@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -82,7 +83,7 @@ def _steps(x: Array, geometry: Geometry) -> int:
 
     Never image by image, unless the batch is one or has no smaller divisor: JAX 0.10 takes up to five times as long.
     """
-    each = x[0].size * jnp.dtype(accumulator(x.dtype)).itemsize * max(1, geometry.taps / TERMS)
+    each = math.prod(x.shape[1:]) * jnp.dtype(accumulator(x.dtype)).itemsize * max(1, geometry.taps / TERMS)
     counts = [n for n in range(1, max(2, len(x))) if len(x) % n == 0]
     return next((n for n in counts if len(x) // n * each <= STEP_BYTES), counts[-1] if each < STEP_BYTES else len(x))
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from cases import CASES, assert_same, by_id, integers
-from jaxconv import canonical, conv, gemm, lowering, reference
+from jaxconv import canonical, conv, depthwise, gemm, lowering, reference
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
@@ -126,6 +126,43 @@ def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
     for which, a, b in ((VALUE, x, w), (INPUTS, g, w), (WEIGHTS, x, g)):
         made = jax.jit(lambda a, b, which=which: getattr(gemm, which)(a, b, geometry))(a, b)
         assert (made == getattr(lowering.reference, which)(a, b, geometry)).all()
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize(
+    ("dtype", "n", "k", "options"),
+    [
+        ("float32", (12, 7), (3, 2), {"padding": ((2, 1), (0, 3))}),
+        ("bfloat16", (11, 9), (2, 3), {"stride": (3, 2), "dilation": (2, 1)}),
+        ("float32", (9, 8), (3, 3), {"padding": ((-1, 0), (1, -2))}),
+        ("float32", (16,), (4,), {"stride": 2, "padding": 3}),
+        ("bfloat16", (5, 4, 6), (2, 2, 3), {"padding": 1}),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1 << 11])
+def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, monkeypatch):
+    """Image by image or a few at a time, of a number that has divisors and a prime: the same to the bit."""
+    monkeypatch.setattr(depthwise, "STEP_BYTES", size)
+    geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
+    for batch in (6, 7):
+        x, g = (a.astype(dtype) for a in integers(batch, (batch, 3, *n), (batch, 6, *geometry.output_size), most=1))
+        if layout == "channels_last":
+            x, g = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1)
+        made = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry))(x, g)
+        right = lowering.reference.conv_weight_vjp(x.astype("float32"), g.astype("float32"), geometry)
+        assert_same(made, right.astype(dtype))
+
+
+def test_the_steps_of_a_depthwise_dw_stay_in_a_cache():
+    """Of 8 MB at most, two images at least where that can be; one image that is larger is a step of its own."""
+    geometry = Geometry.of("conv", (64, 64), (3, 3), padding=1, groups=64)  # 1 MiB an image
+
+    def steps(batch, geometry=geometry):
+        return depthwise._steps(jax.ShapeDtypeStruct((batch, 64, *geometry.input_size), "float32"), geometry)
+
+    assert [steps(batch) for batch in (1, 8, 10, 16, 64, 11)] == [1, 1, 2, 2, 8, 1]
+    assert steps(4, Geometry.of("conv", (320, 64), (3, 3), groups=64)) == 2
+    assert steps(4, Geometry.of("conv", (1024, 64), (3, 3), groups=64)) == 4
 
 
 @pytest.mark.parametrize("channels", [1, 64])
