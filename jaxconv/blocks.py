@@ -185,7 +185,7 @@ def _product(a: Array, b: Array, of_a: Sequence[int], of_b: Sequence[int], preci
 
 def _inner(x: Array, geometry: Geometry) -> Array:
     """(G, C/G, batch, *space)"""
-    x = layout.first(x, geometry)
+    x = layout.first(layout.wide(x), geometry)
     parts = x.reshape(len(x), geometry.groups, x.shape[1] // geometry.groups, *x.shape[2:])
     return jnp.moveaxis(parts, 0, 2)
 

@@ -58,8 +58,12 @@ def wide(array: Any) -> Any:
 
 def project(x: Array, w: Array, b: Array | None) -> Array:
     """W x + b for every leading axis, in the accumulator's dtype."""
-    product = jnp.matmul(x, w.T, preferred_element_type=accumulator(x.dtype))
-    return product if b is None else product + b
+    return biased(jnp.matmul(x, w.T, preferred_element_type=accumulator(x.dtype)), b)
+
+
+def biased(a: Array, b: Array | None) -> Array:
+    """a + b, or a where there is no bias."""
+    return a if b is None else a + b
 
 
 def gate(pre: Array, h: Array, turned: Array | None) -> Array:

@@ -23,9 +23,11 @@ from jax import Array, lax
 from jaxconv import layout
 from jaxconv.geometry import Geometry
 from jaxconv.precision import accumulator
+from jaxconv.unroll import span
 from jaxconv.varying import axes_of, vary
 
-TERMS = 16  # that are added up at once: more come out of one set of the cache, fewer leave more to be summed
+IMAGES = 8  # whose products are added up at once
+TERMS = 16  # blocks of images and rows that are: more come out of one set of the cache, fewer leave more to be summed
 MOST_TAPS = 128  # of dw: 31x31 are read three times as fast when they are laid out for a product
 STEP_BYTES = 1 << 23  # of x, at a time; half as much leaves one of two cores idle, twice as much the cache
 
@@ -65,8 +67,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
         # Arrays of their own: what is only about to be padded or widened would be so anew for every tap.
         padded = lax.optimization_barrier(_padded(layout.wide(x), geometry))
         g = g if g.dtype == padded.dtype else lax.optimization_barrier(layout.wide(g))
-        pairs = zip(_read_by_blocks(padded, geometry), _blocks(g, geometry), strict=True)
-        products = (_windows(a, geometry) * jnp.expand_dims(b, _tap_axis(geometry)) for a, b in pairs)
+        blocks = _blocks(padded, g, geometry)
+        products = (_windows(a, geometry) * jnp.expand_dims(b, _tap_axis(geometry)) for a, b in blocks)
         return total + _summed(functools.reduce(jnp.add, products), geometry), None
 
     steps = _steps(x, geometry)
@@ -83,7 +85,7 @@ def _steps(x: Array, geometry: Geometry) -> int:
 
     Never image by image, unless the batch is one or has no smaller divisor: JAX 0.10 takes up to five times as long.
     """
-    each = math.prod(x.shape[1:]) * jnp.dtype(accumulator(x.dtype)).itemsize * max(1, geometry.taps / TERMS)
+    each = math.prod(x.shape[1:]) * accumulator(x.dtype).itemsize * max(1, geometry.taps / TERMS)
     counts = [n for n in range(1, max(2, len(x))) if len(x) % n == 0]
     return next((n for n in counts if len(x) // n * each <= STEP_BYTES), counts[-1] if each < STEP_BYTES else len(x))
 
@@ -128,26 +130,15 @@ def _shifts(x: Array, geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Arr
         yield q, lax.slice(x, starts, ends, strides)
 
 
-def _counts(batch: int, geometry: Geometry) -> tuple[int, int]:
-    """How many equal blocks of images, and of rows, are added up."""
-    images = _divisor(batch, 8)
-    return images, _divisor(geometry.output_size[0], TERMS // images)
-
-
-def _blocks(g: Array, geometry: Geometry) -> list[Array]:
-    """g in blocks of images, each in blocks of rows."""
-    images, rows = _counts(len(g), geometry)
-    return [block for part in jnp.split(g, images) for block in jnp.split(part, rows, _space(geometry)[0])]
-
-
-def _read_by_blocks(x: Array, geometry: Geometry) -> list[Array]:
-    """The rows of x that each of these blocks reads."""
-    images, rows = _counts(len(x), geometry)
-    size, s = geometry.output_size[0] // rows, geometry.stride[0]
-    span = s * (size - 1) + geometry.dilation[0] * (geometry.kernel_size[0] - 1) + 1
-    starts = [s * size * row for row in range(rows)]
-    axis = _space(geometry)[0]
-    return [lax.slice_in_dim(part, i, i + span, axis=axis) for part in jnp.split(x, images) for i in starts]
+def _blocks(x: Array, g: Array, geometry: Geometry) -> Iterator[tuple[Array, Array]]:
+    """Equal blocks of g, of images and of rows, each with the rows of x that it reads."""
+    images, rows = _divisor(len(g), IMAGES), _space(geometry)[0]
+    count = _divisor(geometry.output_size[0], TERMS // images)
+    size = geometry.output_size[0] // count
+    for some_x, some_g in zip(jnp.split(x, images), jnp.split(g, images), strict=True):
+        for i, block in enumerate(jnp.split(some_g, count, rows)):
+            start = geometry.stride[0] * size * i
+            yield lax.slice_in_dim(some_x, start, start + span(geometry, 0, size), axis=rows), block
 
 
 def _tap_axis(geometry: Geometry) -> int:

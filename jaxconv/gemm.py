@@ -42,6 +42,7 @@ from jaxconv.unroll import (
     interleave,
     overlaps,
     rows_by_remainder,
+    span,
     spread,
     taps_of,
     unroll,
@@ -57,7 +58,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]):
         return depthwise.conv(layout.wide(x), layout.wide(w), geometry).astype(x.dtype)
-    y = _conv(_first(x, geometry), layout.kernel_first(w, geometry), geometry, precision)
+    y = _conv(layout.first(x, geometry), layout.kernel_first(w, geometry), geometry, precision)
     return layout.from_first(y, geometry)
 
 
@@ -68,7 +69,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     )
     if one_to_one and set(geometry.stride) == {1}:
         return depthwise.conv_input_vjp(layout.wide(g), layout.wide(w), geometry).astype(g.dtype)
-    dx = _input_vjp(_first(g, geometry), layout.kernel_first(w, geometry), geometry, precision)
+    dx = _input_vjp(layout.first(g, geometry), layout.kernel_first(w, geometry), geometry, precision)
     return layout.from_first(dx, geometry)
 
 
@@ -76,13 +77,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]) and geometry.taps <= depthwise.MOST_TAPS:
         return depthwise.conv_weight_vjp(x, g, geometry).astype(x.dtype)
-    dw = _weight_vjp(_first(x, geometry), _first(g, geometry), geometry, precision)
+    dw = _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
     return layout.kernel_from_first(dw, geometry).astype(x.dtype)
-
-
-def _first(x: Array, geometry: Geometry) -> Array:
-    """Channels first, in the dtype of x: what is half precision is widened a few images at a time, in the cache."""
-    return x if geometry.channels_first else jnp.moveaxis(x, -1, 1)
 
 
 # ----------------------------------------------------------------------------------------------- how it is split
@@ -146,13 +142,8 @@ def _cut(geometry: Geometry, axis: int, size: int) -> Geometry:
     if size == geometry.output_size[axis]:
         return geometry
     n, pads = list(geometry.input_size), list(geometry.padding)
-    n[axis], pads[axis] = _span(geometry, axis, size), (0, 0)
+    n[axis], pads[axis] = span(geometry, axis, size), (0, 0)
     return replace(geometry, input_size=tuple(n), padding=tuple(pads))
-
-
-def _span(geometry: Geometry, axis: int, size: int) -> int:
-    """s(size − 1) + d(k − 1) + 1, what that many output positions read along one axis."""
-    return geometry.stride[axis] * (size - 1) + geometry.dilation[axis] * (geometry.kernel_size[axis] - 1) + 1
 
 
 def _read_by(x: Array, split: Split) -> Array:
@@ -161,7 +152,7 @@ def _read_by(x: Array, split: Split) -> Array:
     m = geometry.output_size[axis]
     if split.piece == m:
         return x
-    return window(x, FIRST + axis, -geometry.padding[axis][0], _span(geometry, axis, m))
+    return window(x, FIRST + axis, -geometry.padding[axis][0], span(geometry, axis, m))
 
 
 def _pieces(split: Split, carry: Array, one: Callable[[Array, Array | int, Geometry], Array]) -> Array:
@@ -244,7 +235,7 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> 
 
         axis, m, n = split.axis, geometry.output_size[split.axis], list(geometry.input_size)
         if split.piece < m:
-            n[axis] = _span(geometry, axis, m)
+            n[axis] = span(geometry, axis, m)
         dx = _pieces(split, _zeros((len(g), w.shape[1], g.shape[2], *n), g), one)
         if split.piece < m:
             dx = window(dx, FIRST + axis, geometry.padding[axis][0], geometry.input_size[axis])
@@ -275,8 +266,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
         x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
         dw = _weight_vjp(x, g, replace(geometry, groups=2), precision)
         return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
-    dtype = jnp.dtype(accumulator(x.dtype))
-    split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, dtype.itemsize, "dw")
+    split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, "dw")
 
     def images(total: list[Array], pair: tuple[Array, Array]) -> tuple[list[Array], None]:
         padded, g = _read_by(layout.wide(pair[0]), split), layout.wide(pair[1])
@@ -292,7 +282,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
     G, k = geometry.groups, geometry.kernel_size
     filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
     counts = [1] if split.rows is None else [len(rows.taps) for rows in split.rows]
-    zeros = [_zeros((G, count * filters, columns * channels), x).astype(dtype) for count in counts]
+    zeros = [_zeros((G, count * filters, columns * channels), x) for count in counts]
     pairs = _images(split, x), _images(split, g)
     if len(pairs[0]) == 1:
         total, _ = images(zeros, (pairs[0][0], pairs[1][0]))
@@ -363,7 +353,7 @@ def _cut_out(x: Array, split: Split, start: Array | int, size: int) -> Array:
 
 def _zeros(shape: Sequence[int], like: Array) -> Array:
     """What a loop begins with: inside `jax.shard_map` it varies over the axes that its sums will vary over."""
-    return vary(jnp.zeros(shape, like.dtype), axes_of(like))
+    return vary(jnp.zeros(shape, accumulator(like.dtype)), axes_of(like))
 
 
 def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:

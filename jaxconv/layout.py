@@ -1,4 +1,4 @@
-"""Arrays and kernels in the layout that a form computes in, in the dtype that sums are made in, and back.
+"""Arrays and kernels in the layout that a form computes in, and back; but for `first` in the dtype of the sums, too.
 
 first: arrays (batch, channels, *space), kernels (out, in/groups, *taps); last: (batch, *space, channels),
 (*taps, in/groups, out).
@@ -19,8 +19,8 @@ def wide(x: Array) -> Array:
 
 
 def first(x: Array, geometry: Geometry) -> Array:
-    """An array with channels first."""
-    return wide(x) if geometry.channels_first else jnp.moveaxis(wide(x), -1, 1)
+    """An array with channels first, in its own dtype: products widen a few images at a time, in the cache."""
+    return x if geometry.channels_first else jnp.moveaxis(x, -1, 1)
 
 
 def from_first(y: Array, geometry: Geometry) -> Array:

@@ -19,7 +19,7 @@ DTYPES = (*HALF, *map(jnp.dtype, ("float32", "float64", "complex64", "complex128
 
 def accumulator(dtype: Any) -> Any:
     """Dtype of the partial sums: float32 for half precision, else the dtype itself."""
-    return jnp.float32 if jnp.dtype(dtype) in HALF else dtype
+    return jnp.dtype(jnp.float32 if jnp.dtype(dtype) in HALF else dtype)
 
 
 def read_arrays(function: str, arrays: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv.arguments import is_symbolic
-from jaxconv.cell import GatedParams, gate, mix, project, wide
+from jaxconv.cell import GatedParams, biased, gate, mix, project, wide
 from jaxconv.timeblocks import Blocks
 
 Residuals = Literal["recompute", "save"] | int
@@ -150,13 +150,9 @@ def states(
     turned = wide(params.w_h).T
     pre, v = masked(live, project(x, params.w_c, None), jnp.inf), project(x, params.w_x, None)
 
-    def biased(a: Array, b: Array | None) -> Array:
-        """The biases join in the loop, where adding them is free."""
-        return a if b is None else a + b
-
     def step(carry: tuple[Array, Array, Kept], at_t: tuple[Array, Array, Array]) -> Any:
         (h, _, into), (pre, v, t) = carry, at_t
-        c = gate(biased(pre, params.b_c), h, turned)
+        c = gate(biased(pre, params.b_c), h, turned)  # in the loop adding a bias is free
         h = mix(c, h, biased(v, params.b_x))
         return (h, c, into._replace(h=put(into.h, h[None], t), c=put(into.c, c[None], t))), None
 

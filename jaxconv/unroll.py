@@ -79,7 +79,7 @@ def unroll(x: Array, geometry: Geometry, axes: Sequence[int]) -> Array:
             blocks = blocks.reshape(*blocks.shape[:at], m, s, *blocks.shape[at + 1 :])
             x = jnp.moveaxis(lax.slice_in_dim(blocks, 0, k, axis=at + 1), at + 1, 1)
             continue
-        read = window(x, at, -lo, s * (m - 1) + d * (k - 1) + 1)
+        read = window(x, at, -lo, span(geometry, axis, m))
         # Remainders apart, once: reading every s-th position anew for each tap would not be vectorised.
         apart = [lax.slice_in_dim(read, r, read.shape[at], s, at) for r in range(min(s, read.shape[at]))]
         apart = lax.optimization_barrier(apart) if s > 1 else apart
@@ -112,6 +112,11 @@ def interleave(parts: Sequence[Array], axis: int, size: int) -> Array:
     together = jnp.stack(parts, axis + 1)
     shape = together.shape
     return lax.slice_in_dim(together.reshape(*shape[:axis], -1, *shape[axis + 2 :]), 0, size, axis=axis)
+
+
+def span(geometry: Geometry, axis: int, size: int) -> int:
+    """s(size − 1) + d(k − 1) + 1, what that many output positions read along one axis."""
+    return geometry.stride[axis] * (size - 1) + geometry.dilation[axis] * (geometry.kernel_size[axis] - 1) + 1
 
 
 def overlaps(geometry: Geometry, axis: int) -> bool:

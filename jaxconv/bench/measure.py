@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,9 +32,9 @@ class Ratio:
     pairs: int
 
 
-def repeats(seconds: float) -> int:
-    """How many calls of that length make a sample."""
-    return max(1, round(SAMPLE / max(seconds, 1e-7)))
+def repeats(seconds: float, together: float = SAMPLE) -> int:
+    """How many calls of that length take so long together: a sample."""
+    return max(1, round(together / max(seconds, 1e-7)))
 
 
 def alone(run: Run, pairs: int = PAIRS) -> float:
@@ -52,7 +51,7 @@ def _sample(run: Run, number: int, seconds: float) -> float:
     threads were asleep, and take some ten short calls until each has a core to itself.
     """
     if seconds < LONG:
-        run(max(1, math.ceil(WARM / max(seconds, 1e-7))))
+        run(repeats(seconds, WARM))
     return run(number) / number
 
 
