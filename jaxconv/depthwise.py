@@ -36,7 +36,8 @@ def conv(x: Array, w: Array, geometry: Geometry) -> Array:
     """y[b,c,p] = Σ_q w[c,q] · x[b, c, s·p + d·q − lo]"""
     channels, filters = channel_axis(geometry), w.shape[0 if geometry.channels_first else -1]
     padded = _padded(jnp.repeat(x, filters // x.shape[channels], axis=channels), geometry)
-    return functools.reduce(jnp.add, (_tap(w, q, geometry) * shift for q, shift in _shifts(padded, geometry)))
+    shifts = list(_shifts(padded, geometry))
+    return functools.reduce(lax.add, map(lax.mul, _taps(w, geometry, shifts[0].shape), shifts))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry) -> Array:
@@ -68,8 +69,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
         padded = lax.optimization_barrier(_padded(layout.wide(x), geometry))
         g = g if g.dtype == padded.dtype else lax.optimization_barrier(layout.wide(g))
         blocks = _blocks(padded, g, geometry)
-        products = (_windows(a, geometry) * jnp.expand_dims(b, _tap_axis(geometry)) for a, b in blocks)
-        return total + _summed(functools.reduce(jnp.add, products), geometry), None
+        products = (_products(*block, geometry) for block in blocks)
+        return lax.add(total, _summed(functools.reduce(lax.add, products), geometry)), None
 
     steps = _steps(x, geometry)
     total = vary(jnp.zeros((geometry.taps, filters), accumulator(x.dtype)), axes_of(x))
@@ -120,14 +121,14 @@ def _padded(x: Array, geometry: Geometry) -> Array:
     return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
-def _shifts(x: Array, geometry: Geometry) -> Iterator[tuple[tuple[int, ...], Array]]:
+def _shifts(x: Array, geometry: Geometry) -> Iterator[Array]:
     """For each tap q the inputs x[b, c, s·p + d·q] of every output position."""
     m = geometry.output_size
     for q in itertools.product(*map(range, geometry.kernel_size)):
         starts, ends, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
         for axis, tap, count, s, d in zip(_space(geometry), q, m, geometry.stride, geometry.dilation, strict=True):
             starts[axis], ends[axis], strides[axis] = d * tap, d * tap + s * (count - 1) + 1, s
-        yield q, lax.slice(x, starts, ends, strides)
+        yield lax.slice(x, starts, ends, strides)
 
 
 def _blocks(x: Array, g: Array, geometry: Geometry) -> Iterator[tuple[Array, Array]]:
@@ -135,10 +136,21 @@ def _blocks(x: Array, g: Array, geometry: Geometry) -> Iterator[tuple[Array, Arr
     images, rows = _divisor(len(g), IMAGES), _space(geometry)[0]
     count = _divisor(geometry.output_size[0], TERMS // images)
     size = geometry.output_size[0] // count
-    for some_x, some_g in zip(jnp.split(x, images), jnp.split(g, images), strict=True):
-        for i, block in enumerate(jnp.split(some_g, count, rows)):
+    for some_x, some_g in zip(_split(x, images, 0), _split(g, images, 0), strict=True):
+        for i, block in enumerate(_split(some_g, count, rows)):
             start = geometry.stride[0] * size * i
             yield lax.slice_in_dim(some_x, start, start + span(geometry, 0, size), axis=rows), block
+
+
+def _split(x: Array, count: int, axis: int) -> Sequence[Array]:
+    return lax.split(x, [x.shape[axis] // count] * count, axis) if count > 1 else [x]
+
+
+def _products(x: Array, g: Array, geometry: Geometry) -> Array:
+    """g[p] · x[s·p + d·q] for all taps q."""
+    windows = _windows(x, geometry)
+    of_g = [axis for axis in range(windows.ndim) if axis != _tap_axis(geometry)]
+    return lax.mul(windows, lax.broadcast_in_dim(g, windows.shape, of_g))
 
 
 def _tap_axis(geometry: Geometry) -> int:
@@ -160,6 +172,8 @@ def _windows(x: Array, geometry: Geometry) -> Array:
     )
     starts = np.stack(np.meshgrid(*taps, indexing="ij"), -1).reshape(-1, len(space)).astype(np.int32)
     read = lax.gather(x, jnp.asarray(starts), numbers, tuple(sizes), mode="clip")
+    if max(geometry.stride) == 1:
+        return read
     steps = [1] * read.ndim
     for axis, s in zip(space, geometry.stride, strict=True):
         steps[axis + (axis >= at)] = s
@@ -170,7 +184,7 @@ def _summed(total: Array, geometry: Geometry) -> Array:
     """(taps, channels): the sum over images and positions, first along the last spatial axis."""
     exact = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)  # a sum: there are no factors to round
     if geometry.channels_first:  # (images, channels, taps, *rows, columns)
-        total = exact(total, jnp.ones(total.shape[-1], total.dtype))
+        total = exact(total, np.ones(total.shape[-1], total.dtype))
         return jnp.sum(total, (0, *range(3, total.ndim))).T
     columns = jnp.ones((*total.shape[:-2], 1, total.shape[-2]), total.dtype)
     total = exact(columns, total)  # (images, *rows, taps, 1, channels): channels stay where they are
@@ -181,8 +195,9 @@ def _divisor(n: int, most: int) -> int:
     return next(d for d in range(most, 0, -1) if n % d == 0)
 
 
-def _tap(w: Array, q: Sequence[int], geometry: Geometry) -> Array:
-    """w[:, q], to be multiplied with an array."""
-    if geometry.channels_first:
-        return w[(slice(None), 0, *q)].reshape(-1, *(1,) * geometry.axes)
-    return w[(*q, 0)]
+def _taps(w: Array, geometry: Geometry, shape: Sequence[int]) -> Iterator[Array]:
+    """w[:, q] for each tap q, as large as the array that it is multiplied with."""
+    flat = layout.kernel_last(w, geometry).reshape(-1)
+    channel = channel_axis(geometry) % len(shape)
+    for tap in lax.split(flat, [flat.size // geometry.taps] * geometry.taps):
+        yield lax.broadcast_in_dim(tap, shape, (channel,))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -165,6 +166,7 @@ CPU = (
 )
 
 
+@partial(jax.jit, static_argnums=(0, 3, 4, 5, 6))
 def lowered(
     which: Map,
     a: Array,
@@ -174,7 +176,7 @@ def lowered(
     lowering: Lowering,
     mapped: bool = False,
 ) -> Array:
-    """The map in the form that serves it."""
+    """The map in the form that serves it; jitted, so that it is traced once for a value and its derivative."""
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):
         return plain(a, b, geometry, precision)
