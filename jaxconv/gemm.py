@@ -303,11 +303,11 @@ def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> l
     """dw = V Uᵀ of one piece, for every remainder."""
     geometry = split.geometry
     if split.rows is None:
-        U = _columns(unroll(x, geometry, split.axes), geometry)
+        U = _columns(unroll(x, geometry, split.axes, geometry.axes > 2), geometry)
         return [_product_over_positions(_columns(g, geometry), U, precision)]
     made = []
     for rows in split.rows:
-        U = _columns(unroll(_rows(x, rows, geometry), geometry, split.axes), geometry)
+        U = _columns(unroll(_rows(x, rows, geometry), geometry, split.axes, geometry.axes > 2), geometry)
         made.append(_product_over_positions(_columns(spread(g, rows), geometry), U, precision))
     return made
 

@@ -78,8 +78,17 @@ class Call(NamedTuple):
         return any(unroll.overlaps(self.geometry, axis) for axis in range(self.geometry.axes))
 
     @property
+    def read(self) -> int:
+        """Channels that y and dx sum over."""
+        return self.filters if self.dx else self.channels
+
+    @property
     def few(self) -> bool:
         return self.channels < 16
+
+    @property
+    def large(self) -> bool:
+        return math.prod(self.geometry.input_size) >= 512
 
     @property
     def wide(self) -> bool:
@@ -95,7 +104,7 @@ class Row(NamedTuple):
 
 
 LONG = 128  # taps, added up over the axes
-PLANES_BYTES = 1 << 25  # of a temporary: what is larger is new memory in every call, whose pages cost more than it saves
+PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every call, and cost more than they save
 # Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
 TUNED = jax.__version_info__ >= (0, 11)
 
@@ -167,6 +176,11 @@ CPU = (
         lambda call: call.last or call.geometry.axes == 1,
         "canonical",
         "lax's own layout, or as near: gemm 0.3 to 1.1",
+    ),
+    Row(
+        lambda call: call.pointwise and not call.strided and call.read >= 64 and call.large,
+        "gemm",
+        "y and dx of a 1x1 on large images are one product each, which nothing is moved for: 1.1 to 2.4",
     ),
     Row(
         lambda call: TUNED and ((call.y and not (call.pointwise and call.strided and call.wide)) or _tuned_vjp(call)),

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxconv.geometry import Geometry
@@ -69,8 +70,8 @@ def window(x: Array, axis: int, start: int, size: int, step: int = 1) -> Array:
 # ------------------------------------------------------------------------------------------------ x, tap by tap
 
 
-def unroll(x: Array, geometry: Geometry, axes: Sequence[int]) -> Array:
-    """U[q, p] = x[s·p + d·q − lo] on these spatial axes."""
+def unroll(x: Array, geometry: Geometry, axes: Sequence[int], gathered: bool = False) -> Array:
+    """U[q, p] = x[s·p + d·q − lo] on these spatial axes; `gathered` compiles faster, and runs a quarter longer."""
     for axis in reversed(axes):
         k, s, d, (lo, _), m = _one_axis(geometry, axis)
         at = x.ndim - geometry.axes + axis
@@ -80,12 +81,25 @@ def unroll(x: Array, geometry: Geometry, axes: Sequence[int]) -> Array:
             x = jnp.moveaxis(lax.slice_in_dim(blocks, 0, k, axis=at + 1), at + 1, 1)
             continue
         read = window(x, at, -lo, span(geometry, axis, m))
+        if s == 1 and gathered and at < x.ndim - 1:
+            x = _windows(read, at, [d * q for q in range(k)], m)
+            continue
         # Remainders apart, once: reading every s-th position anew for each tap would not be vectorised.
         apart = [lax.slice_in_dim(read, r, read.shape[at], s, at) for r in range(min(s, read.shape[at]))]
         apart = lax.optimization_barrier(apart) if s > 1 else apart
         starts = (divmod(d * q, s) for q in range(k))
         x = jnp.stack([lax.slice_in_dim(apart[r], start, start + m, axis=at) for start, r in starts], axis=1)
     return x
+
+
+def _windows(x: Array, axis: int, starts: Sequence[int], size: int) -> Array:
+    """x[start + p] for p < size along one axis, for every start on a new axis 1: one operation for all starts."""
+    sizes = list(x.shape)
+    sizes[axis] = size
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=(0, *range(2, x.ndim + 1)), collapsed_slice_dims=(), start_index_map=(axis,)
+    )
+    return lax.gather(x, np.asarray(starts, np.int32)[:, None], numbers, tuple(sizes), mode="clip")
 
 
 def fold(unrolled: Array, geometry: Geometry, axes: Iterable[int]) -> Array:

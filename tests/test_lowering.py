@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import pytest
 
 from cases import CASES, assert_same, by_id, integers
-from jaxconv import canonical, conv, depthwise, gemm, lowering, reference
+from jaxconv import canonical, conv, depthwise, gemm, lowering, planes, reference
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 
-def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, **options):
-    geometry = Geometry.of("conv", n, k, **options)
-    return next(row for row in lowering.CPU if row.fits(lowering.Call(which, geometry, channels, filters, double))).form
+def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, batch=2, **options):
+    call = lowering.Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double)
+    return next(row for row in lowering.CPU if row.fits(call)).form
 
 
 FEW, WIDE = (3, 64), (64, 64)
@@ -42,13 +42,23 @@ FEW, WIDE = (3, 64), (64, 64)
         (INPUTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "canonical"),
         # 1x1
         (VALUE, (256, 64), {"k": (1, 1)}, "gemm", "canonical", "canonical"),
+        (VALUE, (256, 64), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", "canonical"),
+        (INPUTS, (64, 256), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", "canonical"),
+        (VALUE, (24, 144), {"k": (1, 1), "n": (28, 28)}, "gemm", "canonical", "canonical"),
         (VALUE, (256, 64), {"k": (1, 1), "stride": 2}, "gemm", "gemm", "canonical"),
         (WEIGHTS, (256, 256), {"k": (1, 1)}, "gemm", "gemm", "gemm"),
         (WEIGHTS, (256, 64), {"k": (1, 1)}, "gemm", "gemm", "canonical"),
         # what lax is slow at, or tuned for everywhere
         (WEIGHTS, (4, 4), {"groups": 32, "padding": 1}, "gemm", "gemm", "gemm"),
         (VALUE, (1, 1), {"groups": 96, "padding": 1}, "gemm", "gemm", "gemm"),
-        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
+        # three axes, as planes where those are wide and fit
+        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "planes", "planes", "planes"),
+        (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "planes", "planes", "planes"),
+        (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "stride": 2}, "gemm", "gemm", "gemm"),
+        (VALUE, (8, 8), {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
+        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "batch": 512}, "gemm", "gemm", "gemm"),
+        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "groups": 2}, "gemm", "gemm", "gemm"),
         (VALUE, WIDE, {"n": (14,), "k": (3,)}, "canonical", "canonical", "canonical"),
         (WEIGHTS, WIDE, {"n": (14,), "k": (3,)}, "canonical", "canonical", "canonical"),
         (VALUE, WIDE, {"n": (14,), "k": (3,), "double": True}, "gemm", "gemm", "gemm"),
@@ -74,6 +84,28 @@ def test_the_canonical_form(case):
     x, g = (each.reshape(-1, *each.shape[-case.axes - 1 :]) for each in (x, g))
     for which, a, b in ((VALUE, x, w), (INPUTS, g, w), (WEIGHTS, x, g)):
         assert_same(getattr(canonical, which)(a, b, geometry), getattr(reference, which)(a, b, geometry))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": (2, 1, 3), "padding": [(1, 0), (-1, 2), (0, 1)]},
+        {"stride": (3, 2, 1), "padding": [(-1, 2), (1, 1), (0, 0)]},
+        {"dilation": (2, 1, 2), "padding": [(2, 3), (0, 0), (1, 0)]},
+    ],
+)
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_three_axes_as_planes(options, layout, dtype):
+    """On whole numbers the same as the reference to the bit, half precision rounded once."""
+    geometry = Geometry.of("conv", (7, 6, 5), (3, 2, 2), layout=layout, **options)
+    shapes = (2, 3, 7, 6, 5), (4, 3, 3, 2, 2), (2, 4, *geometry.output_size)
+    x, w, g = (each.astype(dtype) for each in integers(0, *shapes))
+    if layout == "channels_last":
+        x, g, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
+    assert_same(planes.conv(x, w, geometry), reference.conv(x, w, geometry))
+    assert_same(planes.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
 
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
@@ -107,7 +139,7 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 
 def test_every_row_says_why():
     for row in lowering.CPU:
-        assert row.form in ("reference", "canonical", "gemm")
+        assert row.form in ("reference", "canonical", "planes", "gemm")
         assert row.because
 
 

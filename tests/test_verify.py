@@ -48,7 +48,7 @@ def conv_case(name: str) -> cases.ConvCase:
 @pytest.fixture
 def broken(monkeypatch) -> Iterator[pytest.MonkeyPatch]:
     """Rules may be broken in here; what was compiled with them is forgotten afterwards."""
-    bodies = convolution._conv_body, gated._scan_body
+    bodies = lowering.lowered, convolution._conv_body, gated._scan_body
     for body in bodies:
         body.clear_cache()
     yield monkeypatch
