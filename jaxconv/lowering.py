@@ -123,7 +123,8 @@ def _as_planes(call: Call) -> bool:
     geometry = call.geometry
     of_image = geometry.kernel_size[0] * geometry.output_size[0] * math.prod(geometry.input_size[1:])
     fits = call.batch * call.channels * of_image * (8 if call.double else 4) <= PLANES_BYTES
-    return fits and max(call.channels, call.filters) >= 32 and not (call.dx and call.strided)
+    tuned = TUNED or call.last
+    return tuned and fits and max(call.channels, call.filters) >= 32 and not (call.dx and call.strided)
 
 
 def _tuned_vjp(call: Call) -> bool:
@@ -154,7 +155,8 @@ CPU = (
     Row(
         lambda call: not call.dw and call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
-        "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long",
+        "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 1.0 to 1.8, last "
+        "0.5 to 1.7",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),

@@ -53,8 +53,8 @@ FEW, WIDE = (3, 64), (64, 64)
         (VALUE, (1, 1), {"groups": 96, "padding": 1}, "gemm", "gemm", "gemm"),
         (WEIGHTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
         # three axes, as planes where those are wide and fit
-        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "planes", "planes", "planes"),
-        (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "planes", "planes", "planes"),
+        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
+        (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
         (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "stride": 2}, "gemm", "gemm", "gemm"),
         (VALUE, (8, 8), {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
         (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "batch": 512}, "gemm", "gemm", "gemm"),
