@@ -155,8 +155,7 @@ CPU = (
     Row(
         lambda call: not call.dw and call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
-        "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 1.0 to 1.8, last "
-        "0.5 to 1.7",
+        "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),

@@ -3,12 +3,13 @@
 import json
 import sys
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
 from jaxconv import cli
 from jaxconv.bench import measure, show
-from jaxconv.bench.processes import Peer, PeerError
+from jaxconv.bench.processes import Peer, PeerError, Same
 from jaxconv.bench.run import Entry
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Workload, read
 
@@ -143,11 +144,11 @@ def test_a_wrong_call_is_status_2_and_one_line(arguments, rule, capsys):
 def serving(tmp_path, monkeypatch):
     """A peer whose process is the given script."""
 
-    def make(script, limit=0.2):
+    def make(script, limit=0.2, kind=Peer):
         path = tmp_path / "peer.py"
         path.write_text("import json, sys, time\n" + script)
         monkeypatch.setattr("jaxconv.bench.processes.SERVER", path)
-        return Peer("fake", sys.executable, limit)
+        return kind("fake", sys.executable, limit)
 
     return make
 
@@ -171,6 +172,23 @@ def test_a_peer_answers_dies_and_hangs(serving):
         hanging.run(1)
     with pytest.raises(PeerError, match="died"):
         serving("sys.exit()").start()
+
+
+def test_jax_is_timed_in_this_process_once_it_was_seen_to_end(serving, monkeypatch):
+    timed = []
+    here = SimpleNamespace(build=lambda name, call: (lambda: timed.append(name), {}))
+    monkeypatch.setattr("jaxconv.bench.processes._here", lambda name: here)
+    answers = HELLO + "for line in sys.stdin: print(json.dumps({'seconds': 0.5, 'compile': 3}), flush=True)"
+    same = serving(answers, 20, Same)
+    same.start()
+    assert same.build({})["compile"] == 3
+    assert 0 < same.run(2) < 0.5
+    assert timed == ["fake"] * 2
+    same.close()
+    hanging = serving(HELLO + "print(json.dumps({}), flush=True); time.sleep(60)", kind=Same)
+    hanging.start()
+    with pytest.raises(TimeoutError):
+        hanging.build({})
 
 
 def test_a_workload_is_a_geometry():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jaxconv import report
 from jaxconv.bench import run, show
-from jaxconv.bench.processes import Peer, PeerError
+from jaxconv.bench.processes import Peer, PeerError, Same
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Recurrence, Workload, read
 
 
@@ -38,7 +38,7 @@ def peers(against: str | None, gated: bool, python: str | None, limit: float) ->
         if name not in known:
             raise ValueError(f"jaxconv bench: --against must name some of {', '.join(known)}; got {name}")
     interpreters = {name: sys.executable if python is None or name in run.OF_JAX else python for name in names}
-    made = [Peer(name, interpreters[name], limit) for name in names]
+    made = [(Same if name in run.OF_JAX else Peer)(name, interpreters[name], limit) for name in names]
     try:
         for peer in made:
             peer.start()
