@@ -10,7 +10,7 @@ import pytest
 from jaxconv import cli
 from jaxconv.bench import measure, show
 from jaxconv.bench.processes import Peer, PeerError, Same
-from jaxconv.bench.run import Entry
+from jaxconv.bench.run import SIZE, Entry
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Workload, read
 
 
@@ -48,8 +48,12 @@ def test_short_calls_are_repeated_within_a_sample():
 def test_a_call_that_does_not_finish_is_a_lower_bound():
     ratio = measure.at_least(Clock([], "a", [0.5] * 9), 30.0, 7)
     assert (ratio.median, ratio.pairs) == (60.0, 0)
-    entry = Entry("w", "dw", 2, 0.5, ratios={"lax": ratio})
-    assert "> 60.00" in show.markdown([entry], ["lax"], 1e9, "jaxconv bench")
+    peak = measure.Ratio(0.5, 0.25, 0.5, 0.4, 0.6, 7)  # a product of as many operations takes half as long
+    entry = Entry("w", "dw", 2 * SIZE**3, 0.5, peak=peak, ratios={"lax": ratio})
+    text = show.markdown([entry], ["lax"], "jaxconv bench")
+    assert "> 60.00" in text
+    assert "| 50% |" in text
+    assert f"{2 * SIZE**3 / 0.25 / 1e9:.0f} GFLOP/s" in text
 
 
 def test_the_geometric_mean():

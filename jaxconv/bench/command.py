@@ -66,13 +66,13 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
         names = [peer.name for peer in against]
         with report.progress(console) as progress:
             maps = run.GATED_MAPS if gated else run.MAPS
-            bar = progress.add_task("the peak", total=len(work) * len(maps))
-            peak = run.peak()
+            bar = progress.add_task("the matrix product", total=len(work) * len(maps))
+            product = run.product()
             for one in work:
                 for which in maps:
                     progress.update(bar, description=f"{one.name} {which}")
                     stop_if_told()
-                    entries.append(run.entry(one, which, against, settings))
+                    entries.append(run.entry(one, which, against, settings, product))
                     progress.advance(bar)
     except (ValueError, OSError, PeerError) as error:
         print(error if str(error).startswith("jaxconv") else f"jaxconv bench: {error}", file=sys.stderr)
@@ -92,14 +92,14 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
         for before, word in zip(["", *options.given], options.given, strict=False)
     ]
     command = shlex.join(["jaxconv", *given])
-    console.print(show.table(entries, names, peak))
+    console.print(show.table(entries, names))
     texts = {"json": show.as_json, "markdown": show.markdown}
     for key, text in texts.items():
         path = getattr(options, key)
         if path is None:
             continue
         try:
-            report.write_whole(path, text(entries, names, peak, command))
+            report.write_whole(path, text(entries, names, command))
         except OSError as error:
             print(f"jaxconv bench: --{key} could not be written: {error}", file=sys.stderr)
             return 2

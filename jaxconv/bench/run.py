@@ -52,6 +52,7 @@ class Entry:
         flops: of a call, two per multiply-add.
         compile, temporaries, kept: seconds; bytes while it runs; bytes between forward and backward.
         inputs: bytes of parameters, x and h, beside which `kept` stands.
+        peak: how many times as long a `product` takes, side by side.
         ratios: peer → `measure.Ratio`, above 1 where ours is faster.
         facts: peer → its compile seconds, temporaries and kept bytes, or why there is no ratio.
     """
@@ -64,15 +65,24 @@ class Entry:
     temporaries: int | None = None
     kept: int | None = None
     inputs: int | None = None
+    peak: measure.Ratio | None = None
     ratios: dict[str, measure.Ratio] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def share(self) -> float:
+        """Of the peak: operations per second over those of the product beside it."""
+        assert self.peak is not None
+        return self.flops / (2 * SIZE**3) * self.peak.median
 
-def peak() -> float:
-    """FLOP/s of a 2048³ float32 matrix product."""
-    a = jnp.ones((2048, 2048), jnp.float32)
-    product = jax.jit(jnp.matmul).lower(a, a).compile()
-    return 2 * 2048**3 / measure.alone(_timed(product, (a, a)))
+
+SIZE = 2048  # of the matrices of `product`
+
+
+def product() -> measure.Run:
+    """A SIZE³ float32 matrix product, whose FLOP/s are the peak that a share is of."""
+    a = jnp.ones((SIZE, SIZE), jnp.float32)
+    return _timed(jax.jit(jnp.matmul).lower(a, a).compile(), (a, a))
 
 
 def _timed(compiled: Any, inputs: tuple) -> measure.Run:
@@ -85,8 +95,8 @@ def _timed(compiled: Any, inputs: tuple) -> measure.Run:
     return run
 
 
-def entry(one: Workload | Recurrence, which: str, peers: Sequence[Peer], options: Options) -> Entry:
-    """Measure one map of one workload beside every peer."""
+def entry(one: Workload | Recurrence, which: str, peers: Sequence[Peer], options: Options, peak: measure.Run) -> Entry:
+    """Measure one map of one workload beside the `product` that `peak` runs, and beside every peer."""
     call = {**asdict(one), "map": which, "layout": options.layout, "dtype": options.dtype, "name": one.name}
     if isinstance(one, Recurrence):
         function, inputs = _gated(which, call)
@@ -104,6 +114,7 @@ def entry(one: Workload | Recurrence, which: str, peers: Sequence[Peer], options
     if (analysis := compiled.memory_analysis()) is not None:
         made.temporaries = analysis.temp_size_in_bytes
     ours = _timed(compiled, inputs)
+    made.peak = measure.side_by_side(ours, peak, options.pairs)
     for peer in peers:
         try:
             made.facts[peer.name] = {**peer.versions, **peer.build(call)}
@@ -112,8 +123,7 @@ def entry(one: Workload | Recurrence, which: str, peers: Sequence[Peer], options
             made.ratios[peer.name] = measure.at_least(ours, peer.limit, options.pairs)
         except PeerError as error:
             made.facts[peer.name] = {"error": str(error)}
-    times = [ratio.ours for ratio in made.ratios.values()] or [measure.alone(ours, options.pairs)]
-    made.seconds = float(np.median(times))
+    made.seconds = float(np.median([ratio.ours for ratio in (made.peak, *made.ratios.values())]))
     return made
 
 

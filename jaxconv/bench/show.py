@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from jaxconv.bench.measure import Ratio
-from jaxconv.bench.run import Entry
+from jaxconv.bench.run import SIZE, Entry
 from jaxconv.report import number, versions
 
 
@@ -21,17 +22,17 @@ def geometric_mean(values: Iterable[float]) -> float | None:
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 
-def table(entries: Sequence[Entry], peers: Sequence[str], peak: float) -> Table:
+def table(entries: Sequence[Entry], peers: Sequence[str]) -> Table:
     """One line per map of a workload."""
     gated = any(entry.inputs for entry in entries)
-    shown = Table(title="jaxconv bench", caption=note(entries, peak))
+    shown = Table(title="jaxconv bench", caption=note(entries))
     shown.add_column("workload", no_wrap=True)
     for heading in ("map", "ms", "of peak", *(f"× {peer}" for peer in peers), "compile s", "temporaries MB"):
         shown.add_column(heading, justify="right")
     if gated:
         shown.add_column("kept / inputs", justify="right")
     for entry in entries:
-        cells = [entry.name, entry.map, number(1e3 * entry.seconds), f"{entry.flops / entry.seconds / peak:.0%}"]
+        cells = [entry.name, entry.map, number(1e3 * entry.seconds), f"{entry.share:.0%}"]
         cells += [_ratio(entry, peer) for peer in peers]
         cells += [_beside(entry, "compile", 1.0, peers), _beside(entry, "temporaries", 1e6, peers)]
         if gated:
@@ -68,7 +69,12 @@ def _mean(entries: Sequence[Entry], peer: str, which: str | None = None) -> str:
     return "–" if mean is None else ("" if all(ratio.pairs for ratio in these) else "> ") + number(mean)
 
 
-def note(entries: Sequence[Entry], peak: float) -> str:
+def peak(entries: Sequence[Entry]) -> float:
+    """FLOP/s of the product that every entry stood beside, the median."""
+    return statistics.median(2 * SIZE**3 / entry.peak.theirs for entry in entries if entry.peak)
+
+
+def note(entries: Sequence[Entry]) -> str:
     """What the figures mean, and what they depend on."""
     of = versions()
     seen = {}
@@ -79,12 +85,12 @@ def note(entries: Sequence[Entry], peak: float) -> str:
     return (
         "A ratio is the peer's time over ours, the median of interleaved pairs [least, most]; above 1 ours is faster. "
         '">": the peer did not finish in its time, and the bound stands in the mean. '
-        f"Peak: {peak / 1e9:.0f} GFLOP/s, a 2048³ product in this run.\n"
+        f"Of peak: beside a 2048³ matrix product in the same pairs, {peak(entries) / 1e9:.0f} GFLOP/s.\n"
         f"jaxconv {of['jaxconv']}, jax {of['jax']}, Python {of['python']}, {of['machine']}{peers}"
     )
 
 
-def markdown(entries: Sequence[Entry], peers: Sequence[str], peak: float, command: str) -> str:
+def markdown(entries: Sequence[Entry], peers: Sequence[str], command: str) -> str:
     """One line per workload, its maps side by side."""
     maps = list(dict.fromkeys(entry.map for entry in entries))
     of = " · ".join(maps)
@@ -94,7 +100,7 @@ def markdown(entries: Sequence[Entry], peers: Sequence[str], peak: float, comman
         these = [entry for entry in entries if entry.name == name]
         cells = [
             " · ".join(number(1e3 * entry.seconds) for entry in these),
-            " · ".join(f"{entry.flops / entry.seconds / peak:.0%}" for entry in these),
+            " · ".join(f"{entry.share:.0%}" for entry in these),
             *(" · ".join(_short(entry.ratios.get(peer)) for entry in these) for peer in peers),
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
@@ -102,15 +108,15 @@ def markdown(entries: Sequence[Entry], peers: Sequence[str], peak: float, comman
         " · ".join(_mean(entries, peer, each) for each in maps) + f"; all {_mean(entries, peer)}" for peer in peers
     ]
     lines.append("| **geometric mean** | | | " + " | ".join(means) + " |")
-    return "\n".join([*lines, "", note(entries, peak).replace("\n", " "), "", f"    {command}", ""])
+    return "\n".join([*lines, "", note(entries).replace("\n", " "), "", f"    {command}", ""])
 
 
-def as_json(entries: Sequence[Entry], peers: Sequence[str], peak: float, command: str) -> str:
+def as_json(entries: Sequence[Entry], peers: Sequence[str], command: str) -> str:
     """Everything; `rows` suit `jaxconv.plot.bench`."""
     outcome: dict[str, Any] = {
         "command": command,
         "versions": versions(),
-        "peak": peak,
+        "peak": peak(entries),
         "geometric_means": {
             peer: geometric_mean(e.ratios[peer].median for e in entries if peer in e.ratios) for peer in peers
         },
