@@ -121,7 +121,9 @@ def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize
     laid_out = math.prod(k[int(first) :]) * channels * positions * itemsize
     if images * laid_out > 4 * PIECE_BYTES:  # a batch that is prime, say
         images = 1
-    pieces = 1 if first and geometry.axes == 1 else min(m[axis], -(-images * laid_out // PIECE_BYTES))
+    pieces = min(m[axis], -(-images * laid_out // PIECE_BYTES))
+    if (first and geometry.axes == 1) or pieces == 2:  # to cut in two costs more than it saves
+        pieces = 1
     return Split(geometry, rows, images, axis, -(-m[axis] // pieces))
 
 
