@@ -105,14 +105,14 @@ def _windows(x: Array, axis: int, starts: Sequence[int], size: int) -> Array:
 def fold(unrolled: Array, geometry: Geometry, axes: Iterable[int]) -> Array:
     """x[j] = Σ_{q,p: s·p + d·q − lo = j} U[q, p], the adjoint of `unroll`."""
     for axis in axes:
-        k, s, _, (lo, _), m = _one_axis(geometry, axis)
+        _, s, _, (lo, _), m = _one_axis(geometry, axis)
         n = geometry.input_size[axis]
         at = unrolled.ndim - geometry.axes + axis
         if not overlaps(geometry, axis):
             blocks = window(jnp.moveaxis(unrolled, 1, at), at, 0, s)
             unrolled = window(blocks.reshape(*blocks.shape[: at - 1], m * s, *blocks.shape[at + 1 :]), at - 1, lo, n)
             continue
-        taps = [unrolled[:, q] for q in range(k)]
+        taps = list(_slices(unrolled, 1))
         remainders = (_met(geometry, axis, r) for r in range(s))
         parts = [_sum(taps, {q: -shift for q, shift in met.items()}, at - 1, -(-n // s)) for met in remainders]
         unrolled = interleave(parts, at - 1, n)
@@ -149,14 +149,14 @@ def spread(g: Array, rows: Rows) -> Array:
 
 def collect(parts: Array, rows: Rows, size: int) -> Array:
     """y[p] = Σ_q Z[q, p + δ_q] on the first spatial axis, the adjoint of `spread`."""
-    return _sum([parts[:, i] for i in range(len(rows.taps))], dict(enumerate(rows.shifts)), FIRST, size)
+    return _sum(list(_slices(parts, 1)), dict(enumerate(rows.shifts)), FIRST, size)
 
 
 def _sum(parts: Sequence[Array], shifts: dict[int, int], axis: int, size: int) -> Array:
     """Σ_q parts[q][p + shift_q] for p < size; zeros where there is no q."""
     if not shifts:
         return jnp.zeros_like(window(parts[0], axis, 0, size))
-    return functools.reduce(jnp.add, (window(parts[q], axis, shift, size) for q, shift in shifts.items()))
+    return functools.reduce(lax.add, (window(parts[q], axis, shift, size) for q, shift in shifts.items()))
 
 
 def _one_axis(geometry: Geometry, axis: int) -> tuple[int, int, int, tuple[int, int], int]:
