@@ -169,17 +169,25 @@ def _pieces(split: Split, carry: Array, one: Callable[[Array, Array | int, Geome
 
 
 def _images(split: Split, x: Array) -> Array:
-    """(batch, C, *space) → (steps, G, C/G, images, *space)"""
-    parts = x.reshape(-1, split.images, split.geometry.groups, x.shape[1] // split.geometry.groups, *x.shape[2:])
-    return jnp.moveaxis(parts, 1, 3)
+    """(batch, C, *space) → (steps, images · C, *space): without an axis of one, which JAX 0.10 copies the batch for."""
+    return x.reshape(len(x) // split.images, -1, *x.shape[2:])
+
+
+def _grouped(split: Split, x: Array) -> Array:
+    """(images · C, *space) → (G, C/G, images, *space)"""
+    return jnp.moveaxis(x.reshape(split.images, split.geometry.groups, -1, *x.shape[1:]), 0, 2)
 
 
 def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
-    """f of some images at a time, put together as (batch, C, *space)."""
+    """f of some images at a time, (G, C/G, images, *space), put together as (batch, C, *space)."""
+
+    def step(part: Array) -> Array:
+        y = f(_grouped(split, part))
+        return jnp.moveaxis(y, 2, 0).reshape(-1, *y.shape[3:])
+
     parts = _images(split, x)
-    y = f(parts[0])[None] if len(parts) == 1 else lax.map(f, parts)
-    y = jnp.moveaxis(y, 3, 1)
-    return y.reshape(len(x), -1, *y.shape[4:])
+    y = step(parts[0]) if len(parts) == 1 else lax.map(step, parts)
+    return y.reshape(len(x), -1, *y.shape[-split.geometry.axes :])
 
 
 # ------------------------------------------------------------------------------------------------- the three maps
@@ -271,7 +279,8 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
     split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, "dw")
 
     def images(total: list[Array], pair: tuple[Array, Array]) -> tuple[list[Array], None]:
-        padded, g = _read_by(layout.wide(pair[0]), split), layout.wide(pair[1])
+        x, g = (layout.wide(_grouped(split, each)) for each in pair)
+        padded = _read_by(x, split)
 
         def one(total: list[Array], start: Array | int, part: Geometry) -> list[Array]:
             x = _cut_out(padded, split, start * part.stride[split.axis], part.input_size[split.axis])
