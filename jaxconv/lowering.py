@@ -88,7 +88,7 @@ class Call(NamedTuple):
 
     @property
     def large(self) -> bool:
-        return math.prod(self.geometry.input_size) >= 512
+        return math.prod(self.geometry.output_size) >= gemm.POSITIONS
 
     @property
     def wide(self) -> bool:
@@ -182,6 +182,11 @@ CPU = (
         lambda call: call.pointwise and not call.strided and call.read >= 64 and call.large,
         "gemm",
         "y and dx of a 1x1 on large images are one product each, which nothing is moved for: 1.1 to 2.4",
+    ),
+    Row(
+        lambda call: call.wide and call.overlap and not call.large,
+        "gemm",
+        "small images together are one product: 1.0 to 1.4",
     ),
     Row(
         lambda call: TUNED and ((call.y and not (call.pointwise and call.strided and call.wide)) or _tuned_vjp(call)),

@@ -25,13 +25,16 @@ FEW, WIDE = (3, 64), (64, 64)
     ("which", "wide", "options", "first", "tuned", "last"),
     [
         # name, (channels, filters) within a group: with channels first before JAX 0.11 and from then on; channels last
-        (VALUE, WIDE, {"padding": 1}, "gemm", "canonical", "canonical"),
-        (INPUTS, WIDE, {"padding": 1}, "gemm", "canonical", "canonical"),
+        (VALUE, WIDE, {"n": (28, 28), "padding": 1}, "gemm", "canonical", "canonical"),
+        (INPUTS, WIDE, {"n": (28, 28), "padding": 1}, "gemm", "canonical", "canonical"),
         (WEIGHTS, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
         (INPUTS, WIDE, {"stride": 2, "padding": 1}, "gemm", "gemm", "canonical"),
         (INPUTS, WIDE, {"stride": 2, "double": True}, "gemm", "gemm", "gemm"),
         (VALUE, (16, 16), {"padding": 1}, "gemm", "canonical", "canonical"),
         (WEIGHTS, (32, 32), {"padding": 1}, "gemm", "canonical", "canonical"),
+        # small images
+        (VALUE, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
+        (INPUTS, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
         # few channels, and patches
         (VALUE, FEW, {"k": (7, 7), "stride": 2}, "gemm", "canonical", "canonical"),
         (INPUTS, FEW, {"padding": 1}, "gemm", "gemm", "canonical"),
