@@ -119,12 +119,12 @@ def _many_zeros(call: Call) -> bool:
 
 
 def _as_planes(call: Call) -> bool:
-    """Whether a convolution of three axes is large enough for the tuned product of two, and small enough to fit."""
+    """Whether y or dx of three axes is large enough for the tuned product of two, and small enough to fit."""
     geometry = call.geometry
     of_image = geometry.kernel_size[0] * geometry.output_size[0] * math.prod(geometry.input_size[1:])
     fits = call.batch * call.channels * of_image * (8 if call.double else 4) <= PLANES_BYTES
-    tuned = TUNED or call.last
-    return tuned and fits and max(call.channels, call.filters) >= 32 and not (call.dx and call.strided)
+    served = (TUNED or call.last) and (call.y or (call.dx and not call.strided))
+    return served and fits and max(call.channels, call.filters) >= 32
 
 
 def _tuned_vjp(call: Call) -> bool:
@@ -153,7 +153,7 @@ CPU = (
         "mapped, lax's form would be grouped; this stays one product of all examples' patches",
     ),
     Row(
-        lambda call: not call.dw and call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
+        lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
         "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8",
     ),
@@ -216,14 +216,13 @@ def lowered(
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):
         return plain(a, b, geometry, precision)
-    fast = getattr(blocks if several() else gemm, which)
+    forms = {"canonical": canonical, "planes": planes, "gemm": blocks if several() else gemm}
     if lowering == "gemm":
-        return fast(a, b, geometry, precision)
+        return getattr(forms["gemm"], which)(a, b, geometry, precision)
     form = _row(which, a, b, geometry, mapped).form
     if form == "reference":
         return plain(a, b, geometry, precision)
-    if form in ("canonical", "planes"):
-        fast = getattr(canonical if form == "canonical" else planes, which)
+    fast = getattr(forms[form], which)
     return lax.platform_dependent(
         a,
         b,

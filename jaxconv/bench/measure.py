@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 PAIRS = 7
 LONG = 2.0  # seconds: such a call is measured three times
@@ -30,6 +32,18 @@ class Ratio:
     least: float
     most: float
     pairs: int
+
+
+def timed(call: Callable[[], Any]) -> Run:
+    """The seconds of so many calls in this process, each of which waits for its result."""
+
+    def run(number: int) -> float:
+        start = time.perf_counter()
+        for _ in range(number):
+            call()
+        return time.perf_counter() - start
+
+    return run
 
 
 def repeats(seconds: float, together: float = SAMPLE) -> int:

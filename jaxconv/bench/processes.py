@@ -12,10 +12,10 @@ import json
 import selectors
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from jaxconv.bench import measure
 
 SERVER = Path(__file__).parent / "peers" / "serve.py"
 START = 120.0  # seconds that importing a framework may take
@@ -112,21 +112,19 @@ class Peer:
 class Same(Peer):
     """JAX itself: its calls are timed in this process, once its own process has shown that they end."""
 
-    _call: Callable[[], Any]
+    _run: measure.Run
 
     def build(self, call: dict[str, Any]) -> dict[str, Any]:
         """As of any peer; a call that does not end within the limit raises here already."""
         facts = super().build(call)
         super().run(1)
-        self._call, _ = _here("of_jax").build(self.name, call)
+        here, _ = _here("of_jax").build(self.name, call)
+        self._run = measure.timed(here)
         return facts
 
     def run(self, number: int) -> float:
         """Seconds that `number` calls took in this process."""
-        start = time.perf_counter()
-        for _ in range(number):
-            self._call()
-        return time.perf_counter() - start
+        return self._run(number)
 
 
 def _here(name: str) -> Any:

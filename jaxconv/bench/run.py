@@ -86,13 +86,7 @@ def product() -> measure.Run:
 
 
 def _timed(compiled: Any, inputs: tuple) -> measure.Run:
-    def run(number: int) -> float:
-        start = time.perf_counter()
-        for _ in range(number):
-            jax.block_until_ready(compiled(*inputs))
-        return time.perf_counter() - start
-
-    return run
+    return measure.timed(lambda: jax.block_until_ready(compiled(*inputs)))
 
 
 def entry(one: Workload | Recurrence, which: str, peers: Sequence[Peer], options: Options, peak: measure.Run) -> Entry:
