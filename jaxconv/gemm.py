@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import depthwise, layout
+from jaxconv import depthwise, layout, steps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
 from jaxconv.unroll import (
@@ -130,9 +130,8 @@ def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize
 
 def _together(batch: int, nbytes: int) -> int:
     """How many small images, of so many bytes each: a divisor of the batch, or all where that is a prime."""
-    divisors = [b for b in range(1, batch + 1) if batch % b == 0]
-    images = max((b for b in divisors if b * nbytes <= 2 * PIECE_BYTES), default=1)
-    return images if images > 1 else max((b for b in divisors if b * nbytes <= 4 * PIECE_BYTES), default=1)
+    images = steps.images_below(batch, nbytes, 2 * PIECE_BYTES)
+    return images if images > 1 else steps.images_below(batch, nbytes, 4 * PIECE_BYTES)
 
 
 def _first_with_g(channels: int, filters: int, geometry: Geometry, which: str) -> bool:
@@ -176,26 +175,19 @@ def _pieces(split: Split, carry: Array, one: Callable[[Array, Array | int, Geome
     return one(carry, m - rest, _cut(split.geometry, split.axis, rest)) if rest else carry
 
 
-def _images(split: Split, x: Array) -> Array:
-    """(batch, C, *space) → (steps, images · C, *space): without an axis of one, which JAX 0.10 copies the batch for."""
-    return x.reshape(len(x) // split.images, -1, *x.shape[2:])
-
-
-def _grouped(split: Split, x: Array) -> Array:
-    """(images · C, *space) → (G, C/G, images, *space)"""
-    return jnp.moveaxis(x.reshape(split.images, split.geometry.groups, -1, *x.shape[1:]), 0, 2)
-
-
 def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
     """f of some images at a time, (G, C/G, images, *space), put together as (batch, C, *space)."""
 
-    def step(part: Array) -> Array:
-        y = f(_grouped(split, part))
-        return jnp.moveaxis(y, 2, 0).reshape(-1, *y.shape[3:])
+    def images(x: Array) -> Array:
+        y = jnp.moveaxis(f(_grouped(split, x)), 2, 0)
+        return y.reshape(len(y), -1, *y.shape[3:])
 
-    parts = _images(split, x)
-    y = step(parts[0]) if len(parts) == 1 else lax.map(step, parts)
-    return y.reshape(len(x), -1, *y.shape[-split.geometry.axes :])
+    return steps.mapped(images, x, split.images)
+
+
+def _grouped(split: Split, x: Array) -> Array:
+    """(images, C, *space) → (G, C/G, images, *space)"""
+    return jnp.moveaxis(x.reshape(len(x), split.geometry.groups, -1, *x.shape[2:]), 0, 2)
 
 
 # ------------------------------------------------------------------------------------------------- the three maps
@@ -286,8 +278,8 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
         return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
     split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, "dw")
 
-    def images(total: list[Array], pair: tuple[Array, Array]) -> tuple[list[Array], None]:
-        x, g = (layout.wide(_grouped(split, each)) for each in pair)
+    def images(total: list[Array], x: Array, g: Array) -> list[Array]:
+        x, g = (layout.wide(_grouped(split, each)) for each in (x, g))
         padded = _read_by(x, split)
 
         def one(total: list[Array], start: Array | int, part: Geometry) -> list[Array]:
@@ -296,17 +288,13 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
             made = _outer_products(x, g_part, split._replace(geometry=part), precision)
             return [a + b for a, b in zip(total, made, strict=True)]
 
-        return _pieces(split, total, one), None  # type: ignore[arg-type, return-value]
+        return _pieces(split, total, one)  # type: ignore[arg-type, return-value]
 
     G, k = geometry.groups, geometry.kernel_size
     filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
     counts = [1] if split.rows is None else [len(rows.taps) for rows in split.rows]
     zeros = [_zeros((G, count * filters, columns * channels), x) for count in counts]
-    pairs = _images(split, x), _images(split, g)
-    if len(pairs[0]) == 1:
-        total, _ = images(zeros, (pairs[0][0], pairs[1][0]))
-    else:
-        total, _ = lax.scan(images, zeros, pairs)
+    total = steps.summed(images, zeros, (x, g), split.images)
     parts = [each.reshape(G, -1, filters, columns, channels) for each in total]
     dw = parts[0] if split.rows is None else taps_of(parts, split.rows, k[0], 1)
     return dw.transpose(0, 2, 4, 1, 3).reshape(G * filters, channels, *k)

@@ -6,6 +6,8 @@ first: arrays (batch, channels, *space), kernels (out, in/groups, *taps); last: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jax import Array
 
@@ -56,3 +58,17 @@ def kernel_last(w: Array, geometry: Geometry) -> Array:
 def kernel_from_last(dw: Array, geometry: Geometry) -> Array:
     """The way back from `kernel_last`."""
     return jnp.moveaxis(dw, (-1, -2), (0, 1)) if geometry.channels_first else dw
+
+
+def apart(x: Array, sizes: Sequence[int]) -> Array:
+    """(batch, *(count · size), channels) → (batch, *counts, *sizes, channels)"""
+    axes = len(sizes)
+    pairs = [each for n, size in zip(x.shape[1:], sizes, strict=False) for each in (n // size, size)]
+    return x.reshape(len(x), *pairs, x.shape[-1]).transpose(0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), -1)
+
+
+def together(phases: Array, axes: int) -> Array:
+    """(batch, *counts, *sizes, channels) → (batch, *(count · size), channels)"""
+    order = [each for axis in range(1, axes + 1) for each in (axis, axes + axis)]
+    x = phases.transpose(0, *order, -1)
+    return x.reshape(len(x), *(x.shape[i] * x.shape[i + 1] for i in range(1, 2 * axes, 2)), x.shape[-1])

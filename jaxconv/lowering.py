@@ -4,6 +4,8 @@
     reference    `lax.conv_general_dilated`, in `jaxconv.reference`
     canonical    the same in the layout that XLA's convolution is tuned for, in `jaxconv.canonical`
     planes       three axes as two, in `jaxconv.planes`
+    patches      products for windows that do not overlap, channels last, in `jaxconv.patches`
+    phases       a strided dx, channels last, as a convolution without a stride, in `jaxconv.phases`
     gemm         matrix products: in `jaxconv.gemm`, or in `jaxconv.blocks` where an axis may lie over several devices
 
 The choice is made while tracing, from static facts. On a GPU and a TPU it is the reference: nothing else was measured
@@ -26,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import blocks, canonical, gemm, planes, reference, unroll
+from jaxconv import blocks, canonical, gemm, patches, phases, planes, reference, unroll
 from jaxconv.arguments import is_symbolic
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
@@ -109,15 +111,6 @@ PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every ca
 TUNED = jax.__version_info__ >= (0, 11)
 
 
-def _many_zeros(call: Call) -> bool:
-    """Whether the zeros that a strided dx of lax inserts cost more than another layout."""
-    if call.double:
-        return True
-    if call.overlap:
-        return call.few and call.geometry.taps >= 25
-    return math.prod(call.geometry.stride) > 16
-
-
 def _as_planes(call: Call) -> bool:
     """Whether y or dx of three axes is large enough for the tuned product of two, and small enough to fit."""
     geometry = call.geometry
@@ -125,6 +118,15 @@ def _as_planes(call: Call) -> bool:
     fits = call.batch * call.channels * of_image * (8 if call.double else 4) <= PLANES_BYTES
     served = (TUNED or call.last) and (call.y or (call.dx and not call.strided))
     return served and fits and max(call.channels, call.filters) >= 32
+
+
+def _as_patches(call: Call) -> bool:
+    """Whether windows that do not overlap are worth a product of their own: y only where lax has none that is tuned."""
+    if call.batch * math.prod(call.geometry.output_size) < gemm.POSITIONS and max(call.channels, call.filters) < 32:
+        return False
+    one_axis = call.double and call.geometry.axes == 1
+    untuned = call.geometry.axes == 3 or one_axis or (call.pointwise and not call.strided and not TUNED)
+    return untuned or not call.y
 
 
 def _tuned_vjp(call: Call) -> bool:
@@ -153,6 +155,12 @@ CPU = (
         "mapped, lax's form would be grouped; this stays one product of all examples' patches",
     ),
     Row(
+        lambda call: call.last and call.geometry.groups == 1 and not call.overlap and _as_patches(call),
+        "patches",
+        "no axis is moved: dx 1.0 to 2, with large patches 90, dw 1.0 to 14; on three axes y 0.8 to 2.4, dx and dw 1.3 "
+        "to 110; JAX 0.10 y of a 1x1 1.1 to 2.6, dx 1.2 to 2.5",
+    ),
+    Row(
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
         "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8",
@@ -163,15 +171,20 @@ CPU = (
         "lax has no tuned product: groups (dw 1500), three axes 2 to 7, float64 on one axis 18 to 28",
     ),
     Row(
-        lambda call: call.dx and call.strided and (not call.last or _many_zeros(call)),
+        lambda call: call.dx and call.strided and (not call.last or call.double),
         "gemm",
-        "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16; channels last pay off for "
-        "the last three only",
+        "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16",
     ),
     Row(
-        lambda call: call.dw and call.pointwise and (not call.last or min(call.channels, call.filters) >= 128),
+        lambda call: call.dx and call.strided and call.last and call.few and call.geometry.taps * call.channels >= 100,
+        "phases",
+        "no zeros, but more taps: 7x7 of 3 channels 1.5 to 5.8, with a stride of 4 0.9, 5x5 of 8 3.5 to 4.1; smaller "
+        "ones 0.5 to 1.3",
+    ),
+    Row(
+        lambda call: call.dw and call.pointwise and not call.last,
         "gemm",
-        "dw of a 1x1 is one product: 1.1 to 4.7, channels last 1.4 to 3, but narrow ones 0.6",
+        "dw of a 1x1 is one product: 1.1 to 4.7",
     ),
     Row(
         lambda call: call.last or call.geometry.axes == 1,
@@ -216,7 +229,13 @@ def lowered(
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):
         return plain(a, b, geometry, precision)
-    forms = {"canonical": canonical, "planes": planes, "gemm": blocks if several() else gemm}
+    forms = {
+        "canonical": canonical,
+        "planes": planes,
+        "patches": patches,
+        "phases": phases,
+        "gemm": blocks if several() else gemm,
+    }
     if lowering == "gemm":
         return getattr(forms["gemm"], which)(a, b, geometry, precision)
     form = _row(which, a, b, geometry, mapped).form

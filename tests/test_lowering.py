@@ -1,5 +1,6 @@
-"""The table that picks a form: what it picks, that the three forms agree, and that an exported call holds two."""
+"""The table that picks a form: what it picks, that the forms agree, and that an exported call holds two."""
 
+import math
 import re
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from cases import CASES, assert_same, by_id, integers
-from jaxconv import canonical, conv, depthwise, gemm, lowering, planes, reference
+from jaxconv import canonical, conv, depthwise, gemm, lowering, patches, phases, planes, reference
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
@@ -19,6 +20,7 @@ def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, batch=2
 
 
 FEW, WIDE = (3, 64), (64, 64)
+TUNED_ONLY = ("patches", "canonical")  # before and from JAX 0.11 on
 
 
 @pytest.mark.parametrize(
@@ -38,23 +40,29 @@ FEW, WIDE = (3, 64), (64, 64)
         # few channels, and patches
         (VALUE, FEW, {"k": (7, 7), "stride": 2}, "gemm", "canonical", "canonical"),
         (INPUTS, FEW, {"padding": 1}, "gemm", "gemm", "canonical"),
-        (INPUTS, FEW, {"k": (7, 7), "stride": 2}, "gemm", "gemm", "gemm"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 2}, "gemm", "gemm", "phases"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 2, "double": True}, "gemm", "gemm", "gemm"),
+        (INPUTS, FEW, {"k": (5, 5), "stride": 2}, "gemm", "gemm", "canonical"),
         (WEIGHTS, FEW, {"k": (7, 7), "stride": 2}, "gemm", "gemm", "canonical"),
         (VALUE, FEW, {"k": (7, 7), "stride": 7}, "gemm", "canonical", "canonical"),
-        (INPUTS, FEW, {"k": (7, 7), "stride": 7}, "gemm", "gemm", "gemm"),
-        (INPUTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "canonical"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 7}, "gemm", "gemm", "patches"),
+        (INPUTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "patches"),
+        (WEIGHTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "patches"),
+        (WEIGHTS, (16, 16), {"k": (2, 2), "stride": 2}, "gemm", "gemm", "canonical"),
+        (WEIGHTS, (16, 16), {"k": (2, 2), "stride": 2, "batch": 64}, "gemm", "gemm", "patches"),
         # 1x1
-        (VALUE, (256, 64), {"k": (1, 1)}, "gemm", "canonical", "canonical"),
-        (VALUE, (256, 64), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", "canonical"),
-        (INPUTS, (64, 256), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", "canonical"),
-        (VALUE, (24, 144), {"k": (1, 1), "n": (28, 28)}, "gemm", "canonical", "canonical"),
+        (VALUE, (256, 64), {"k": (1, 1)}, "gemm", "canonical", TUNED_ONLY),
+        (VALUE, (256, 64), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", TUNED_ONLY),
+        (INPUTS, (64, 256), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", "patches"),
+        (VALUE, (24, 144), {"k": (1, 1), "n": (28, 28)}, "gemm", "canonical", TUNED_ONLY),
         (VALUE, (256, 64), {"k": (1, 1), "stride": 2}, "gemm", "gemm", "canonical"),
-        (WEIGHTS, (256, 256), {"k": (1, 1)}, "gemm", "gemm", "gemm"),
-        (WEIGHTS, (256, 64), {"k": (1, 1)}, "gemm", "gemm", "canonical"),
+        (WEIGHTS, (256, 256), {"k": (1, 1)}, "gemm", "gemm", "patches"),
+        (WEIGHTS, (256, 64), {"k": (1, 1)}, "gemm", "gemm", "patches"),
         # what lax is slow at, or tuned for everywhere
         (WEIGHTS, (4, 4), {"groups": 32, "padding": 1}, "gemm", "gemm", "gemm"),
         (VALUE, (1, 1), {"groups": 96, "padding": 1}, "gemm", "gemm", "gemm"),
         (WEIGHTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
+        (VALUE, FEW, {"n": (4, 14, 14), "k": (2, 2, 2), "stride": 2}, "gemm", "planes", "patches"),
         # three axes, as planes where those are wide and fit
         (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
         (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
@@ -71,12 +79,11 @@ FEW, WIDE = (3, 64), (64, 64)
 )
 def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
     found = []
-    for layout, at_the_peak in (("channels_first", False), ("channels_first", True), ("channels_last", False)):
-        monkeypatch.setattr(lowering, "TUNED", at_the_peak)
-        found.append(chosen(which, *wide, layout=layout, **options))
-    assert found == [first, tuned, last]
-    monkeypatch.setattr(lowering, "TUNED", True)
-    assert chosen(which, *wide, layout="channels_last", **options) == last
+    for layout in ("channels_first", "channels_last"):
+        for at_the_peak in (False, True):
+            monkeypatch.setattr(lowering, "TUNED", at_the_peak)
+            found.append(chosen(which, *wide, layout=layout, **options))
+    assert found == [first, tuned, *(last if isinstance(last, tuple) else (last, last))]
 
 
 @pytest.mark.parametrize("case", **by_id(CASES))
@@ -111,6 +118,57 @@ def test_three_axes_as_planes(options, layout, dtype):
     assert_same(planes.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
 
 
+STRIDED = [
+    ((7,), (3,), {"stride": 3}),
+    ((9,), (2,), {"stride": 4, "padding": [(1, 2)]}),
+    ((7, 6), (1, 1), {}),
+    ((7, 6), (1, 1), {"stride": 2, "padding": [(1, 0), (0, 0)]}),
+    ((8, 9), (2, 3), {"stride": (2, 4), "padding": [(-1, 0), (2, -2)]}),
+    ((7, 6, 5), (2, 1, 3), {"stride": 3, "padding": [(1, 2), (0, 0), (1, 1)]}),
+]
+OVERLAPPING = [
+    ((9,), (5,), {"stride": 2, "padding": [(2, 1)]}),
+    ((8, 9), (7, 3), {"stride": (2, 3), "padding": [(3, 3), (-1, 2)]}),
+    ((12, 9), (3, 2), {"stride": (2, 3), "padding": [(0, 5), (-2, 0)], "dilation": (3, 2)}),
+    ((7, 6, 5), (3, 2, 4), {"stride": (2, 1, 3), "padding": 1}),
+]
+
+
+def of_channels_last(n, k, options, dtype):
+    geometry = Geometry.of("conv", n, k, layout="channels_last", **options)
+    return geometry, *(
+        each.astype(dtype) for each in integers(0, (4, *n, 2), (*k, 2, 3), (4, *geometry.output_size, 3))
+    )
+
+
+@pytest.mark.parametrize(("n", "k", "options"), STRIDED)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("images", [1, 2, 4])
+def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
+    """On whole numbers the same as the reference to the bit, half precision rounded once, so many images at a time."""
+    geometry, x, w, g = of_channels_last(n, k, options, dtype)
+    of_image = math.prod(geometry.output_size) * geometry.taps * 2 * 4
+    monkeypatch.setattr(patches, "STEP_BYTES", images * of_image)
+    assert_same(patches.conv(x, w, geometry), reference.conv(x, w, geometry))
+    assert_same(patches.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
+    assert_same(patches.conv_weight_vjp(x, g, geometry), reference.conv_weight_vjp(x, g, geometry))
+
+
+@pytest.mark.parametrize(("filters", "channels"), [(2, 9), (9, 2)])
+def test_patches_on_either_side_of_the_product(filters, channels):
+    geometry = Geometry.of("conv", (6, 5), (1, 1), layout="channels_last")
+    x, g = integers(0, (4, 6, 5, channels), (4, 6, 5, filters))
+    assert_same(patches.conv_weight_vjp(x, g, geometry), reference.conv_weight_vjp(x, g, geometry))
+
+
+@pytest.mark.parametrize(("n", "k", "options"), STRIDED + OVERLAPPING)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_strided_dx_in_phases(n, k, options, dtype):
+    """On whole numbers the same as the reference to the bit, half precision rounded once."""
+    geometry, _, w, g = of_channels_last(n, k, options, dtype)
+    assert_same(phases.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
+
+
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
     """Any other is not tuned there: 80 to 400 times slower."""
@@ -142,7 +200,7 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 
 def test_every_row_says_why():
     for row in lowering.CPU:
-        assert row.form in ("reference", "canonical", "planes", "gemm")
+        assert row.form in ("reference", "canonical", "planes", "patches", "phases", "gemm")
         assert row.because
 
 
