@@ -55,6 +55,8 @@ PIECE_BYTES = 1 << 22  # of U: what stays in a cache; tried from 0.5 to 29 MB on
 POSITIONS = 512  # an image of fewer goes together with others: 1.1 to 1.8 times as fast, and no loop to compile
 # Stacks of slices compile twice as long, which is too long beside lax's own convolution from JAX 0.11 on.
 GATHERED = jax.__version_info__ >= (0, 11)
+# JAX 0.10 makes the products of two groups one after the other: there a pair is 5 to 16 % slower than its images.
+PAIRED = jax.__version_info__ >= (0, 11)
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -303,7 +305,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
 def _in_pairs(x: Array, geometry: Geometry) -> bool:
     """Whether V Uᵀ is made for two large images at once: its few rows and columns do not fill two cores."""
     large = math.prod(geometry.output_size) >= POSITIONS
-    return geometry.groups == 1 and len(x) % 2 == 0 and large
+    return PAIRED and geometry.groups == 1 and len(x) % 2 == 0 and large
 
 
 def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> list[Array]:
