@@ -169,6 +169,35 @@ def test_a_strided_dx_in_phases(n, k, options, dtype):
     assert_same(phases.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
 
 
+@pytest.mark.parametrize(
+    ("x", "w", "options", "forms"),
+    [
+        ((4, 12, 12, 8), (1, 1, 8, 32), {}, ("patches", "patches")),
+        ((4, 12, 12, 8), (1, 1, 8, 32), {"stride": 2}, ("patches", "patches")),
+        ((4, 12, 12, 3), (4, 4, 3, 32), {"stride": 4}, ("patches", "patches")),
+        ((4, 4, 8, 8, 3), (2, 2, 2, 3, 32), {"stride": 2}, ("patches", "patches")),
+        ((2, 15, 14, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("phases", "canonical")),
+    ],
+)
+def test_channels_last_through_every_derivative(x, w, options, forms):
+    """Where the table serves a form of its own: gradients, a gradient's gradient, and `vmap`, as lax makes them."""
+    geometry = Geometry.of("conv", x[1:-1], w[:-2], layout="channels_last", **options)
+    x, w, g = integers(0, x, w, (x[0], *geometry.output_size, w[-1]))
+    served = lowering._row(INPUTS, g, w, geometry).form, lowering._row(WEIGHTS, x, g, geometry).form
+    assert served == forms
+
+    def results(form):
+        def both(x, w, g):
+            return jax.vjp(lambda x, w: conv(x, w, layout="channels_last", lowering=form, **options), x, w)[1](g)
+
+        def twice(x, w, g):
+            return jax.vjp(both, x, w, g)[1]((x, w))
+
+        return both(x, w, g), twice(x, w, g), jax.vmap(both, (0, None, 0))(x[:, None], w, g[:, None])
+
+    jax.tree.map(assert_same, results("auto"), results("reference"))
+
+
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
     """Any other is not tuned there: 80 to 400 times slower."""
