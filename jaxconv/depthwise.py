@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxconv import layout
+from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import accumulator
 from jaxconv.unroll import span
@@ -63,21 +63,16 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
     filters = g.shape[channels]
     x = jnp.repeat(x, filters // x.shape[channels], axis=channels)
 
-    def images(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        x, g = pair
+    def images(total: Array, x: Array, g: Array) -> Array:
         # Arrays of their own: what is only about to be padded or widened would be so anew for every tap.
         padded = lax.optimization_barrier(_padded(layout.wide(x), geometry))
         g = g if g.dtype == padded.dtype else lax.optimization_barrier(layout.wide(g))
         blocks = _blocks(padded, g, geometry)
         products = (_products(*block, geometry) for block in blocks)
-        return lax.add(total, _summed(functools.reduce(lax.add, products), geometry)), None
+        return lax.add(total, _summed(functools.reduce(lax.add, products), geometry))
 
-    steps = _steps(x, geometry)
     total = vary(jnp.zeros((geometry.taps, filters), accumulator(x.dtype)), axes_of(x))
-    if steps == 1:
-        total, _ = images(total, (x, g))
-    else:
-        total, _ = lax.scan(images, total, (_in_steps(x, steps), _in_steps(g, steps)))
+    total = steps.summed(images, total, (x, g), len(x) // _steps(x, geometry))
     return layout.kernel_from_last(total.reshape(*geometry.kernel_size, 1, filters), geometry)
 
 
@@ -89,10 +84,6 @@ def _steps(x: Array, geometry: Geometry) -> int:
     each = math.prod(x.shape[1:]) * accumulator(x.dtype).itemsize * max(1, geometry.taps / TERMS)
     counts = [n for n in range(1, max(2, len(x))) if len(x) % n == 0]
     return next((n for n in counts if len(x) // n * each <= STEP_BYTES), counts[-1] if each < STEP_BYTES else len(x))
-
-
-def _in_steps(x: Array, steps: int) -> Array:
-    return x.reshape(steps, -1, *x.shape[1:])
 
 
 # ------------------------------------------------------------------------------------------------------------- views

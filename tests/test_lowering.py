@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from cases import CASES, assert_same, by_id, integers
-from jaxconv import canonical, conv, depthwise, gemm, lowering, patches, phases, planes, reference
+from jaxconv import canonical, conv, depthwise, gemm, lowering, patches, phases, planes, reference, steps
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
@@ -152,6 +152,23 @@ def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
     assert_same(patches.conv(x, w, geometry), reference.conv(x, w, geometry))
     assert_same(patches.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
     assert_same(patches.conv_weight_vjp(x, g, geometry), reference.conv_weight_vjp(x, g, geometry))
+
+
+@pytest.mark.parametrize("sliced", [False, True])
+def test_half_precision_goes_through_a_loop_bit_by_bit(sliced, monkeypatch):
+    monkeypatch.setattr(steps, "SLICED", sliced)
+    x, g = (each.astype(jnp.bfloat16) for each in integers(0, (6, 2, 3), (6, 4, 3)))
+    assert_same(steps.mapped(lambda part: part * 2, x, 2), x * 2)
+    total = steps.summed(lambda total, x, g: total + x.sum() * g.sum(), jnp.float32(0), (x, g), 2)
+    assert total == sum(float(x[i : i + 2].sum() * g[i : i + 2].sum()) for i in (0, 2, 4))
+
+
+def test_half_precision_is_not_widened_as_a_whole():
+    """XLA may not slice bfloat16 within a loop, and then widens the batch before it."""
+    x, g = jnp.ones((8, 64, 32, 32), jnp.bfloat16), jnp.ones((8, 32, 32, 32), jnp.bfloat16)
+    geometry = Geometry.of("conv", (32, 32), (1, 1))
+    compiled = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry)).lower(x, g).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.size * 4
 
 
 @pytest.mark.parametrize(("filters", "channels"), [(2, 9), (9, 2)])
