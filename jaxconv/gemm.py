@@ -303,7 +303,10 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
 
 
 def _in_pairs(x: Array, geometry: Geometry) -> bool:
-    """Whether V Uᵀ is made for two large images at once: its few rows and columns do not fill two cores."""
+    """Whether V Uᵀ is made for two large images at once: its few rows and columns do not fill two cores.
+
+    From JAX 0.11 on.
+    """
     large = math.prod(geometry.output_size) >= POSITIONS
     return PAIRED and geometry.groups == 1 and len(x) % 2 == 0 and large
 

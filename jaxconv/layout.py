@@ -1,7 +1,7 @@
 """Arrays and kernels in the layout that a form computes in, and back; but for `first` in the dtype of the sums, too.
 
 first: arrays (batch, channels, *space), kernels (out, in/groups, *taps); last: (batch, *space, channels),
-(*taps, in/groups, out).
+(*taps, in/groups, out). `apart` and `together` move positions alone.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def apart(x: Array, sizes: Sequence[int]) -> Array:
     return x.reshape(len(x), *pairs, x.shape[-1]).transpose(0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), -1)
 
 
-def together(phases: Array, axes: int) -> Array:
+def together(parts: Array, axes: int) -> Array:
     """(batch, *counts, *sizes, channels) → (batch, *(count · size), channels)"""
     order = [each for axis in range(1, axes + 1) for each in (axis, axes + axis)]
-    x = phases.transpose(0, *order, -1)
+    x = parts.transpose(0, *order, -1)
     return x.reshape(len(x), *(x.shape[i] * x.shape[i + 1] for i in range(1, 2 * axes, 2)), x.shape[-1])

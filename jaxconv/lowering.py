@@ -13,8 +13,9 @@ there. An exported function carries both forms where they differ, and its platfo
 At the top of a program canonical is lax's own speed; inside a loop lax alone is 80 to 400 times slower with channels
 first, and in every dw.
 
-Ratios are lax's time over gemm's, medians of five interleaved calls on two AVX-512 cores, float32, JAX 0.12.0.1 where
-nothing else is said; they move by a third with what else the machine does.
+Ratios are lax's time over that of the row's form, or over gemm's where that is named or the row is lax's own, medians
+of five interleaved calls on two AVX-512 cores, float32, JAX 0.12.0.1 where nothing else is said; they move by a third
+with what else the machine does.
 """
 
 from __future__ import annotations
@@ -121,11 +122,14 @@ def _as_planes(call: Call) -> bool:
 
 
 def _as_patches(call: Call) -> bool:
-    """Whether windows that do not overlap are worth a product of their own: y only where lax has none that is tuned."""
+    """Whether windows that do not overlap are worth a product of their own.
+
+    Few narrow ones are not, and y is only where lax has none that is tuned.
+    """
     if call.batch * math.prod(call.geometry.output_size) < gemm.POSITIONS and max(call.channels, call.filters) < 32:
         return False
     one_axis = call.double and call.geometry.axes == 1
-    untuned = call.geometry.axes == 3 or one_axis or (call.pointwise and not call.strided and not TUNED)
+    untuned = call.geometry.axes > 2 or one_axis or (call.pointwise and not call.strided and not TUNED)
     return untuned or not call.y
 
 
@@ -173,13 +177,14 @@ CPU = (
     Row(
         lambda call: call.dx and call.strided and (not call.last or call.double),
         "gemm",
-        "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16",
+        "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16; channels last "
+        "float64 alone",
     ),
     Row(
-        lambda call: call.dx and call.strided and call.last and call.few and call.geometry.taps * call.channels >= 100,
+        lambda call: call.dx and call.strided and call.few and call.geometry.taps * call.channels >= 100,
         "phases",
-        "no zeros, but more taps: 7x7 of 3 channels 1.5 to 5.8, with a stride of 4 0.9, 5x5 of 8 3.5 to 4.1; smaller "
-        "ones 0.5 to 1.3",
+        "no zeros, but more taps: 7x7 of 3 channels 1.5 to 5.8, with a stride of 4 0.9, 5x5 of 8 3.5 to 4.1; below "
+        "100 it would be 0.5 to 1.3",
     ),
     Row(
         lambda call: call.dw and call.pointwise and not call.last,

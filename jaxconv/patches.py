@@ -1,13 +1,13 @@
-"""The maps where windows do not overlap and channels are last: each position reads a patch of its own, 1x1 the least.
+"""The maps where windows do not overlap and channels are last: each position reads a patch of its own, or a 1x1.
 
-    U[(b,p), (q,i)] = x[b, s·p + d·q − lo, i]        rows of a matrix, which are positions, as an image's are in memory
+    U[(b,p), (q,i)] = x[b, s·p + d·q − lo, i]        a row for each position, in their order in memory
 
     conv            y  = U W
     conv_input_vjp  dx = fold(g Wᵀ)        fold the adjoint of x → U, which puts every patch where it came from
     conv_weight_vjp dw = Uᵀ g
 
-W is the kernel as it is, and Uᵀ g its gradient as it is: nothing is moved but pixels of a patch, and of a 1x1 nothing
-at all. For one group; letters as in `jaxconv.reference`.
+W is the kernel as it is, and Uᵀ g its gradient as it is: nothing is moved but pixels of a patch, and of a 1x1
+without stride and padding nothing at all. For one group; letters as in `jaxconv.reference`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from jaxconv.precision import Precision, accumulator
 from jaxconv.unroll import window
 from jaxconv.varying import axes_of, vary
 
-STEP_BYTES = (
-    1 << 22
-)  # of U, at a time: what stays in a cache; 8 and 16 MB are up to a third slower, 4x4 patches 3 times
+# Of U, at a time: what stays in a cache; 8 and 16 MB are up to a third slower, 4x4 patches three times as slow.
+STEP_BYTES = 1 << 22
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -45,7 +44,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     W = _matrix(w)
 
     def images(g: Array) -> Array:
-        U = lax.dot_general(_flat(layout.wide(g)), W, (((1,), (1,)), ((), ())), precision=precision)
+        U = lax.dot_general(_matrix(g), W, (((1,), (1,)), ((), ())), precision=precision)
         return _fold(U.reshape(len(g), -1), geometry).astype(g.dtype)
 
     return steps.mapped(images, g, _at_once(g, geometry, w.shape[-2]))
@@ -56,7 +55,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     channels, filters = x.shape[-1], g.shape[-1]
 
     def images(total: Array, x: Array, g: Array) -> Array:
-        return total + _over_rows(_rows(layout.wide(x), geometry), _flat(layout.wide(g)), precision)
+        return total + _over_rows(_rows(layout.wide(x), geometry), _matrix(g), precision)
 
     total = vary(jnp.zeros((geometry.taps * channels, filters), accumulator(x.dtype)), axes_of(x))
     dw = steps.summed(images, total, (x, g), _at_once(x, geometry, channels))
@@ -64,7 +63,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
 
 def _at_once(x: Array, geometry: Geometry, channels: int) -> int:
-    """How many images: of a 1x1, which repeats nothing, all."""
+    """How many images: all of a 1x1, whose U is x or a part of it, unless it is widened."""
     sums = accumulator(x.dtype)
     if geometry.taps == 1 and x.dtype == sums:
         return len(x)
@@ -97,13 +96,9 @@ def _axes(geometry: Geometry) -> Iterator[tuple[int, int, int]]:
     return zip((lo for lo, _ in geometry.padding), geometry.stride, geometry.output_size, strict=True)
 
 
-def _matrix(w: Array) -> Array:
-    """W (taps · in, out)"""
-    return layout.wide(w).reshape(-1, w.shape[-1])
-
-
-def _flat(g: Array) -> Array:
-    return g.reshape(-1, g.shape[-1])
+def _matrix(a: Array) -> Array:
+    """W (taps · in, out) of a kernel, g (images · positions, out) of an array, in the dtype of the sums."""
+    return layout.wide(a).reshape(-1, a.shape[-1])
 
 
 def _over_rows(a: Array, b: Array, precision: Precision) -> Array:

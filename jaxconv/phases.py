@@ -25,15 +25,18 @@ from jaxconv.precision import Precision
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
     s, n, m = geometry.stride, geometry.input_size, geometry.output_size
-    least = [-(lo // -each) for (lo, _), each in zip(geometry.padding, s, strict=True)]  # −δ of the first taps
-    kernel = _kernel(layout.wide(w), least, geometry)
+    before_zero = [-(lo // -each) for (lo, _), each in zip(geometry.padding, s, strict=True)]  # −δ of tap 0, the least
+    kernel = _kernel(layout.wide(w), before_zero, geometry)
     taps = kernel.shape[: geometry.axes]
     counts = [-(-size // each) for size, each in zip(n, s, strict=True)]  # of t
     unstrided = Geometry(
         input_size=m,
         kernel_size=taps,
         stride=(1,) * geometry.axes,
-        padding=tuple((k - 1 - r, t + r - p) for k, r, t, p in zip(taps, least, counts, m, strict=True)),
+        padding=tuple(
+            (size - 1 - first, count + first - outputs)
+            for size, first, count, outputs in zip(taps, before_zero, counts, m, strict=True)
+        ),
         dilation=(1,) * geometry.axes,
         layout="channels_last",
     )
@@ -42,12 +45,12 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     return lax.slice(dx, [0] * dx.ndim, [len(g), *n, dx.shape[-1]]).astype(g.dtype)
 
 
-def _kernel(w: Array, least: Sequence[int], geometry: Geometry) -> Array:
+def _kernel(w: Array, before_zero: Sequence[int], geometry: Geometry) -> Array:
     """w̃ (*δ, out, *r · in), the last δ first, as a convolution reads it."""
     axes = geometry.axes
     edges = [(0, 0, 0)]
     for first, (lo, _), s, d, k in zip(
-        least, geometry.padding, geometry.stride, geometry.dilation, geometry.kernel_size, strict=True
+        before_zero, geometry.padding, geometry.stride, geometry.dilation, geometry.kernel_size, strict=True
     ):
         before = s * first - lo
         edges.append((before, -(before + d * (k - 1) + 1) % s, d - 1))

@@ -1,8 +1,8 @@
 """A batch in steps of some images, so that what is laid out of them stays in a cache; a single step makes no loop.
 
-What a loop goes through has no axis of one, for which JAX 0.10 copies the whole batch first; nor is it bfloat16 there,
-which is sliced on no CPU, so that the whole batch would be widened first: its bits go through the loop as integers, and
-a dw of a 1x1 takes 1.2 times as long as with float32 instead of 4.5.
+In a loop the images of a step and the next axis are one: an axis of size one makes JAX 0.10 copy the whole batch first.
+Nor can XLA slice bfloat16 on a CPU there, and would widen the whole batch first: its bits go through the loop as
+integers, and a dw of a 1x1 takes 1.2 times as long as with float32 instead of 4.5.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 T = TypeVar("T")
-SLICED = jax.__version_info__ >= (0, 11)  # bfloat16 is, on a CPU: then integers would only be a copy
+SLICED = jax.__version_info__ >= (0, 11)  # bfloat16 is, on a CPU: there integers would only be a copy
 
 
 def images_below(batch: int, nbytes: int, most: int) -> int:
@@ -25,7 +25,7 @@ def images_below(batch: int, nbytes: int, most: int) -> int:
 
 
 def mapped(f: Callable[[Array], Array], x: Array, images: int) -> Array:
-    """f of some images at a time, put together: both (images, A, …), of one dtype."""
+    """f of some images at a time, put together: x and f(x) are (images, A, …), of one dtype."""
     if images == len(x):
         return f(x)
 

@@ -20,13 +20,14 @@ def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, batch=2
 
 
 FEW, WIDE = (3, 64), (64, 64)
-TUNED_ONLY = ("patches", "canonical")  # before and from JAX 0.11 on
+UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
 
 
 @pytest.mark.parametrize(
     ("which", "wide", "options", "first", "tuned", "last"),
     [
-        # name, (channels, filters) within a group: with channels first before JAX 0.11 and from then on; channels last
+        # name, (channels, filters) within a group: with channels first before JAX 0.11 and from then on; channels last,
+        # a pair where those differ
         (VALUE, WIDE, {"n": (28, 28), "padding": 1}, "gemm", "canonical", "canonical"),
         (INPUTS, WIDE, {"n": (28, 28), "padding": 1}, "gemm", "canonical", "canonical"),
         (WEIGHTS, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
@@ -51,10 +52,10 @@ TUNED_ONLY = ("patches", "canonical")  # before and from JAX 0.11 on
         (WEIGHTS, (16, 16), {"k": (2, 2), "stride": 2}, "gemm", "gemm", "canonical"),
         (WEIGHTS, (16, 16), {"k": (2, 2), "stride": 2, "batch": 64}, "gemm", "gemm", "patches"),
         # 1x1
-        (VALUE, (256, 64), {"k": (1, 1)}, "gemm", "canonical", TUNED_ONLY),
-        (VALUE, (256, 64), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", TUNED_ONLY),
+        (VALUE, (256, 64), {"k": (1, 1)}, "gemm", "canonical", UNTIL_TUNED),
+        (VALUE, (256, 64), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", UNTIL_TUNED),
         (INPUTS, (64, 256), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", "patches"),
-        (VALUE, (24, 144), {"k": (1, 1), "n": (28, 28)}, "gemm", "canonical", TUNED_ONLY),
+        (VALUE, (24, 144), {"k": (1, 1), "n": (28, 28)}, "gemm", "canonical", UNTIL_TUNED),
         (VALUE, (256, 64), {"k": (1, 1), "stride": 2}, "gemm", "gemm", "canonical"),
         (WEIGHTS, (256, 256), {"k": (1, 1)}, "gemm", "gemm", "patches"),
         (WEIGHTS, (256, 64), {"k": (1, 1)}, "gemm", "gemm", "patches"),
