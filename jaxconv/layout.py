@@ -6,13 +6,16 @@ first: arrays (batch, channels, *space), kernels (out, in/groups, *taps); last: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jaxconv.geometry import Geometry
 from jaxconv.precision import accumulator
+
+MOST_SLICES = 32  # that `apart` puts together: each is a line of the program
 
 
 def wide(x: Array) -> Array:
@@ -61,14 +64,30 @@ def kernel_from_last(dw: Array, geometry: Geometry) -> Array:
 
 
 def apart(x: Array, sizes: Sequence[int]) -> Array:
-    """(batch, *(count · size), channels) → (batch, *counts, *sizes, channels)"""
-    axes = len(sizes)
-    pairs = [each for n, size in zip(x.shape[1:], sizes, strict=False) for each in (n // size, size)]
-    return x.reshape(len(x), *pairs, x.shape[-1]).transpose(0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), -1)
+    """(batch, *(count · size), channels) → (batch, *counts, *sizes, channels)
+
+    A run of numbers that stay together is moved as one. The compiler unrolls a short one number by number, up to five
+    times slower, unless it is made of vectors or is a slice.
+    """
+    axes, channels = len(sizes), x.shape[-1]
+    counts = [n // size for n, size in zip(x.shape[1:], sizes, strict=False)]
+    pairs = [each for pair in zip(counts, sizes, strict=True) for each in pair]
+    run = sizes[-1] * channels
+    vector = run & -run  # the largest power of two that divides it
+    if vector >= 4 or math.prod(sizes[:-1]) > MOST_SLICES:
+        vectors = x.reshape(len(x), *pairs[:-1], run // vector, vector)
+        parts = vectors.transpose(0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), -1)
+    else:
+        slices = [x.reshape(len(x), *pairs[:-1], run)]
+        for axis in reversed(range(2, 2 * axes, 2)):
+            slices = [lax.index_in_dim(each, q, axis, False) for q in range(pairs[axis - 1]) for each in slices]
+        parts = jnp.stack(slices, -2)
+    return parts.reshape(len(x), *counts, *sizes, channels)
 
 
 def together(parts: Array, axes: int) -> Array:
     """(batch, *counts, *sizes, channels) → (batch, *(count · size), channels)"""
-    order = [each for axis in range(1, axes + 1) for each in (axis, axes + axis)]
-    x = parts.transpose(0, *order, -1)
-    return x.reshape(len(x), *(x.shape[i] * x.shape[i + 1] for i in range(1, 2 * axes, 2)), x.shape[-1])
+    counts, sizes, channels = parts.shape[1 : axes + 1], parts.shape[axes + 1 : -1], parts.shape[-1]
+    runs = parts.reshape(len(parts), *counts, *sizes[:-1], sizes[-1] * channels)
+    x = runs.transpose(0, *(each for axis in range(1, axes + 1) for each in (axis, axes + axis)))
+    return x.reshape(len(x), *(n * size for n, size in zip(counts, sizes, strict=True)), channels)

@@ -90,6 +90,10 @@ class Call(NamedTuple):
         return self.channels < 16
 
     @property
+    def small(self) -> bool:
+        return self.few and math.prod(self.geometry.input_size) < SMALL
+
+    @property
     def large(self) -> bool:
         return math.prod(self.geometry.output_size) >= gemm.POSITIONS
 
@@ -107,6 +111,7 @@ class Row(NamedTuple):
 
 
 LONG = 128  # taps, added up over the axes
+SMALL = 2048  # pixels of an image, for a strided dx of few channels
 PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every call, and cost more than they save
 # Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
 TUNED = jax.__version_info__ >= (0, 11)
@@ -122,15 +127,21 @@ def _as_planes(call: Call) -> bool:
 
 
 def _as_patches(call: Call) -> bool:
-    """Whether windows that do not overlap are worth a product of their own.
+    """Whether windows that do not overlap are worth a product of their own: y is only where lax has none that is tuned.
 
-    Few narrow ones are not, and y is only where lax has none that is tuned.
+    A single channel has one layout, so that gemm moves nothing either; it folds rows of no whole vectors faster.
     """
-    if call.batch * math.prod(call.geometry.output_size) < gemm.POSITIONS and max(call.channels, call.filters) < 32:
+    if call.dx and call.channels == 1 and call.geometry.kernel_size[-1] % 4 > 0:
         return False
     one_axis = call.double and call.geometry.axes == 1
     untuned = call.geometry.axes > 2 or one_axis or (call.pointwise and not call.strided and not TUNED)
     return untuned or not call.y
+
+
+def _in_phases(call: Call) -> bool:
+    """Whether a strided dx of few channels sums enough to pay for the zeros in its kernel."""
+    pixels = math.prod(call.geometry.input_size)
+    return call.geometry.taps * call.channels >= (36 if pixels >= 2 * SMALL else 100)
 
 
 def _tuned_vjp(call: Call) -> bool:
@@ -161,7 +172,7 @@ CPU = (
     Row(
         lambda call: call.last and call.geometry.groups == 1 and not call.overlap and _as_patches(call),
         "patches",
-        "no axis is moved: dx 1.0 to 2, with large patches 90, dw 1.0 to 14; on three axes y 0.8 to 2.4, dx and dw 1.3 "
+        "no axis is moved: dx 1.2 to 2, with large patches 90, dw 1.1 to 14; on three axes y 0.8 to 2.4, dx and dw 1.3 "
         "to 110; JAX 0.10 y of a 1x1 1.1 to 2.6, dx 1.2 to 2.5",
     ),
     Row(
@@ -175,16 +186,16 @@ CPU = (
         "lax has no tuned product: groups (dw 1500), three axes 2 to 7, float64 on one axis 18 to 28",
     ),
     Row(
-        lambda call: call.dx and call.strided and (not call.last or call.double),
+        lambda call: call.dx and call.strided and (not call.last or call.double or call.small),
         "gemm",
         "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16; channels last "
-        "float64 alone",
+        "float64, and small images of few channels alone: 0.8 to 3.1",
     ),
     Row(
-        lambda call: call.dx and call.strided and call.few and call.geometry.taps * call.channels >= 100,
+        lambda call: call.dx and call.strided and call.few and _in_phases(call),
         "phases",
-        "no zeros, but more taps: 7x7 of 3 channels 1.5 to 5.8, with a stride of 4 0.9, 5x5 of 8 3.5 to 4.1; below "
-        "100 it would be 0.5 to 1.3",
+        "no zeros, but more taps: 3x3 of 8 channels 1.1 to 2.0, 5x5 of 3 0.9 to 3.1, 7x7 of 3 1.1 to 5.8; what sums "
+        "less would be 0.3 to 1.9",
     ),
     Row(
         lambda call: call.dw and call.pointwise and not call.last,

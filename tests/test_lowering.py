@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import pytest
 
 from cases import CASES, assert_same, by_id, integers
-from jaxconv import canonical, conv, depthwise, gemm, lowering, patches, phases, planes, reference, steps
+from jaxconv import canonical, conv, depthwise, gemm, layout, lowering, patches, phases, planes, reference, steps
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 
-def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, batch=2, **options):
-    call = lowering.Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double)
+def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, mapped=False, batch=2, **options):
+    call = lowering.Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped)
     return next(row for row in lowering.CPU if row.fits(call)).form
 
 
@@ -41,16 +41,24 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         # few channels, and patches
         (VALUE, FEW, {"k": (7, 7), "stride": 2}, "gemm", "canonical", "canonical"),
         (INPUTS, FEW, {"padding": 1}, "gemm", "gemm", "canonical"),
-        (INPUTS, FEW, {"k": (7, 7), "stride": 2}, "gemm", "gemm", "phases"),
-        (INPUTS, FEW, {"k": (7, 7), "stride": 2, "double": True}, "gemm", "gemm", "gemm"),
-        (INPUTS, FEW, {"k": (5, 5), "stride": 2}, "gemm", "gemm", "canonical"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 2, "n": (64, 64)}, "gemm", "gemm", "phases"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 2, "n": (48, 48)}, "gemm", "gemm", "phases"),
+        (INPUTS, FEW, {"k": (5, 5), "stride": 2, "n": (64, 64)}, "gemm", "gemm", "phases"),
+        (INPUTS, FEW, {"k": (5, 5), "stride": 2, "n": (48, 48)}, "gemm", "gemm", "canonical"),
+        (INPUTS, FEW, {"k": (3, 3), "stride": 2, "n": (64, 64)}, "gemm", "gemm", "canonical"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 2}, "gemm", "gemm", "gemm"),
+        (INPUTS, (16, 64), {"k": (7, 7), "stride": 2}, "gemm", "gemm", "canonical"),
+        (INPUTS, FEW, {"k": (7, 7), "stride": 2, "n": (64, 64), "double": True}, "gemm", "gemm", "gemm"),
         (WEIGHTS, FEW, {"k": (7, 7), "stride": 2}, "gemm", "gemm", "canonical"),
         (VALUE, FEW, {"k": (7, 7), "stride": 7}, "gemm", "canonical", "canonical"),
         (INPUTS, FEW, {"k": (7, 7), "stride": 7}, "gemm", "gemm", "patches"),
         (INPUTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "patches"),
         (WEIGHTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "patches"),
-        (WEIGHTS, (16, 16), {"k": (2, 2), "stride": 2}, "gemm", "gemm", "canonical"),
-        (WEIGHTS, (16, 16), {"k": (2, 2), "stride": 2, "batch": 64}, "gemm", "gemm", "patches"),
+        (INPUTS, (1, 64), {"k": (7, 7), "stride": 7}, "gemm", "gemm", "gemm"),
+        (INPUTS, (1, 64), {"k": (4, 4), "stride": 4}, "gemm", "gemm", "patches"),
+        (WEIGHTS, (1, 64), {"k": (7, 7), "stride": 7}, "gemm", "gemm", "patches"),
+        (VALUE, FEW, {"n": (14,), "k": (2,), "stride": 2, "double": True}, "gemm", "gemm", "patches"),
+        (VALUE, FEW, {"n": (14,), "k": (2,), "stride": 2}, "canonical", "canonical", "canonical"),
         # 1x1
         (VALUE, (256, 64), {"k": (1, 1)}, "gemm", "canonical", UNTIL_TUNED),
         (VALUE, (256, 64), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", UNTIL_TUNED),
@@ -59,6 +67,8 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (VALUE, (256, 64), {"k": (1, 1), "stride": 2}, "gemm", "gemm", "canonical"),
         (WEIGHTS, (256, 256), {"k": (1, 1)}, "gemm", "gemm", "patches"),
         (WEIGHTS, (256, 64), {"k": (1, 1)}, "gemm", "gemm", "patches"),
+        (WEIGHTS, (256, 64), {"k": (1, 1), "groups": 2}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (256, 64), {"k": (1, 1), "mapped": True}, "gemm", "gemm", "gemm"),
         # what lax is slow at, or tuned for everywhere
         (WEIGHTS, (4, 4), {"groups": 32, "padding": 1}, "gemm", "gemm", "gemm"),
         (VALUE, (1, 1), {"groups": 96, "padding": 1}, "gemm", "gemm", "gemm"),
@@ -80,10 +90,10 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
 )
 def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
     found = []
-    for layout in ("channels_first", "channels_last"):
+    for order in ("channels_first", "channels_last"):
         for at_the_peak in (False, True):
             monkeypatch.setattr(lowering, "TUNED", at_the_peak)
-            found.append(chosen(which, *wide, layout=layout, **options))
+            found.append(chosen(which, *wide, layout=order, **options))
     assert found == [first, tuned, *(last if isinstance(last, tuple) else (last, last))]
 
 
@@ -172,6 +182,17 @@ def test_half_precision_is_not_widened_as_a_whole():
     assert compiled.memory_analysis().temp_size_in_bytes < x.size * 4
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+@pytest.mark.parametrize("slices", [0, 32])
+def test_positions_apart_and_together(channels, slices, monkeypatch):
+    """Runs of numbers that are vectors, and others, which are sliced or not."""
+    monkeypatch.setattr(layout, "MOST_SLICES", slices)
+    (x,) = integers(0, (2, 4, 6, 10, channels))
+    parts = layout.apart(x, (2, 3, 5))
+    assert_same(parts, x.reshape(2, 2, 2, 2, 3, 2, 5, channels).transpose(0, 1, 3, 5, 2, 4, 6, 7))
+    assert_same(layout.together(parts, 3), x)
+
+
 @pytest.mark.parametrize(("filters", "channels"), [(2, 9), (9, 2)])
 def test_patches_on_either_side_of_the_product(filters, channels):
     geometry = Geometry.of("conv", (6, 5), (1, 1), layout="channels_last")
@@ -194,7 +215,8 @@ def test_a_strided_dx_in_phases(n, k, options, dtype):
         ((4, 12, 12, 8), (1, 1, 8, 32), {"stride": 2}, ("patches", "patches")),
         ((4, 12, 12, 3), (4, 4, 3, 32), {"stride": 4}, ("patches", "patches")),
         ((4, 4, 8, 8, 3), (2, 2, 2, 3, 32), {"stride": 2}, ("patches", "patches")),
-        ((2, 15, 14, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("phases", "canonical")),
+        ((2, 15, 14, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("gemm", "canonical")),
+        ((1, 49, 48, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("phases", "canonical")),
     ],
 )
 def test_channels_last_through_every_derivative(x, w, options, forms):
@@ -266,6 +288,16 @@ def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
     for which, a, b in ((VALUE, x, w), (INPUTS, g, w), (WEIGHTS, x, g)):
         made = jax.jit(lambda a, b, which=which: getattr(gemm, which)(a, b, geometry))(a, b)
         assert (made == getattr(lowering.reference, which)(a, b, geometry)).all()
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_dw_of_two_images_at_a_time_or_one(paired, monkeypatch):
+    monkeypatch.setattr(gemm, "PAIRED", paired)
+    monkeypatch.setattr(gemm, "POSITIONS", 1)
+    geometry = Geometry.of("conv", (7, 6), (3, 2), padding=1)
+    x, g = integers(0, (4, 3, 7, 6), (4, 5, *geometry.output_size))
+    assert gemm._in_pairs(x, geometry) == paired
+    assert_same(gemm.conv_weight_vjp(x, g, geometry), reference.conv_weight_vjp(x, g, geometry))
 
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
