@@ -91,7 +91,9 @@ class Call(NamedTuple):
 
     @property
     def small(self) -> bool:
-        return self.few and math.prod(self.geometry.input_size) < SMALL
+        """Images of few pixels and channels, but not a handful of numbers, which lax's single call is best for."""
+        pixels = math.prod(self.geometry.input_size)
+        return self.few and pixels < SMALL and self.batch * self.channels * pixels >= 1024
 
     @property
     def large(self) -> bool:
