@@ -96,6 +96,11 @@ class Call(NamedTuple):
         return self.few and pixels < SMALL and self.batch * self.channels * pixels >= 1024
 
     @property
+    def single_patches(self) -> bool:
+        """One channel has one layout, so that gemm moves nothing either, and folds rows of no whole vectors faster."""
+        return self.channels == 1 and not self.overlap and self.geometry.kernel_size[-1] % 4 > 0
+
+    @property
     def large(self) -> bool:
         return math.prod(self.geometry.output_size) >= gemm.POSITIONS
 
@@ -129,11 +134,8 @@ def _as_planes(call: Call) -> bool:
 
 
 def _as_patches(call: Call) -> bool:
-    """Whether windows that do not overlap are worth a product of their own: y is only where lax has none that is tuned.
-
-    A single channel has one layout, so that gemm moves nothing either; it folds rows of no whole vectors faster.
-    """
-    if call.dx and call.channels == 1 and call.geometry.kernel_size[-1] % 4 > 0:
+    """Whether windows that do not overlap are worth a product of their own: y is where lax has none that is tuned."""
+    if call.dx and call.single_patches:
         return False
     one_axis = call.double and call.geometry.axes == 1
     untuned = call.geometry.axes > 2 or one_axis or (call.pointwise and not call.strided and not TUNED)
@@ -188,10 +190,10 @@ CPU = (
         "lax has no tuned product: groups (dw 1500), three axes 2 to 7, float64 on one axis 18 to 28",
     ),
     Row(
-        lambda call: call.dx and call.strided and (not call.last or call.double or call.small),
+        lambda call: call.dx and call.strided and (not call.last or call.double or call.small or call.single_patches),
         "gemm",
         "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16; channels last "
-        "float64, and small images of few channels alone: 0.8 to 3.1",
+        "float64, and alone small images of few channels, 0.8 to 3.1, and odd patches of one, 1.0 to 7",
     ),
     Row(
         lambda call: call.dx and call.strided and call.few and _in_phases(call),

@@ -57,6 +57,8 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (INPUTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "patches"),
         (WEIGHTS, FEW, {"k": (2, 2), "stride": 2}, "gemm", "gemm", "patches"),
         (INPUTS, (1, 64), {"k": (7, 7), "stride": 7, "n": (28, 28)}, "gemm", "gemm", "gemm"),
+        (INPUTS, (1, 64), {"k": (13, 13), "stride": 13, "n": (91, 91)}, "gemm", "gemm", "gemm"),
+        (INPUTS, (1, 64), {"k": (13, 13), "stride": 12, "n": (91, 91)}, "gemm", "gemm", "phases"),
         (INPUTS, (1, 64), {"k": (4, 4), "stride": 4}, "gemm", "gemm", "patches"),
         (WEIGHTS, (1, 64), {"k": (7, 7), "stride": 7}, "gemm", "gemm", "patches"),
         (VALUE, FEW, {"n": (14,), "k": (2,), "stride": 2, "double": True}, "gemm", "gemm", "patches"),
