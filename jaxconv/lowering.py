@@ -15,7 +15,7 @@ first, and in every dw.
 
 Ratios are lax's time over that of the row's form, or over gemm's where that is named or the row is lax's own, medians
 of five interleaved calls on two AVX-512 cores, float32, JAX 0.12.0.1 where nothing else is said; they move by a third
-with what else the machine does. Windows apart, phases and small images of few channels were measured on two AVX2 cores.
+with what else the machine does. With channels last those of few channels, fewer than 16, are of two AVX2 cores.
 """
 
 from __future__ import annotations
@@ -90,10 +90,14 @@ class Call(NamedTuple):
         return self.channels < 16
 
     @property
+    def pixels(self) -> int:
+        """Of an image of the convolution's input."""
+        return math.prod(self.geometry.input_size)
+
+    @property
     def small(self) -> bool:
         """Images of few pixels and channels, but not a handful of numbers, which lax's single call is best for."""
-        pixels = math.prod(self.geometry.input_size)
-        return self.few and pixels < SMALL and self.batch * self.channels * pixels >= 1024
+        return self.few and self.pixels < SMALL and self.batch * self.channels * self.pixels >= 1024
 
     @property
     def single_patches(self) -> bool:
@@ -144,8 +148,7 @@ def _as_patches(call: Call) -> bool:
 
 def _in_phases(call: Call) -> bool:
     """Whether a strided dx of few channels sums enough to pay for the zeros in its kernel."""
-    pixels = math.prod(call.geometry.input_size)
-    return call.geometry.taps * call.channels >= (36 if pixels >= 2 * SMALL else 100)
+    return call.geometry.taps * call.channels >= (36 if call.pixels >= 2 * SMALL else 100)
 
 
 def _tuned_vjp(call: Call) -> bool:
