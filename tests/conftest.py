@@ -13,20 +13,22 @@ from hypothesis import settings
 # An accelerator may round the factors of a product to fewer bits (TF32), which the error model does not allow for.
 jax.config.update("jax_default_matmul_precision", "highest")
 
-# Compiling is most of the suite's time. These modules ask for values and shapes, which are right or wrong however well
-# the program is optimised, so LLVM optimises less. All others compile as a user does: those that count collectives or
-# temporaries, those that draw the line of the error model, and those that run long.
+# Compiling is most of the suite's time. These modules ask for values, shapes and what devices send one another, which
+# are right or wrong however well the program is optimised, so LLVM optimises less. All others compile as a user does:
+# those that draw the line of the error model, and those that run long.
 VALUES = {
     "test_conformance_lax.py", "test_conformance_onnx.py", "test_conformance_onnxruntime.py",
     "test_conformance_scipy.py", "test_conformance_torch.py", "test_conv.py", "test_conv_identities.py",
     "test_conv_symbolic.py", "test_conv_transforms.py", "test_conv_transpose.py", "test_gated.py",
-    "test_gated_transforms.py", "test_jacobian_gated.py", "test_receptive.py", "test_transforms_table.py",
+    "test_gated_transforms.py", "test_jacobian_gated.py", "test_lowering.py", "test_receptive.py",
+    "test_transforms_table.py", "devices_blocks.py", "devices_conv_explicit.py", "devices_gated.py", "devices_halo.py",
 }  # fmt: skip
 
 # The longest pieces, longest first: one begun at the end would leave all workers but one waiting.
 LONGEST = (
     "test_check_catalogue.py", "test_conv.py", "test_notebooks.py", "test_many_devices.py", "test_gated.py",
-    "test_processes.py", "test_transforms_table.py", "test_sharding.py", "test_check.py", "test_check_faces.py",
+    "test_processes.py", "test_transforms_table.py", "test_sharding.py", "test_lowering.py", "test_check.py",
+    "test_check_faces.py",
     "test_verify.py", "test_gated_transforms.py", "test_conv_transforms.py", "test_rounding.py",
     "test_conv_identities.py", "test_gated_options.py", "test_conformance_lax.py",
 )  # fmt: skip
@@ -37,7 +39,10 @@ APART = {"test_check_catalogue.py", "test_many_devices.py", "test_notebooks.py",
 @pytest.fixture(autouse=True, scope="module")
 def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Compiled as the module needs it, and let go: of the mappings of compiled programs a process has some 65,000."""
-    jax.config.update("jax_disable_most_optimizations", request.path.name in VALUES)
+    jax.config.update(
+        "jax_disable_most_optimizations",
+        request.path.name in VALUES or __import__("os").environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1",
+    )
     yield
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()

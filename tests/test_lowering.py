@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -101,14 +102,23 @@ def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
     assert found == [first, tuned, *(last if isinstance(last, tuple) else (last, last))]
 
 
+def assert_as_the_reference(form, geometry, x, w, g, maps=(VALUE, INPUTS, WEIGHTS)):
+    """On whole numbers the same to the bit, half precision rounded once; each form's maps in one program."""
+
+    @partial(jax.jit, static_argnums=0)
+    def all_of(form, x, w, g):
+        operands = {VALUE: (x, w), INPUTS: (g, w), WEIGHTS: (x, g)}
+        return [getattr(form, which)(*operands[which], geometry) for which in maps]
+
+    assert_same(all_of(form, x, w, g), all_of(reference, x, w, g))
+
+
 @pytest.mark.parametrize("case", **by_id(CASES))
 def test_the_canonical_form(case):
-    """On whole numbers the same as the reference to the bit."""
     geometry = Geometry.of("conv", case.input_size, case.kernel_size, **case.options)
     x, w, g = integers(0, case.x_shape, case.w_shape, case.y_shape)
     x, g = (each.reshape(-1, *each.shape[-case.axes - 1 :]) for each in (x, g))
-    for which, a, b in ((VALUE, x, w), (INPUTS, g, w), (WEIGHTS, x, g)):
-        assert_same(getattr(canonical, which)(a, b, geometry), getattr(reference, which)(a, b, geometry))
+    assert_as_the_reference(canonical, geometry, x, w, g)
 
 
 @pytest.mark.parametrize(
@@ -123,14 +133,12 @@ def test_the_canonical_form(case):
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_three_axes_as_planes(options, layout, dtype):
-    """On whole numbers the same as the reference to the bit, half precision rounded once."""
     geometry = Geometry.of("conv", (7, 6, 5), (3, 2, 2), layout=layout, **options)
     shapes = (2, 3, 7, 6, 5), (4, 3, 3, 2, 2), (2, 4, *geometry.output_size)
     x, w, g = (each.astype(dtype) for each in integers(0, *shapes))
     if layout == "channels_last":
         x, g, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
-    assert_same(planes.conv(x, w, geometry), reference.conv(x, w, geometry))
-    assert_same(planes.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
+    assert_as_the_reference(planes, geometry, x, w, g, (VALUE, INPUTS))
 
 
 STRIDED = [
@@ -160,13 +168,11 @@ def of_channels_last(n, k, options, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("images", [1, 2, 4])
 def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
-    """On whole numbers the same as the reference to the bit, half precision rounded once, so many images at a time."""
+    """So many images at a time."""
     geometry, x, w, g = of_channels_last(n, k, options, dtype)
     of_image = math.prod(geometry.output_size) * geometry.taps * 2 * 4
     monkeypatch.setattr(patches, "STEP_BYTES", images * of_image)
-    assert_same(patches.conv(x, w, geometry), reference.conv(x, w, geometry))
-    assert_same(patches.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
-    assert_same(patches.conv_weight_vjp(x, g, geometry), reference.conv_weight_vjp(x, g, geometry))
+    assert_as_the_reference(patches, geometry, x, w, g)
 
 
 @pytest.mark.parametrize("sliced", [False, True])
@@ -207,9 +213,7 @@ def test_patches_on_either_side_of_the_product(filters, channels):
 @pytest.mark.parametrize(("n", "k", "options"), STRIDED + OVERLAPPING)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_strided_dx_in_phases(n, k, options, dtype):
-    """On whole numbers the same as the reference to the bit, half precision rounded once."""
-    geometry, _, w, g = of_channels_last(n, k, options, dtype)
-    assert_same(phases.conv_input_vjp(g, w, geometry), reference.conv_input_vjp(g, w, geometry))
+    assert_as_the_reference(phases, *of_channels_last(n, k, options, dtype), (INPUTS,))
 
 
 @pytest.mark.parametrize(
@@ -283,15 +287,13 @@ def test_every_row_says_why():
 @pytest.mark.parametrize("size", [1, 400, 1 << 22])
 @pytest.mark.parametrize("positions", [1, 256])
 def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
-    """Images in pieces along one axis and one, two or all at a time: on whole numbers the same to the bit."""
+    """Images in pieces along one axis and one, two or all at a time."""
     monkeypatch.setattr(gemm, "PIECE_BYTES", size)
     monkeypatch.setattr(gemm, "POSITIONS", positions)
     geometry = Geometry.of("conv", (11, 9), (3, 3), **options)
     groups = options.get("groups", 1)
     x, w, g = integers(0, (2, 6, 11, 9), (6, 6 // groups, 3, 3), (2, 6, *geometry.output_size))
-    for which, a, b in ((VALUE, x, w), (INPUTS, g, w), (WEIGHTS, x, g)):
-        made = jax.jit(lambda a, b, which=which: getattr(gemm, which)(a, b, geometry))(a, b)
-        assert (made == getattr(lowering.reference, which)(a, b, geometry)).all()
+    assert_as_the_reference(gemm, geometry, x, w, g)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -325,8 +327,8 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
         if layout == "channels_last":
             x, g = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1)
         made = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry))(x, g)
-        right = lowering.reference.conv_weight_vjp(x.astype("float32"), g.astype("float32"), geometry)
-        assert_same(made, right.astype(dtype))
+        right = jax.jit(lambda x, g: lowering.reference.conv_weight_vjp(x, g, geometry))
+        assert_same(made, right(x.astype("float32"), g.astype("float32")).astype(dtype))
 
 
 def test_the_steps_of_a_depthwise_dw_stay_in_a_cache():
