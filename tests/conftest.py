@@ -28,8 +28,7 @@ VALUES = {
 LONGEST = (
     "test_check_catalogue.py", "test_conv.py", "test_notebooks.py", "test_many_devices.py", "test_gated.py",
     "test_processes.py", "test_transforms_table.py", "test_sharding.py", "test_lowering.py", "test_check.py",
-    "test_check_faces.py",
-    "test_verify.py", "test_gated_transforms.py", "test_conv_transforms.py", "test_rounding.py",
+    "test_check_faces.py", "test_verify.py", "test_gated_transforms.py", "test_conv_transforms.py", "test_rounding.py",
     "test_conv_identities.py", "test_gated_options.py", "test_conformance_lax.py",
 )  # fmt: skip
 # Files whose tests have no programs in common, so that their functions may go to different workers.
@@ -39,10 +38,7 @@ APART = {"test_check_catalogue.py", "test_many_devices.py", "test_notebooks.py",
 @pytest.fixture(autouse=True, scope="module")
 def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Compiled as the module needs it, and let go: of the mappings of compiled programs a process has some 65,000."""
-    jax.config.update(
-        "jax_disable_most_optimizations",
-        request.path.name in VALUES or __import__("os").environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1",
-    )
+    jax.config.update("jax_disable_most_optimizations", request.path.name in VALUES)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
