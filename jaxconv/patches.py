@@ -55,7 +55,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     channels, filters = x.shape[-1], g.shape[-1]
 
     def images(total: Array, x: Array, g: Array) -> Array:
-        return total + _over_rows(_rows(layout.wide(x), geometry), _matrix(g), precision)
+        return total + over_rows(_rows(layout.wide(x), geometry), _matrix(g), precision)
 
     total = vary(jnp.zeros((geometry.taps * channels, filters), accumulator(x.dtype)), axes_of(x))
     dw = steps.summed(images, total, (x, g), _at_once(x, geometry, channels))
@@ -101,7 +101,7 @@ def _matrix(a: Array) -> Array:
     return layout.wide(a).reshape(-1, a.shape[-1])
 
 
-def _over_rows(a: Array, b: Array, precision: Precision) -> Array:
+def over_rows(a: Array, b: Array, precision: Precision) -> Array:
     """aᵀ b, made with fewer columns on the left: twice as fast as the other way round."""
     numbers = (((0,), (0,)), ((), ()))
     if a.shape[1] <= b.shape[1]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from cases import CASES, assert_same, by_id, integers
-from jaxconv import canonical, conv, depthwise, gemm, layout, lowering, patches, phases, planes, reference, steps
+from jaxconv import canonical, conv, depthwise, gemm, layout, lowering, patches, phases, planes, reference, steps, taps
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
@@ -36,6 +36,14 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (INPUTS, WIDE, {"stride": 2, "double": True}, "gemm", "gemm", "gemm"),
         (VALUE, (16, 16), {"padding": 1}, "gemm", "canonical", "canonical"),
         (WEIGHTS, (32, 32), {"padding": 1}, "gemm", "canonical", "canonical"),
+        (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 16}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 8}, "gemm", "gemm", "canonical"),
+        (WEIGHTS, (32, 64), {"padding": 1, "n": (56, 56), "batch": 16}, "gemm", "canonical", "canonical"),
+        (WEIGHTS, (128, 128), {"padding": 1}, "gemm", "gemm", "taps"),
+        (WEIGHTS, (128, 128), {"stride": 2}, "gemm", "gemm", "taps"),
+        (WEIGHTS, (1024, 128), {"padding": 1}, "gemm", "gemm", "canonical"),
+        (WEIGHTS, (128, 128), {"k": (1, 7)}, "gemm", "gemm", "canonical"),
+        (WEIGHTS, (128, 128), {"n": (64,), "k": (3,)}, "canonical", "canonical", "canonical"),
         # small images
         (VALUE, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
         (INPUTS, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
@@ -216,6 +224,14 @@ def test_a_strided_dx_in_phases(n, k, options, dtype):
     assert_as_the_reference(phases, *of_channels_last(n, k, options, dtype), (INPUTS,))
 
 
+@pytest.mark.parametrize(("n", "k", "options"), STRIDED + OVERLAPPING)
+@pytest.mark.parametrize(("dtype", "images"), [("float32", 4), ("float32", 2), ("bfloat16", 1)])
+def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
+    geometry, x, w, g = of_channels_last(n, k, options, dtype)
+    monkeypatch.setattr(taps, "STEP_BYTES", images * math.prod(geometry.output_size) * (2 + 3) * 4)
+    assert_as_the_reference(taps, geometry, x, w, g, (WEIGHTS,))
+
+
 @pytest.mark.parametrize(
     ("x", "w", "options", "forms"),
     [
@@ -225,6 +241,7 @@ def test_a_strided_dx_in_phases(n, k, options, dtype):
         ((4, 4, 8, 8, 3), (2, 2, 2, 3, 32), {"stride": 2}, ("patches", "patches")),
         ((2, 15, 14, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("gemm", "canonical")),
         ((1, 49, 48, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("phases", "canonical")),
+        ((2, 5, 6, 128), (3, 2, 128, 128), {"stride": (1, 2), "padding": 1}, ("canonical", "taps")),
     ],
 )
 def test_channels_last_through_every_derivative(x, w, options, forms):
@@ -277,7 +294,7 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 
 def test_every_row_says_why():
     for row in lowering.CPU:
-        assert row.form in ("reference", "canonical", "planes", "patches", "phases", "gemm")
+        assert row.form in ("reference", "canonical", "planes", "patches", "phases", "taps", "gemm")
         assert row.because
 
 
