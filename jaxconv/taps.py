@@ -54,25 +54,21 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
 def _apart(x: Array, geometry: Geometry) -> Array:
     """x, padded or cut to what is read, as (b, t₁, (r₁,t₂), …, (r,i)): but for the padding a view of it."""
-    channels, sizes = (
-        x.shape[-1],
-        [-(-size // s) * s for size, s in zip(_spans(geometry), geometry.stride, strict=True)],
-    )
+    channels, s, counts = x.shape[-1], geometry.stride, _counts(geometry)
     edges = [
-        (lo, size - lo - n, 0) for (lo, _), size, n in zip(geometry.padding, sizes, geometry.input_size, strict=True)
+        (lo, each * count - lo - n, 0)
+        for (lo, _), each, count, n in zip(geometry.padding, s, counts, geometry.input_size, strict=True)
     ]
     before, behind, _ = edges[-1]
     edges[-1] = (channels * before, channels * behind, 0)  # with the channels as one axis: compiles faster
     padded = lax.pad(x.reshape(*x.shape[:-2], -1), jnp.zeros((), x.dtype), [(0, 0, 0), *edges])
-    counts = [size // s for size, s in zip(sizes, geometry.stride, strict=True)]
-    after = [s * count for s, count in zip(geometry.stride, [*counts[1:], channels], strict=True)]
+    after = [each * count for each, count in zip(s, [*counts[1:], channels], strict=True)]
     return padded.reshape(len(x), counts[0], *after)
 
 
 def _starts(geometry: Geometry, channels: int) -> np.ndarray:
     """Where the block of every tap starts, (taps, axes + 2)."""
-    s, d = geometry.stride, geometry.dilation
-    counts = [-(-size // each) for size, each in zip(_spans(geometry), s, strict=True)]
+    s, d, counts = geometry.stride, geometry.dilation, _counts(geometry)
     starts = []
     for q in itertools.product(*map(range, geometry.kernel_size)):
         t, r = zip(*(divmod(d[axis] * tap, s[axis]) for axis, tap in enumerate(q)), strict=True)
@@ -81,6 +77,7 @@ def _starts(geometry: Geometry, channels: int) -> np.ndarray:
     return np.asarray(starts, np.int32)
 
 
-def _spans(geometry: Geometry) -> list[int]:
-    """What the outputs read, along every axis."""
-    return [span(geometry, axis, m) for axis, m in enumerate(geometry.output_size)]
+def _counts(geometry: Geometry) -> list[int]:
+    """How many t, along every axis, hold what the outputs read."""
+    spans = (span(geometry, axis, m) for axis, m in enumerate(geometry.output_size))
+    return [-(-size // s) for size, s in zip(spans, geometry.stride, strict=True)]
