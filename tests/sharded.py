@@ -17,6 +17,9 @@ from many_devices import collectives
 from jaxconv import conv
 from jaxconv.rounding import units
 
+# As conftest.py does for modules of its VALUES, of which pytest does not run this one.
+jax.config.update("jax_disable_most_optimizations", True)
+
 KINDS = {
     "dense": (16, 16, {"padding": 1}),
     "strided": (16, 16, {"padding": 1, "stride": 2}),
