@@ -6,7 +6,7 @@
     planes       three axes as two, in `jaxconv.planes`
     patches      products for windows that do not overlap, channels last, in `jaxconv.patches`
     phases       a strided dx, channels last, as a convolution without a stride, in `jaxconv.phases`
-    taps         dw of many channels, channels last, as a product for each tap, in `jaxconv.taps`
+    taps         dw of many channels, channels last, a product for each tap of the first axis, in `jaxconv.taps`
     gemm         matrix products: in `jaxconv.gemm`, or in `jaxconv.blocks` where an axis may lie over several devices
 
 The choice is made while tracing, from static facts. On a GPU and a TPU it is the reference: nothing else was measured
@@ -114,13 +114,20 @@ class Call(NamedTuple):
         return min(self.channels, self.filters) >= 64
 
     @property
-    def many(self) -> bool:
-        """So many channels and filters that a product for each tap is worth the copy that it reads."""
-        return min(self.channels, self.filters) >= 128 and self.channels <= 4 * self.filters
+    def laid_out(self) -> int:
+        """Bytes that `taps` lays out of one image in float32."""
+        return math.prod((*self.geometry.output_size, *self.geometry.kernel_size[1:], self.channels)) * 4
 
     @property
-    def outputs(self) -> int:
-        return self.batch * self.filters * math.prod(self.geometry.output_size)
+    def short(self) -> bool:
+        """So few taps, of so many channels, that lax's one product has no advantage."""
+        geometry = self.geometry
+        return max(geometry.kernel_size) <= 4 and geometry.dilation[-1] == 1 and min(self.channels, self.filters) >= 32
+
+    @property
+    def left_cache(self) -> bool:
+        """Whether lax's own dw works on more than a cache holds."""
+        return self.wide and self.batch * self.filters * math.prod(self.geometry.output_size) > LEFT_CACHE
 
 
 class Row(NamedTuple):
@@ -133,7 +140,9 @@ class Row(NamedTuple):
 
 LONG = 128  # taps, added up over the axes
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
-LEFT_CACHE = 1 << 21  # outputs of a batch, 8 MB of float32
+LEFT_CACHE = 1 << 22  # outputs of a batch, 16 MB of float32
+TAPS_BYTES = 1 << 24  # that `taps` lays out of one image: with 38 MB it is half as fast as lax
+MOST_BYTES = 1 << 26  # the same where lax has left the cache, too
 PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every call, and cost more than they save
 # Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
 TUNED = jax.__version_info__ >= (0, 11)
@@ -155,6 +164,11 @@ def _as_patches(call: Call) -> bool:
     one_axis = call.double and call.geometry.axes == 1
     untuned = call.geometry.axes > 2 or one_axis or (call.pointwise and not call.strided and not TUNED)
     return untuned or not call.y
+
+
+def _as_taps(call: Call) -> bool:
+    """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
+    return not call.double and call.laid_out <= (MOST_BYTES if call.left_cache else TAPS_BYTES * call.short)
 
 
 def _in_phases(call: Call) -> bool:
@@ -221,16 +235,15 @@ CPU = (
         "dw of a 1x1 is one product: 1.1 to 4.7",
     ),
     Row(
-        lambda call: (
-            call.dw and call.last and call.many and call.geometry.axes == 2 and call.geometry.kernel_size[0] > 1
-        ),
+        lambda call: call.dw and call.last and call.overlap and call.geometry.axes == 2 and _as_taps(call),
         "taps",
-        "on two AVX2 cores 1.1 to 2.3, large batches 3 to 11; as fast as gemm, and compiled in a third of the time",
+        "lax moves the axes of both arrays: 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 0.9 to 4.9; gemm "
+        "0.4 to 2.9, and compiles longer",
     ),
     Row(
-        lambda call: call.dw and call.last and call.wide and call.geometry.axes == 2 and call.outputs > LEFT_CACHE,
+        lambda call: call.dw and call.last and call.geometry.axes == 2 and not call.double and call.left_cache,
         "gemm",
-        "lax moves the axes of both arrays, and its product leaves the cache: on two AVX2 cores 2.4 to 13",
+        "the same of images so large that taps would need much memory: 1.5 to 2.2",
     ),
     Row(
         lambda call: call.last or call.geometry.axes == 1,

@@ -103,8 +103,7 @@ def _matrix(a: Array) -> Array:
 
 def over_rows(a: Array, b: Array, precision: Precision) -> Array:
     """aᵀ b, made with fewer columns on the left: twice as fast as the other way round."""
-    numbers = (((0,), (0,)), ((), ()))
-    if a.shape[1] <= b.shape[1]:
-        return lax.dot_general(a, b, numbers, precision=precision)
-    product = lax.dot_general(b, a, numbers, precision=precision)
-    return lax.optimization_barrier(product).T  # without the barrier the compiler turns it round again
+    if a.shape[1] > b.shape[1]:
+        # Without the barrier the compiler turns it round again.
+        return lax.optimization_barrier(over_rows(b, a, precision)).T
+    return lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision=precision)

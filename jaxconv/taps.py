@@ -1,17 +1,16 @@
-"""dw of overlapping windows, channels last and many of them: a product of its own for each tap.
+"""dw of overlapping windows, channels last: a product for each tap of the first axis.
 
-    U_q[(b,p), i] = x[b, s·p + d·q − lo, i]        a row for each position, in their order in memory
+    U_q[(b,p), (q',i)] = x[b, s·p + d·(q,q') − lo, i]        q tap of the first axis, q' of the others
 
     conv_weight_vjp  dw[q] = U_qᵀ g
 
-x lies with its positions apart by their remainders, j + lo = s·t + r, each remainder in front of the next axis: (b, t₁,
-(r₁,t₂), …, (r,i)). There U_q is one block, which starts where d·q = s·t + r. A loop over taps cuts it out, so that the
-program is short whatever the kernel. For one group; letters as in `jaxconv.reference`.
+A loop over q gathers what its windows read, along the last axis runs of numbers that follow one another. So the program
+is short whatever the kernel, a product is as wide as the taps of the other axes make it, and of x no more is laid out
+than what one q reads. For one group and two axes or more; letters as in `jaxconv.reference`.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import jax.numpy as jnp
@@ -25,59 +24,70 @@ from jaxconv.precision import Precision, accumulator
 from jaxconv.unroll import span
 from jaxconv.varying import axes_of, vary
 
-STEP_BYTES = 1 << 23  # of U_q and g, at a time: all at once is up to a third slower where the batch is large
+STEP_BYTES = 1 << 23  # of U_q and g, at a time; where dw is larger as much as it, which every step adds to
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     channels, filters = x.shape[-1], g.shape[-1]
-    starts = _starts(geometry, channels)
+    k, s, d, m = geometry.kernel_size[0], geometry.stride[0], geometry.dilation[0], geometry.output_size
+    columns = math.prod(geometry.kernel_size[1:]) * channels
+    fewer = filters < columns  # which stand on the left of the product, and are the rows of what is added up
+    starts = np.asarray([divmod(d * q, s) for q in range(k)], np.int32)  # d·q = s·t + r
 
     def images(total: Array, x: Array, g: Array) -> Array:
-        blocks, rows = _apart(layout.wide(x), geometry), layout.wide(g).reshape(-1, filters)
-        size = (len(x), *geometry.output_size, channels)
+        rows, G = _rows_apart(layout.wide(x), geometry), layout.wide(g).reshape(-1, filters)
 
         def tap(start: Array) -> Array:
-            block = lax.dynamic_slice(blocks, list(start), size, allow_negative_indices=False)
-            # A block of its own shape: cut out as rows it would compile five times as long.
-            U = lax.optimization_barrier(block).reshape(-1, channels)
-            return over_rows(U, rows, precision)
+            # An array of its own before it becomes a matrix: else the compiler would move it once more.
+            U = lax.optimization_barrier(_windows(rows, start, geometry, channels)).reshape(-1, columns)
+            return over_rows(G, U, precision) if fewer else over_rows(U, G, precision)
 
         return total + lax.map(tap, starts)
 
     sums = accumulator(x.dtype)
-    total = vary(jnp.zeros((geometry.taps, channels, filters), sums), axes_of(x))
-    nbytes = math.prod(geometry.output_size) * (channels + filters) * sums.itemsize
-    dw = steps.summed(images, total, (x, g), steps.images_below(len(x), nbytes, STEP_BYTES))
-    return dw.reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
+    total = vary(jnp.zeros((k, *((filters, columns) if fewer else (columns, filters))), sums), axes_of(x))
+    nbytes = math.prod(m) * (columns + filters) * sums.itemsize
+    dw = steps.summed(images, total, (x, g), steps.images_below(len(x), nbytes, max(STEP_BYTES, total.nbytes)))
+    return (dw.swapaxes(1, 2) if fewer else dw).reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
 
 
-def _apart(x: Array, geometry: Geometry) -> Array:
-    """x, padded or cut to what is read, as (b, t₁, (r₁,t₂), …, (r,i)): but for the padding a view of it."""
-    channels, s, counts = x.shape[-1], geometry.stride, _counts(geometry)
+def _rows_apart(x: Array, geometry: Geometry) -> Array:
+    """x, padded or cut to what is read, as (b, t, r, …, (j,i)), row j₁ + lo₁ = s₁·t + r: but for the padding a view."""
+    channels, s, spans = x.shape[-1], geometry.stride[0], _spans(geometry)
+    spans[0] += -spans[0] % s
     edges = [
-        (lo, each * count - lo - n, 0)
-        for (lo, _), each, count, n in zip(geometry.padding, s, counts, geometry.input_size, strict=True)
+        (lo, size - lo - n, 0) for (lo, _), size, n in zip(geometry.padding, spans, geometry.input_size, strict=True)
     ]
     before, behind, _ = edges[-1]
     edges[-1] = (channels * before, channels * behind, 0)  # with the channels as one axis: compiles faster
     padded = lax.pad(x.reshape(*x.shape[:-2], -1), jnp.zeros((), x.dtype), [(0, 0, 0), *edges])
-    after = [each * count for each, count in zip(s, [*counts[1:], channels], strict=True)]
-    return padded.reshape(len(x), counts[0], *after)
+    return padded.reshape(len(x), -1, s, *padded.shape[2:])
 
 
-def _starts(geometry: Geometry, channels: int) -> np.ndarray:
-    """Where the block of every tap starts, (taps, axes + 2)."""
-    s, d, counts = geometry.stride, geometry.dilation, _counts(geometry)
-    starts = []
-    for q in itertools.product(*map(range, geometry.kernel_size)):
-        t, r = zip(*(divmod(d[axis] * tap, s[axis]) for axis, tap in enumerate(q)), strict=True)
-        later = [r * count + t for r, count, t in zip(r, [*counts[1:], channels], [*t[1:], 0], strict=True)]
-        starts.append([0, t[0], *later])
-    return np.asarray(starts, np.int32)
+def _windows(rows: Array, start: Array, geometry: Geometry, channels: int) -> Array:
+    """What the windows read of rows t, r and of all other axes, (b, *p, (q',i)); undilated taps of the last at once."""
+    others = list(zip(geometry.kernel_size, geometry.stride, geometry.dilation, geometry.output_size, strict=True))[1:]
+    positions = [s * np.arange(m) for _, s, _, m in others]
+    taps = [d * np.arange(k) for k, _, d, _ in others]
+    k, _, d, _ = others[-1]
+    run = k if d == 1 else 1
+    taps[-1] = taps[-1][::run]
+    grid = np.meshgrid(*positions, *taps, indexing="ij")
+    at = [p + q for p, q in zip(grid[: len(others)], grid[len(others) :], strict=True)]
+    at[-1] *= channels  # the axis (j,i)
+    starts = jnp.asarray(np.stack([0 * at[0], 0 * at[0], *at], -1), np.int32)
+    starts += lax.pad(start, np.int32(0), [(0, len(others), 0)])
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=(0, 1, 2 + grid[0].ndim),
+        collapsed_slice_dims=tuple(range(2, rows.ndim - 1)),
+        start_index_map=tuple(range(1, rows.ndim)),
+    )
+    sizes = (len(rows), geometry.output_size[0], *[1] * len(others), run * channels)
+    windows = lax.gather(rows, starts, numbers, sizes, mode="promise_in_bounds")
+    return windows.reshape(len(rows), *geometry.output_size, -1)
 
 
-def _counts(geometry: Geometry) -> list[int]:
-    """How many t, along every axis, hold what the outputs read."""
-    spans = (span(geometry, axis, m) for axis, m in enumerate(geometry.output_size))
-    return [-(-size // s) for size, s in zip(spans, geometry.stride, strict=True)]
+def _spans(geometry: Geometry) -> list[int]:
+    """How many positions the outputs read, along every axis."""
+    return [span(geometry, axis, m) for axis, m in enumerate(geometry.output_size)]
