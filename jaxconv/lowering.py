@@ -218,6 +218,11 @@ CPU = (
         "lax has no tuned product: groups (dw 1500), three axes 2 to 7, float64 on one axis 18 to 28",
     ),
     Row(
+        lambda call: call.dw and not call.strided and len(set(call.geometry.dilation)) > 1,
+        "gemm",
+        "lax is not tuned for unequal dilations, unless there are strides, too: 2 to 60",
+    ),
+    Row(
         lambda call: call.dx and call.strided and (not call.last or call.double or call.small or call.single_patches),
         "gemm",
         "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16; channels last "

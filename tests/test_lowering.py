@@ -40,8 +40,11 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (WEIGHTS, (32, 31), {"padding": 1}, "gemm", "canonical", "canonical"),
         (WEIGHTS, (32, 32), {"k": (4, 2), "stride": 2}, "gemm", "canonical", "taps"),
         (WEIGHTS, (32, 32), {"k": (5, 2)}, "gemm", "canonical", "canonical"),
-        (WEIGHTS, (32, 32), {"dilation": (1, 2)}, "gemm", "canonical", "canonical"),
-        (WEIGHTS, (32, 32), {"dilation": (2, 1)}, "gemm", "canonical", "taps"),
+        (WEIGHTS, (32, 32), {"dilation": 2}, "gemm", "canonical", "canonical"),
+        (WEIGHTS, (32, 32), {"dilation": (2, 1)}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (3, 32), {"dilation": (1, 2)}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (32, 32), {"dilation": (1, 2), "stride": 2}, "gemm", "canonical", "canonical"),
+        (WEIGHTS, (32, 32), {"dilation": (2, 1), "stride": 2}, "gemm", "canonical", "taps"),
         (WEIGHTS, WIDE, {"padding": 1, "double": True}, "gemm", "gemm", "canonical"),
         # an image that taps would lay out in more than a cache, or than is worth it; arrays that leave the cache
         (WEIGHTS, (32, 32), {"padding": 1, "n": (256, 256)}, "gemm", "canonical", "canonical"),
