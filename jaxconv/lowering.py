@@ -52,6 +52,7 @@ class Call(NamedTuple):
     batch: int = 1
     double: bool = False  # whether a real number has 64 bits
     mapped: bool = False  # whether `vmap` maps both factors of a dw
+    half: bool = False  # whether a real number has 16 bits
 
     @property
     def y(self) -> bool:
@@ -162,7 +163,9 @@ def _as_patches(call: Call) -> bool:
     if call.dx and call.single_patches:
         return False
     one_axis = call.double and call.geometry.axes == 1
-    untuned = call.geometry.axes > 2 or one_axis or (call.pointwise and not call.strided and not TUNED)
+    # Of half precision lax widens all of x, this what it reads.
+    pointwise = call.pointwise and (call.half if call.strided else not TUNED)
+    untuned = call.geometry.axes > 2 or one_axis or pointwise
     return untuned or not call.y
 
 
@@ -205,7 +208,7 @@ CPU = (
         lambda call: call.last and call.geometry.groups == 1 and not call.overlap and _as_patches(call),
         "patches",
         "no axis is moved: dx 1.2 to 2, with large patches 90, dw 1.1 to 14; on three axes y 0.8 to 2.4, dx and dw 1.3 "
-        "to 110; JAX 0.10 y of a 1x1 1.1 to 2.6, dx 1.2 to 2.5",
+        "to 110; JAX 0.10 y of a 1x1 1.1 to 2.6, dx 1.2 to 2.5; y of a strided 1x1 in bfloat16 1.2 to 2.8",
     ),
     Row(
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
@@ -330,7 +333,7 @@ def _row(which: Map, a: Array, b: Array, geometry: Geometry, mapped: bool = Fals
         channels, filters = b.shape[1 if geometry.channels_first else -2] * geometry.groups, a.shape[first]
     else:
         channels, filters = a.shape[first], b.shape[first]
-    double = jnp.finfo(a.dtype).bits == 64
+    bits = jnp.finfo(a.dtype).bits
     per_group = channels // geometry.groups, filters // geometry.groups
-    call = Call(which, geometry, *per_group, a.shape[0], double, mapped)
+    call = Call(which, geometry, *per_group, a.shape[0], bits == 64, mapped, bits == 16)
     return next(row for row in CPU if row.fits(call))

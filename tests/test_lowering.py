@@ -15,8 +15,8 @@ from jaxconv.geometry import Geometry
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 
-def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, mapped=False, batch=2, **options):
-    call = lowering.Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped)
+def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, mapped=False, half=False, batch=2, **options):
+    call = lowering.Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped, half)
     return next(row for row in lowering.CPU if row.fits(call)).form
 
 
@@ -87,6 +87,8 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (INPUTS, (64, 256), {"k": (1, 1), "n": (28, 28)}, "gemm", "gemm", "patches"),
         (VALUE, (24, 144), {"k": (1, 1), "n": (28, 28)}, "gemm", "canonical", UNTIL_TUNED),
         (VALUE, (256, 64), {"k": (1, 1), "stride": 2}, "gemm", "gemm", "canonical"),
+        (VALUE, (256, 64), {"k": (1, 1), "stride": 2, "half": True}, "gemm", "gemm", "patches"),
+        (VALUE, (256, 64), {"k": (1, 1), "half": True}, "gemm", "canonical", UNTIL_TUNED),
         (WEIGHTS, (256, 256), {"k": (1, 1)}, "gemm", "gemm", "patches"),
         (WEIGHTS, (256, 64), {"k": (1, 1)}, "gemm", "gemm", "patches"),
         (WEIGHTS, (256, 64), {"k": (1, 1), "groups": 2}, "gemm", "gemm", "gemm"),
