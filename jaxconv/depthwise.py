@@ -50,7 +50,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry) -> Array:
             for k, d, (lo, hi) in zip(geometry.kernel_size, geometry.dilation, geometry.padding, strict=True)
         ),
     )
-    return conv(g, lax.rev(w, _kernel_space(geometry)), mirrored)
+    # Flipped once: of half precision JAX 0.12 would flip it anew for every output, and take 15 times as long.
+    return conv(g, lax.optimization_barrier(lax.rev(w, _kernel_space(geometry))), mirrored)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:

@@ -55,6 +55,8 @@ PIECE_BYTES = 1 << 22  # of U: what stays in a cache; tried from 0.5 to 29 MB on
 POSITIONS = 512  # an image of fewer goes together with others: 1.1 to 1.8 times as fast, and no loop to compile
 # Stacks of slices compile twice as long, which is too long beside lax's own convolution from JAX 0.11 on.
 GATHERED = jax.__version_info__ >= (0, 11)
+# A sum of so many taps of half precision that is rounded in one loop with it takes twice as long from JAX 0.11 on.
+LONG_SUM = 16 if jax.__version_info__ >= (0, 11) else math.inf
 # JAX 0.10 makes the products of two groups one after the other: there a pair is 5 to 16 % slower than its images.
 PAIRED = jax.__version_info__ >= (0, 11)
 
@@ -62,7 +64,7 @@ PAIRED = jax.__version_info__ >= (0, 11)
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]):
-        return depthwise.conv(layout.wide(x), layout.wide(w), geometry).astype(x.dtype)
+        return _narrowed(depthwise.conv(layout.wide(x), layout.wide(w), geometry), x, geometry)
     y = _conv(layout.first(x, geometry), layout.kernel_first(w, geometry), geometry, precision)
     return layout.from_first(y, geometry)
 
@@ -73,7 +75,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
         geometry, g.shape[depthwise.channel_axis(geometry)]
     )
     if one_to_one and set(geometry.stride) == {1}:
-        return depthwise.conv_input_vjp(layout.wide(g), layout.wide(w), geometry).astype(g.dtype)
+        return _narrowed(depthwise.conv_input_vjp(layout.wide(g), layout.wide(w), geometry), g, geometry)
     dx = _input_vjp(layout.first(g, geometry), layout.kernel_first(w, geometry), geometry, precision)
     return layout.from_first(dx, geometry)
 
@@ -380,3 +382,9 @@ def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
 def _tap_by_tap(geometry: Geometry, channels: int) -> bool:
     """Whether every one of several groups has one input channel."""
     return channels == geometry.groups > 1
+
+
+def _narrowed(y: Array, like: Array, geometry: Geometry) -> Array:
+    """y in the dtype of an array, rounded on its own where the sum is long."""
+    alone = y.dtype != like.dtype and geometry.taps > LONG_SUM
+    return (lax.optimization_barrier(y) if alone else y).astype(like.dtype)
