@@ -75,6 +75,10 @@ class Call(NamedTuple):
         return max(self.geometry.stride) > 1
 
     @property
+    def dilated(self) -> bool:
+        return max(self.geometry.dilation) > 1
+
+    @property
     def pointwise(self) -> bool:
         return self.geometry.taps == 1
 
@@ -230,6 +234,11 @@ CPU = (
         "gemm",
         "no inserted zeros: 3x3 1.2 to 2.1, 7x7 2.4 to 5, 16x16 patches 40, float64 4 to 16; channels last "
         "float64, and alone small images of few channels, 0.8 to 3.1, and odd patches of one, 1.0 to 7",
+    ),
+    Row(
+        lambda call: call.dx and call.strided and call.dilated and call.geometry.axes == 2 and call.filters >= 8,
+        "gemm",
+        "lax is not tuned for strides and dilations at once: channels last 1.0 to 3, few channels 2.8 to 17",
     ),
     Row(
         lambda call: call.dx and call.strided and call.few and _in_phases(call),
