@@ -175,7 +175,8 @@ def _as_patches(call: Call) -> bool:
 
 def _as_taps(call: Call) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
-    return not call.double and call.laid_out <= (MOST_BYTES if call.left_cache else TAPS_BYTES * call.short)
+    most = MOST_BYTES if call.left_cache else TAPS_BYTES
+    return (call.short or call.left_cache) and call.laid_out <= most and not call.double
 
 
 def _in_phases(call: Call) -> bool:
@@ -252,7 +253,7 @@ CPU = (
         "dw of a 1x1 is one product: 1.1 to 4.7",
     ),
     Row(
-        lambda call: call.dw and call.last and call.overlap and call.geometry.axes == 2 and _as_taps(call),
+        lambda call: call.dw and call.last and call.geometry.axes == 2 and _as_taps(call),
         "taps",
         "lax moves the axes of both arrays: 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 0.9 to 4.9; gemm "
         "0.4 to 2.9, and compiles longer",

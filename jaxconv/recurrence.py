@@ -48,7 +48,7 @@ from jaxconv.states import (
     within,
     zero_like_all,
 )
-from jaxconv.steps import SLICED
+from jaxconv.steps import unsliced
 from jaxconv.timeblocks import over_blocks
 from jaxconv.varying import several
 
@@ -73,9 +73,7 @@ def _forward(
         last, into, _ = states(params, masked(live, x, 0), start, live, t, into, plan)
         return (last, into), None, start
 
-    # Where XLA cannot slice bfloat16 it would widen the whole sequence for every step that is written.
-    widened = residuals == "save" or (x.dtype == jnp.bfloat16 and not SLICED)
-    h = blank(time, start, start.dtype if widened else x.dtype)
+    h = blank(time, start, start.dtype if residuals == "save" or unsliced(x.dtype) else x.dtype)
     into = Kept(h=h, c=room("recompute", "save"), v=room("save"))
     (h_last, into), _, starts = over_blocks(block, (start, into), (x, t), None, plan.blocks(params, x), back=False)
     h = masked(within(lengths, t), into.h, 0).astype(x.dtype)

@@ -50,32 +50,29 @@ def summed(f: Callable[..., T], total: T, arrays: Sequence[Array], images: int) 
 
 
 def _every(x: Array, images: int) -> np.ndarray:
+    """The number of every step."""
     return np.arange(len(x) // images, dtype=np.int32)
 
 
 def _at(i: Any, arrays: Sequence[Array], images: int) -> list[Array]:
-    """The images of step i."""
-    if any(_as_bits(x.dtype) for x in arrays):
+    """The images of step i, (images, A, …); every array is seen as (steps, images · A, …)."""
+    if any(unsliced(x.dtype) for x in arrays):
         i, *arrays = lax.optimization_barrier((i, *arrays))
-    return [_images(lax.dynamic_index_in_dim(_steps(x, images), i, keepdims=False), images, x.dtype) for x in arrays]
+
+    def part(x: Array) -> Array:
+        every = _bits(x).reshape(len(x) // images, -1, *x.shape[2:])
+        return lax.dynamic_index_in_dim(every, i, keepdims=False).reshape(images, -1, *x.shape[2:])
+
+    return [_floats(part(x), x.dtype) for x in arrays]
 
 
-def _steps(x: Array, images: int) -> Array:
-    """(batch, A, …) → (steps, images · A, …)"""
-    return _bits(x).reshape(len(x) // images, -1, *x.shape[2:])
-
-
-def _images(part: Array, images: int, dtype: DTypeLike) -> Array:
-    """(images · A, …) → (images, A, …)"""
-    return _floats(part.reshape(images, -1, *part.shape[1:]), dtype)
-
-
-def _as_bits(dtype: DTypeLike) -> bool:
+def unsliced(dtype: DTypeLike) -> bool:
+    """Whether XLA cannot slice such arrays on a CPU, nor write into them: in a loop it would widen them as a whole."""
     return dtype == jnp.bfloat16 and not SLICED
 
 
 def _bits(x: Array) -> Array:
-    return lax.bitcast_convert_type(x, jnp.uint16) if _as_bits(x.dtype) else x
+    return lax.bitcast_convert_type(x, jnp.uint16) if unsliced(x.dtype) else x
 
 
 def _floats(x: Array, dtype: DTypeLike) -> Array:

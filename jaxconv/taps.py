@@ -46,7 +46,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
         return total + lax.map(tap, starts)
 
     sums = accumulator(x.dtype)
-    total = vary(jnp.zeros((k, *((filters, columns) if fewer else (columns, filters))), sums), axes_of(x))
+    total = vary(jnp.zeros((k, *sorted((filters, columns))), sums), axes_of(x))
     nbytes = math.prod(m) * (columns + filters) * sums.itemsize
     dw = steps.summed(images, total, (x, g), steps.images_below(len(x), nbytes, max(STEP_BYTES, total.nbytes)))
     return (dw.swapaxes(1, 2) if fewer else dw).reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
@@ -54,7 +54,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
 def _rows_apart(x: Array, geometry: Geometry) -> Array:
     """x, padded or cut to what is read, as (b, t, r, …, (j,i)), row j₁ + lo₁ = s₁·t + r: but for the padding a view."""
-    channels, s, spans = x.shape[-1], geometry.stride[0], _spans(geometry)
+    channels, s = x.shape[-1], geometry.stride[0]
+    spans = [span(geometry, axis, m) for axis, m in enumerate(geometry.output_size)]  # what the outputs read
     spans[0] += -spans[0] % s
     edges = [
         (lo, size - lo - n, 0) for (lo, _), size, n in zip(geometry.padding, spans, geometry.input_size, strict=True)
@@ -86,8 +87,3 @@ def _windows(rows: Array, start: Array, geometry: Geometry, channels: int) -> Ar
     sizes = (len(rows), geometry.output_size[0], *[1] * len(others), run * channels)
     windows = lax.gather(rows, starts, numbers, sizes, mode="promise_in_bounds")
     return windows.reshape(len(rows), *geometry.output_size, -1)
-
-
-def _spans(geometry: Geometry) -> list[int]:
-    """How many positions the outputs read, along every axis."""
-    return [span(geometry, axis, m) for axis, m in enumerate(geometry.output_size)]
