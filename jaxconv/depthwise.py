@@ -1,20 +1,17 @@
-"""The maps where every group has one input channel: there is nothing to multiply as matrices, so tap by tap.
+"""dw where every group has one input channel: there is nothing to multiply as matrices.
 
-    y[b,c,p] = Σ_q w[c,q] · x[b, c, s·p + d·q − lo]
     dw[c,q] = Σ_{b,p} g[b,c,p] · x[b, c, s·p + d·q − lo]
 
-Each tap is one shifted view of x, so that y is a single elementwise loop, and x stays in the layout it came in: what a
-product would gain in another layout, moving the axes would cost twice over. A group with several filters repeats its
-channel. Letters as in `jaxconv.reference`; arrays of y and dx are in the accumulator's dtype, and every result is.
+Each tap is one shifted view of x, which stays in the layout it came in: what a product would gain in another layout,
+moving the axes would cost twice over. A group with several filters repeats its channel. Letters as in
+`jaxconv.reference`.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,45 +19,22 @@ from jax import Array, lax
 
 from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
-from jaxconv.precision import accumulator
+from jaxconv.precision import Precision, accumulator
 from jaxconv.unroll import span
 from jaxconv.varying import axes_of, vary
 
 IMAGES = 8  # whose products are added up at once
 TERMS = 16  # blocks of images and rows that are: more come out of one set of the cache, fewer leave more to be summed
-MOST_TAPS = 128  # of dw: 31x31 are read three times as fast when they are laid out for a product
 STEP_BYTES = 1 << 23  # of x, at a time; half as much leaves one of two cores idle, twice as much the cache
 
 
-def conv(x: Array, w: Array, geometry: Geometry) -> Array:
-    """y[b,c,p] = Σ_q w[c,q] · x[b, c, s·p + d·q − lo]"""
-    channels, filters = channel_axis(geometry), w.shape[0 if geometry.channels_first else -1]
-    padded = _padded(jnp.repeat(x, filters // x.shape[channels], axis=channels), geometry)
-    shifts = list(_shifts(padded, geometry))
-    return functools.reduce(lax.add, map(lax.mul, _taps(w, geometry, shifts[0].shape), shifts))
-
-
-def conv_input_vjp(g: Array, w: Array, geometry: Geometry) -> Array:
-    """dx[b,c,j] = Σ_q w[c,q] · g[b, c, j + lo − d·q] for a stride of 1: such a convolution, the kernel flipped."""
-    mirrored = replace(
-        geometry,
-        input_size=geometry.output_size,
-        padding=tuple(
-            (d * (k - 1) - lo, d * (k - 1) - hi)
-            for k, d, (lo, hi) in zip(geometry.kernel_size, geometry.dilation, geometry.padding, strict=True)
-        ),
-    )
-    # Flipped once: of half precision JAX 0.12 would flip it anew for every output, and take 15 times as long.
-    return conv(g, lax.optimization_barrier(lax.rev(w, _kernel_space(geometry))), mirrored)
-
-
-def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
+def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[c,q] = Σ_{b,p} g[b,c,p] · x[b, c, s·p + d·q − lo]
 
     A sum over an array is not vectorised here, a sum of arrays is: blocks of the products are added up first, and what
     is left of them is summed as a product with ones. A channel's taps follow one another, while a cache holds it.
     """
-    channels = channel_axis(geometry)
+    channels = 1 if geometry.channels_first else -1
     filters = g.shape[channels]
     x = jnp.repeat(x, filters // x.shape[channels], axis=channels)
 
@@ -74,7 +48,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry) -> Array:
 
     total = vary(jnp.zeros((geometry.taps, filters), accumulator(x.dtype)), axes_of(x))
     total = steps.summed(images, total, (x, g), len(x) // _steps(x, geometry))
-    return layout.kernel_from_last(total.reshape(*geometry.kernel_size, 1, filters), geometry)
+    dw = layout.kernel_from_last(total.reshape(*geometry.kernel_size, 1, filters), geometry)
+    return dw.astype(x.dtype)
 
 
 def _steps(x: Array, geometry: Geometry) -> int:
@@ -90,18 +65,9 @@ def _steps(x: Array, geometry: Geometry) -> int:
 # ------------------------------------------------------------------------------------------------------------- views
 
 
-def channel_axis(geometry: Geometry) -> int:
-    """Of an array."""
-    return 1 if geometry.channels_first else -1
-
-
 def _space(geometry: Geometry) -> range:
     """The spatial axes of an array."""
     return range(2, 2 + geometry.axes) if geometry.channels_first else range(1, 1 + geometry.axes)
-
-
-def _kernel_space(geometry: Geometry) -> range:
-    return range(2, 2 + geometry.axes) if geometry.channels_first else range(geometry.axes)
 
 
 def _padded(x: Array, geometry: Geometry) -> Array:
@@ -111,16 +77,6 @@ def _padded(x: Array, geometry: Geometry) -> Array:
     for axis, (lo, hi) in zip(_space(geometry), geometry.padding, strict=True):
         edges[axis] = (lo, hi, 0)
     return lax.pad(x, jnp.zeros((), x.dtype), edges)
-
-
-def _shifts(x: Array, geometry: Geometry) -> Iterator[Array]:
-    """For each tap q the inputs x[b, c, s·p + d·q] of every output position."""
-    m = geometry.output_size
-    for q in itertools.product(*map(range, geometry.kernel_size)):
-        starts, ends, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
-        for axis, tap, count, s, d in zip(_space(geometry), q, m, geometry.stride, geometry.dilation, strict=True):
-            starts[axis], ends[axis], strides[axis] = d * tap, d * tap + s * (count - 1) + 1, s
-        yield lax.slice(x, starts, ends, strides)
 
 
 def _blocks(x: Array, g: Array, geometry: Geometry) -> Iterator[tuple[Array, Array]]:
@@ -185,11 +141,3 @@ def _summed(total: Array, geometry: Geometry) -> Array:
 
 def _divisor(n: int, most: int) -> int:
     return next(d for d in range(most, 0, -1) if n % d == 0)
-
-
-def _taps(w: Array, geometry: Geometry, shape: Sequence[int]) -> Iterator[Array]:
-    """w[:, q] for each tap q, as large as the array that it is multiplied with."""
-    flat = layout.kernel_last(w, geometry).reshape(-1)
-    channel = channel_axis(geometry) % len(shape)
-    for tap in lax.split(flat, [flat.size // geometry.taps] * geometry.taps):
-        yield lax.broadcast_in_dim(tap, shape, (channel,))

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import depthwise, layout, steps
+from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
 from jaxconv.unroll import (
@@ -55,35 +55,24 @@ PIECE_BYTES = 1 << 22  # of U: what stays in a cache; tried from 0.5 to 29 MB on
 POSITIONS = 512  # an image of fewer goes together with others: 1.1 to 1.8 times as fast, and no loop to compile
 # Stacks of slices compile twice as long, which is too long beside lax's own convolution from JAX 0.11 on.
 GATHERED = jax.__version_info__ >= (0, 11)
-# A sum of so many taps of half precision that is rounded in one loop with it takes twice as long from JAX 0.11 on.
-LONG_SUM = 16 if jax.__version_info__ >= (0, 11) else math.inf
 # JAX 0.10 makes the products of two groups one after the other: there a pair is 5 to 16 % slower than its images.
 PAIRED = jax.__version_info__ >= (0, 11)
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]):
-        return _narrowed(depthwise.conv(layout.wide(x), layout.wide(w), geometry), x, geometry)
     y = _conv(layout.first(x, geometry), layout.kernel_first(w, geometry), geometry, precision)
     return layout.from_first(y, geometry)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    one_to_one = w.shape[1 if geometry.channels_first else -2] == 1 and _tap_by_tap(
-        geometry, g.shape[depthwise.channel_axis(geometry)]
-    )
-    if one_to_one and set(geometry.stride) == {1}:
-        return _narrowed(depthwise.conv_input_vjp(layout.wide(g), layout.wide(w), geometry), g, geometry)
     dx = _input_vjp(layout.first(g, geometry), layout.kernel_first(w, geometry), geometry, precision)
     return layout.from_first(dx, geometry)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
-    if _tap_by_tap(geometry, x.shape[depthwise.channel_axis(geometry)]) and geometry.taps <= depthwise.MOST_TAPS:
-        return depthwise.conv_weight_vjp(x, g, geometry).astype(x.dtype)
     dw = _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
     return layout.kernel_from_first(dw, geometry).astype(x.dtype)
 
@@ -374,17 +363,3 @@ def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
     """total[start + j] += part[j] along one spatial axis."""
     there = lax.dynamic_slice_in_dim(total, start, part.shape[FIRST + axis], FIRST + axis)
     return lax.dynamic_update_slice_in_dim(total, there + part, start, FIRST + axis)
-
-
-# -------------------------------------------------------------------------------------------------------- tap by tap
-
-
-def _tap_by_tap(geometry: Geometry, channels: int) -> bool:
-    """Whether every one of several groups has one input channel."""
-    return channels == geometry.groups > 1
-
-
-def _narrowed(y: Array, like: Array, geometry: Geometry) -> Array:
-    """y in the dtype of an array, rounded on its own where the sum is long."""
-    alone = y.dtype != like.dtype and geometry.taps > LONG_SUM
-    return (lax.optimization_barrier(y) if alone else y).astype(like.dtype)

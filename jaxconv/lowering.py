@@ -6,6 +6,8 @@
     planes       three axes as two, in `jaxconv.planes`
     patches      products for windows that do not overlap, channels last, in `jaxconv.patches`
     phases       a strided dx, channels last, as a convolution without a stride, in `jaxconv.phases`
+    shifts       y and dx of groups of few channels, sums of shifted arrays, in `jaxconv.shifts`
+    depthwise    dw of groups of one channel, in `jaxconv.depthwise`
     taps         dw of many channels, channels last, a product for each tap of the first axis, in `jaxconv.taps`
     gemm         matrix products: in `jaxconv.gemm`, or in `jaxconv.blocks` where an axis may lie over several devices
 
@@ -30,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import blocks, canonical, gemm, patches, phases, planes, reference, taps, unroll
+from jaxconv import blocks, canonical, depthwise, gemm, patches, phases, planes, reference, shifts, taps, unroll
 from jaxconv.arguments import is_symbolic
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
@@ -143,6 +145,8 @@ class Row(NamedTuple):
     because: str
 
 
+MOST_TAPS = 128  # of a depthwise dw: 31x31 are read three times as fast when they are laid out for a product
+MOST_TERMS = 160  # that `shifts` adds up
 LONG = 128  # taps, added up over the axes
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
 LEFT_CACHE = 1 << 22  # outputs of a batch, 16 MB of float32
@@ -151,6 +155,12 @@ MOST_BYTES = 1 << 26  # the same where lax has left the cache, too
 PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every call, and cost more than they save
 # Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
 TUNED = jax.__version_info__ >= (0, 11)
+
+
+def _as_shifts(call: Call) -> bool:
+    """Whether y, or a dx without a stride, adds up so few terms that a product would cost more."""
+    few = call.read == 1 or call.geometry.taps * call.read <= (MOST_TERMS if call.last else 2 * MOST_TERMS // 3)
+    return few and not (call.dx and call.strided)
 
 
 def _as_planes(call: Call) -> bool:
@@ -203,6 +213,16 @@ CPU = (
         "gemm",
         "several devices, any axis across them, in blocks: lax's form is cut up wrongly where output channels and rows "
         "lie over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped",
+    ),
+    Row(
+        lambda call: call.geometry.groups > 1 and not call.dw and _as_shifts(call),
+        "shifts",
+        "no matrices, and nothing moved: gemm 0.2 to 0.9, JAX 0.10 0.1 to 0.9",
+    ),
+    Row(
+        lambda call: call.geometry.groups > 1 and call.dw and call.channels == 1 and call.geometry.taps <= MOST_TAPS,
+        "depthwise",
+        "gemm",
     ),
     Row(
         lambda call: call.mapped,
@@ -311,6 +331,8 @@ def lowered(
         "planes": planes,
         "patches": patches,
         "phases": phases,
+        "shifts": shifts,
+        "depthwise": depthwise,
         "taps": taps,
         "gemm": blocks if several() else gemm,
     }

@@ -1,5 +1,6 @@
 """The table that picks a form: what it picks, that the forms agree, and that an exported call holds two."""
 
+import itertools
 import math
 import re
 from functools import partial
@@ -9,7 +10,21 @@ import jax.numpy as jnp
 import pytest
 
 from cases import CASES, assert_same, by_id, integers
-from jaxconv import canonical, conv, depthwise, gemm, layout, lowering, patches, phases, planes, reference, steps, taps
+from jaxconv import (
+    canonical,
+    conv,
+    depthwise,
+    gemm,
+    layout,
+    lowering,
+    patches,
+    phases,
+    planes,
+    reference,
+    shifts,
+    steps,
+    taps,
+)
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
@@ -100,7 +115,23 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (WEIGHTS, (256, 64), {"k": (1, 1), "mapped": True}, "gemm", "gemm", "gemm"),
         # what lax is slow at, or tuned for everywhere
         (WEIGHTS, (4, 4), {"groups": 32, "padding": 1}, "gemm", "gemm", "gemm"),
-        (VALUE, (1, 1), {"groups": 96, "padding": 1}, "gemm", "gemm", "gemm"),
+        # groups of few channels: so many terms are added up; of one channel any number
+        (VALUE, (1, 1), {"groups": 96, "padding": 1}, "shifts", "shifts", "shifts"),
+        (VALUE, (1, 4), {"groups": 8, "k": (31, 31), "n": (31, 31)}, "shifts", "shifts", "shifts"),
+        (INPUTS, (1, 1), {"groups": 96, "k": (31, 31), "n": (31, 31)}, "shifts", "shifts", "shifts"),
+        (VALUE, (11, 64), {"groups": 4, "padding": 1}, "shifts", "shifts", "shifts"),
+        (VALUE, (12, 64), {"groups": 4, "padding": 1}, "gemm", "gemm", "shifts"),
+        (VALUE, (17, 1), {"groups": 4, "padding": 1}, "gemm", "gemm", "shifts"),
+        (VALUE, (18, 1), {"groups": 4, "padding": 1}, "gemm", "gemm", "gemm"),
+        (INPUTS, (64, 11), {"groups": 4, "padding": 1}, "shifts", "shifts", "shifts"),
+        (INPUTS, (1, 18), {"groups": 4, "padding": 1}, "gemm", "gemm", "gemm"),
+        (INPUTS, (1, 1), {"groups": 4, "stride": 2}, "gemm", "gemm", "gemm"),
+        (VALUE, (1, 1), {"groups": 4, "stride": 2}, "shifts", "shifts", "shifts"),
+        (VALUE, (4, 4), {"groups": 1, "padding": 1}, "gemm", "canonical", "canonical"),
+        (WEIGHTS, (1, 4), {"groups": 8, "padding": 1}, "depthwise", "depthwise", "depthwise"),
+        (WEIGHTS, (1, 1), {"groups": 8, "k": (12, 11)}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (1, 1), {"groups": 8, "padding": 1, "mapped": True}, "depthwise", "depthwise", "depthwise"),
+        (WEIGHTS, (2, 1), {"groups": 8, "padding": 1}, "gemm", "gemm", "gemm"),
         (WEIGHTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
         (VALUE, FEW, {"n": (4, 14, 14), "k": (2, 2, 2), "stride": 2}, "gemm", "planes", "patches"),
         # three axes, as planes where those are wide and fit
@@ -216,7 +247,8 @@ def test_half_precision_is_neither_widened_nor_copied_as_a_whole(n, k, filters, 
     monkeypatch.setattr(depthwise, "STEP_BYTES", 1 << 18)
     geometry = Geometry.of("conv", n, k, **options)
     x, g = jnp.ones((8, 64, *n), jnp.bfloat16), jnp.ones((8, filters, *geometry.output_size), jnp.bfloat16)
-    compiled = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry)).lower(x, g).compile()
+    form = gemm if geometry.groups == 1 else depthwise
+    compiled = jax.jit(lambda x, g: form.conv_weight_vjp(x, g, geometry)).lower(x, g).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes
 
 
@@ -318,7 +350,17 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 
 def test_every_row_says_why():
     for row in lowering.CPU:
-        assert row.form in ("reference", "canonical", "planes", "patches", "phases", "taps", "gemm")
+        assert row.form in (
+            "reference",
+            "canonical",
+            "planes",
+            "patches",
+            "phases",
+            "shifts",
+            "depthwise",
+            "taps",
+            "gemm",
+        )
         assert row.because
 
 
@@ -367,7 +409,7 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
         x, g = (a.astype(dtype) for a in integers(batch, (batch, 3, *n), (batch, 6, *geometry.output_size), most=1))
         if layout == "channels_last":
             x, g = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1)
-        made = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry))(x, g)
+        made = jax.jit(lambda x, g: depthwise.conv_weight_vjp(x, g, geometry))(x, g)
         right = jax.jit(lambda x, g: lowering.reference.conv_weight_vjp(x, g, geometry))
         assert_same(made, right(x.astype("float32"), g.astype("float32")).astype(dtype))
 
@@ -382,6 +424,54 @@ def test_the_steps_of_a_depthwise_dw_stay_in_a_cache():
     assert [steps(batch) for batch in (1, 8, 10, 16, 64, 11)] == [1, 1, 2, 2, 8, 1]
     assert steps(4, Geometry.of("conv", (320, 64), (3, 3), groups=64)) == 2
     assert steps(4, Geometry.of("conv", (1024, 64), (3, 3), groups=64)) == 4
+
+
+SHIFTED = [
+    ((7,), (3,), {"stride": 2, "padding": 1}),
+    ((9,), (4,), {"padding": [(3, -1)]}),
+    ((6, 7), (1, 1), {}),
+    ((6, 7), (3, 2), {"padding": [(2, 1), (0, 3)], "dilation": (2, 1)}),
+    ((9, 8), (2, 3), {"stride": (3, 2), "padding": [(-1, 0), (1, -2)]}),
+    ((4, 6, 5), (2, 2, 3), {"padding": 1, "dilation": (1, 2, 1)}),
+]
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize(("n", "k", "options"), SHIFTED)
+@pytest.mark.parametrize(("channels", "filters"), [(1, 1), (1, 3), (2, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("dtype", "most", "barriers"), [("float32", 25, True), ("float32", 2, False), ("bfloat16", 3, True)]
+)
+def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype, most, barriers, monkeypatch):
+    """Sums of shifted arrays in one loop and in several, which barriers keep apart or branches."""
+    monkeypatch.setattr(shifts, "TERMS", most)
+    monkeypatch.setattr(shifts, "FEWEST", 1)
+    monkeypatch.setattr(shifts, "BARRIERS", barriers)
+    geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
+    shapes = (2, 3 * channels, *n), (3 * filters, channels, *k), (2, 3 * filters, *geometry.output_size)
+    x, w, g = (each.astype(dtype) for each in integers(0, *shapes))
+    if layout == "channels_last":
+        x, g, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
+    maps = (VALUE,) if max(geometry.stride) > 1 else (VALUE, INPUTS)
+    assert_as_the_reference(shifts, geometry, x, w, g, maps)
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+def test_terms_of_one_loop_fit_a_cache(layout):
+    """As many as registers hold, or with channels last as a cache does, shared equally."""
+
+    def terms(k, channels, filters, groups):
+        geometry = Geometry.of("conv", (31, 31), (k, k), groups=groups, layout=layout)
+        parts = shifts._parts(channels, filters, geometry, 4)
+        assert [term for part in parts for term in part] == list(
+            enumerate(itertools.product(itertools.product(range(k), range(k)), range(channels)))
+        )
+        return [len(part) for part in parts]
+
+    assert terms(5, 1, 96, 96) == [25]
+    assert terms(7, 1, 96, 96) == [24, 25]
+    assert terms(3, 4, 512, 128) == ([18, 18] if layout == "channels_first" else [9, 9, 9, 9])
+    assert terms(3, 1, 4096, 4096) == [9]
 
 
 @pytest.mark.parametrize("channels", [1, 64])
