@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxconv import layout
+from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
 from jaxconv.varying import axes_of, vary
@@ -32,24 +33,32 @@ Term = tuple[tuple[int, ...], int]  # q, i
 TERMS = 25  # of one loop: with twice as many y takes 1.5 times as long
 TERM_BYTES = 24 << 10  # that they read for one position with channels last: a first-level cache holds 32 KB and more
 FEWEST = 9  # terms of one loop even so: each loop reads and writes all of y
+MOST_BYTES = 1 << 25  # of padded x and y: larger arrays are new memory in every call, at twice the time
+STEP_BYTES = 20 << 20  # of those in a step, then
 BARRIERS = jax.__version_info__ >= (0, 11)  # keep loops apart on a CPU: before, they are dropped too early
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{q,i} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     narrow, filters = x.dtype, w.shape[0 if geometry.channels_first else -1]
-    x, geometry = _channel_for_each(filters, layout.wide(x), geometry)
+    geometry, times = _one_to_one(filters, x, geometry)
     w = _grouped(layout.wide(w), geometry, 0)
     if geometry.channels_first:  # (G, out/G, in/G, *taps) → (taps, in/G, G, out/G)
         w = w.reshape(*w.shape[:3], -1).transpose(3, 2, 0, 1)
-    x, flat = lax.optimization_barrier((_padded(_grouped(x, geometry), geometry), w.reshape(-1)))
-    y, parts = None, _parts(x.shape[_member(geometry)], filters, geometry, x.dtype.itemsize)
-    for terms in parts:
-        sum_up = functools.partial(_sum, terms, y, x, flat, filters, geometry)
-        read_as_it_is = narrow == x.dtype and (geometry.channels_first or filters == geometry.groups)
-        y = sum_up() if terms is parts[-1] and read_as_it_is else _alone(sum_up, x)
-    assert y is not None
-    return _together(y, geometry, 1).astype(narrow)
+    flat = lax.optimization_barrier(w.reshape(-1))
+    as_it_is = narrow == w.dtype and (geometry.channels_first or filters == geometry.groups)
+
+    def images(x: Array) -> Array:
+        x = layout.wide(x) if times == 1 else jnp.repeat(layout.wide(x), times, axis=-1)
+        x = lax.optimization_barrier(_padded(_grouped(x, geometry), geometry))
+        y, parts = None, _parts(x.shape[_member(geometry)], filters, geometry, x.dtype.itemsize)
+        for terms in parts:
+            sum_up = functools.partial(_sum, terms, y, x, flat, filters, geometry)
+            y = sum_up() if terms is parts[-1] and as_it_is else _alone(sum_up, x)
+        assert y is not None
+        return _together(y, geometry, 1).astype(narrow)
+
+    return steps.mapped(images, x, _images(x, times, filters, geometry, w.dtype.itemsize))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -80,6 +89,14 @@ def _parts(channels: int, filters: int, geometry: Geometry, itemsize: int) -> li
     terms = list(enumerate(itertools.product(np.ndindex(*geometry.kernel_size), range(channels))))
     ends = np.linspace(0, len(terms), -(-len(terms) // most) + 1).round().astype(int).tolist()
     return [terms[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def _images(x: Array, times: int, filters: int, geometry: Geometry, itemsize: int) -> int:
+    """How many images at a time: all, or as many as stay in a cache."""
+    padded = math.prod(n + sum(pads) for n, pads in zip(geometry.input_size, geometry.padding, strict=True))
+    of_x = padded * math.prod(x.shape) // (len(x) * math.prod(geometry.input_size)) * times
+    each = (of_x + filters * math.prod(geometry.output_size)) * itemsize
+    return len(x) if len(x) * each <= MOST_BYTES else steps.images_below(len(x), each, STEP_BYTES)
 
 
 def _sum(
@@ -118,11 +135,11 @@ def _alone(f: Callable[[], Array], like: Array) -> Array:
 # ------------------------------------------------------------------------------------------------------------- views
 
 
-def _channel_for_each(filters: int, x: Array, geometry: Geometry) -> tuple[Array, Geometry]:
-    """x with a channel for every filter, with channels last where a group has one: so what is made is in order."""
+def _one_to_one(filters: int, x: Array, geometry: Geometry) -> tuple[Geometry, int]:
+    """Groups of one filter, and how often they repeat their channel: with channels last y is in order, then."""
     if geometry.channels_first or x.shape[-1] > geometry.groups:
-        return x, geometry
-    return jnp.repeat(x, filters // geometry.groups, axis=-1), replace(geometry, groups=filters)
+        return geometry, 1
+    return replace(geometry, groups=filters), filters // geometry.groups
 
 
 def _grouped(x: Array, geometry: Geometry, axis: int = 1) -> Array:

@@ -18,16 +18,17 @@ def build(name: str, call: dict) -> tuple:
     """The call; nothing is compiled ahead."""
     if "steps" in call:
         return _recurrence(name, call), {}
-    if call["layout"] == "channels_last" and len(call["x"]) == 3:
-        raise ValueError("no channels-last form with one spatial axis")
     dtype = getattr(torch, call["dtype"])
     x, w, g = (torch.from_numpy(a).to(dtype) for a in arrays.convolution(call))
-    if call["layout"] == "channels_last":
-        form = torch.channels_last if len(call["x"]) == 4 else torch.channels_last_3d
-        x, w, g = (a.contiguous(memory_format=form) for a in (x, w, g))
     axes = len(call["x"]) - 2
     options = [[call[key]] * axes for key in ("stride", "padding", "dilation")]
-    tail = False, [0] * axes, call["groups"]
+    if call["layout"] == "channels_last":
+        if axes == 1:  # there is no such form of one axis; as images of one row it takes 0.1 to 0.7 of conv1d's time
+            x, w, g = (a.unsqueeze(2) for a in (x, w, g))
+            options = [[neutral, *each] for neutral, each in zip((1, 0, 1), options, strict=True)]
+        form = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        x, w, g = (a.contiguous(memory_format=form) for a in (x, w, g))
+    tail = False, [0] * len(options[0]), call["groups"]
 
     def run():
         with torch.no_grad():
