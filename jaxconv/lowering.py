@@ -121,17 +121,6 @@ class Call(NamedTuple):
         return min(self.channels, self.filters) >= 64
 
     @property
-    def laid_out(self) -> int:
-        """Bytes that `taps` lays out of one image in float32."""
-        return math.prod((*self.geometry.output_size, *self.geometry.kernel_size[1:], self.channels)) * 4
-
-    @property
-    def short(self) -> bool:
-        """So few taps, of so many channels, that lax's one product has no advantage."""
-        geometry = self.geometry
-        return max(geometry.kernel_size) <= 4 and geometry.dilation[-1] == 1 and min(self.channels, self.filters) >= 32
-
-    @property
     def left_cache(self) -> bool:
         """Whether lax's own dw works on more than a cache holds."""
         return self.wide and self.batch * self.filters * math.prod(self.geometry.output_size) > LEFT_CACHE
@@ -150,8 +139,8 @@ MOST_TERMS = 160  # that `shifts` adds up
 LONG = 128  # taps, added up over the axes
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
 LEFT_CACHE = 1 << 22  # outputs of a batch, 16 MB of float32
-TAPS_BYTES = 1 << 24  # that `taps` lays out of one image: with 38 MB it is half as fast as lax
-MOST_BYTES = 1 << 26  # the same where lax has left the cache, too
+TAPS_BYTES = 1 << 26  # that `taps` lays out of one image, where lax has left the cache, too
+PLANES_OUTPUTS = 1 << 15  # of a batch, for dw
 PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every call, and cost more than they save
 # Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
 TUNED = jax.__version_info__ >= (0, 11)
@@ -164,12 +153,25 @@ def _as_shifts(call: Call) -> bool:
 
 
 def _as_planes(call: Call) -> bool:
-    """Whether y or dx of three axes is large enough for the tuned product of two, and small enough to fit."""
+    """Whether three axes are large enough for the tuned product of two, and small enough to fit."""
     geometry = call.geometry
     of_image = geometry.kernel_size[0] * geometry.output_size[0] * math.prod(geometry.input_size[1:])
-    fits = call.batch * call.channels * of_image * (8 if call.double else 4) <= PLANES_BYTES
+    if call.batch * call.channels * of_image * (8 if call.double else 4) > PLANES_BYTES:
+        return False
+    if call.dw:
+        return _dw_as_planes(call)
     served = (TUNED or call.last) and (call.y or (call.dx and not call.strided))
-    return served and fits and max(call.channels, call.filters) >= 32
+    return served and max(call.channels, call.filters) >= 32
+
+
+def _dw_as_planes(call: Call) -> bool:
+    """Whether a plane has few channels, or many that are in place already."""
+    channels = call.geometry.kernel_size[0] * call.channels
+    if call.double or call.batch * call.filters * math.prod(call.geometry.output_size) < PLANES_OUTPUTS:
+        return False
+    if call.last:
+        return channels <= (64 if call.filters >= 32 else 36)
+    return channels <= (36 if TUNED else 12)
 
 
 def _as_patches(call: Call) -> bool:
@@ -185,8 +187,10 @@ def _as_patches(call: Call) -> bool:
 
 def _as_taps(call: Call) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
-    most = MOST_BYTES if call.left_cache else TAPS_BYTES
-    return (call.short or call.left_cache) and call.laid_out <= most and not call.double
+    if call.double:
+        return False
+    large = call.left_cache and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
+    return large or taps.short(call.geometry, call.channels, call.filters)
 
 
 def _in_phases(call: Call) -> bool:
@@ -238,7 +242,8 @@ CPU = (
     Row(
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
-        "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8",
+        "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8; dw "
+        "0.3 to 1.0, JAX 0.10 0.4 to 1.0",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),

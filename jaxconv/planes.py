@@ -1,9 +1,10 @@
-"""y and dx of three spatial axes as those of two: taps of the first axis join the channels, its positions the batch.
+"""The maps of three spatial axes as those of two: taps of the first axis join the channels, its positions the batch.
 
     U[(b,p₁), …, (q₁,i)] = x[b, s₁·p₁ + d₁·q₁ − lo₁, …, i]        W[…, (q₁,i), o] = w[q₁, …, i, o]
 
     conv            y  = conv(U, W)
     conv_input_vjp  dx = fold(conv_input_vjp(g, W))        fold the adjoint of x → U
+    conv_weight_vjp dW = conv_weight_vjp(U, g)
 
 XLA has a tuned product for two axes: with all taps of a third in it, it is faster than products of one's own, and needs
 a quarter of their time to compile. U is k₁ times as large as x: for what fits into 32 MB (see `jaxconv.lowering`).
@@ -18,7 +19,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import canonical, layout
+from jaxconv import canonical, layout, taps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
 from jaxconv.unroll import span, window
@@ -37,6 +38,15 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     planes = planes.reshape(-1, *planes.shape[2:])
     U = canonical.conv_input_vjp(planes, _kernel(w, geometry), _of_two_axes(geometry), precision)
     return layout.from_last(_fold(U.reshape(len(g), -1, *U.shape[1:]), geometry), geometry).astype(g.dtype)
+
+
+def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
+    U, planes, two = _unroll(layout.last(x, geometry), geometry), layout.last(g, geometry), _of_two_axes(geometry)
+    form = taps if taps.short(two, U.shape[-1], planes.shape[-1]) else canonical
+    dW = form.conv_weight_vjp(*(each.reshape(-1, *each.shape[2:]) for each in (U, planes)), two, precision)
+    dw = dW.reshape(*dW.shape[:2], geometry.kernel_size[0], -1, dW.shape[-1])  # (k₂, k₃, k₁, in, out)
+    return layout.kernel_from_last(jnp.moveaxis(dw, 2, 0), geometry).astype(x.dtype)
 
 
 def _unroll(x: Array, geometry: Geometry) -> Array:

@@ -24,6 +24,7 @@ from jaxconv.precision import Precision, accumulator
 from jaxconv.unroll import span
 from jaxconv.varying import axes_of, vary
 
+IMAGE_BYTES = 1 << 24  # that are laid out of one image: with 38 MB it is half as fast as lax
 STEP_BYTES = 1 << 23  # of U_q and g, at a time; where dw is larger as much as it, which every step adds to
 
 
@@ -50,6 +51,17 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     nbytes = math.prod(m) * (columns + filters) * sums.itemsize
     dw = steps.summed(images, total, (x, g), steps.images_below(len(x), nbytes, max(STEP_BYTES, total.nbytes)))
     return (dw.swapaxes(1, 2) if fewer else dw).reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
+
+
+def laid_out(geometry: Geometry, channels: int) -> int:
+    """Bytes of U_q of one image in float32."""
+    return math.prod((*geometry.output_size, *geometry.kernel_size[1:], channels)) * 4
+
+
+def short(geometry: Geometry, channels: int, filters: int) -> bool:
+    """Whether so few taps, of so many channels, that lax's one product has no advantage, and images so small."""
+    few = max(geometry.kernel_size) <= 4 and geometry.dilation[-1] == 1
+    return few and min(channels, filters) >= 32 and laid_out(geometry, channels) <= IMAGE_BYTES
 
 
 def _rows_apart(x: Array, geometry: Geometry) -> Array:

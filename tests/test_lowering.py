@@ -141,6 +141,14 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (VALUE, (8, 8), {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
         (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "batch": 512}, "gemm", "gemm", "gemm"),
         (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "groups": 2}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (12, 8), {"n": (8, 28, 28), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
+        (WEIGHTS, (3, 8), {"n": (8, 28, 28), "k": (3, 3, 3)}, "planes", "planes", "planes"),
+        (WEIGHTS, (13, 8), {"n": (8, 28, 28), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (16, 32), {"n": (8, 28, 28), "k": (3, 3, 3)}, "gemm", "gemm", "planes"),
+        (WEIGHTS, (64, 32), {"n": (8, 28, 28), "k": (1, 3, 3)}, "gemm", "gemm", "planes"),
+        (WEIGHTS, (3, 8), {"n": (8, 8, 8), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (3, 8), {"n": (8, 28, 28), "k": (3, 3, 3), "double": True}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (3, 8), {"n": (8, 112, 112), "k": (3, 3, 3), "batch": 64}, "gemm", "gemm", "gemm"),
         (VALUE, WIDE, {"n": (14,), "k": (3,)}, "canonical", "canonical", "canonical"),
         (WEIGHTS, WIDE, {"n": (14,), "k": (3,)}, "canonical", "canonical", "canonical"),
         (VALUE, WIDE, {"n": (14,), "k": (3,), "double": True}, "gemm", "gemm", "gemm"),
@@ -187,13 +195,15 @@ def test_the_canonical_form(case):
 )
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_three_axes_as_planes(options, layout, dtype):
+@pytest.mark.parametrize("by_tap", [False, True])
+def test_three_axes_as_planes(options, layout, dtype, by_tap, monkeypatch):
+    monkeypatch.setattr(taps, "short", lambda *_: by_tap)
     geometry = Geometry.of("conv", (7, 6, 5), (3, 2, 2), layout=layout, **options)
     shapes = (2, 3, 7, 6, 5), (4, 3, 3, 2, 2), (2, 4, *geometry.output_size)
     x, w, g = (each.astype(dtype) for each in integers(0, *shapes))
     if layout == "channels_last":
         x, g, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
-    assert_as_the_reference(planes, geometry, x, w, g, (VALUE, INPUTS))
+    assert_as_the_reference(planes, geometry, x, w, g)
 
 
 STRIDED = [
