@@ -135,7 +135,6 @@ class Row(NamedTuple):
 
 
 MOST_TAPS = 128  # of a depthwise dw: 31x31 are read three times as fast when they are laid out for a product
-MOST_TERMS = 160  # that `shifts` adds up
 LONG = 128  # taps, added up over the axes
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
 LEFT_CACHE = 1 << 22  # outputs of a batch, 16 MB of float32
@@ -147,9 +146,10 @@ TUNED = jax.__version_info__ >= (0, 11)
 
 
 def _as_shifts(call: Call) -> bool:
-    """Whether y, or a dx without a stride, adds up so few terms that a product would cost more."""
-    few = call.read == 1 or call.geometry.taps * call.read <= (MOST_TERMS if call.last else 2 * MOST_TERMS // 3)
-    return few and not (call.dx and call.strided)
+    """Whether y or dx adds up so few terms that a product would cost more."""
+    if call.dx and call.strided and not (call.geometry.axes > 1 and (TUNED or call.last)):
+        return False
+    return call.read == 1 or call.geometry.taps * call.read <= (160 if call.last else 106)
 
 
 def _as_planes(call: Call) -> bool:
@@ -221,12 +221,13 @@ CPU = (
     Row(
         lambda call: call.geometry.groups > 1 and not call.dw and _as_shifts(call),
         "shifts",
-        "no matrices, and nothing moved: gemm 0.2 to 0.9, JAX 0.10 0.1 to 0.9",
+        "matrices too small for a product: gemm 0.2 to 0.9, strided dx 0.2 to 1.1; 31x31 of one channel 0.05; lax "
+        "itself 0.003 to 0.3",
     ),
     Row(
         lambda call: call.geometry.groups > 1 and call.dw and call.channels == 1 and call.geometry.taps <= MOST_TAPS,
         "depthwise",
-        "gemm",
+        "no matrices at all: gemm 0.2 to 0.7, lax itself less than 0.08",
     ),
     Row(
         lambda call: call.mapped,

@@ -1,13 +1,15 @@
 """y and dx where a group has few channels: sums of shifted arrays, since matrices so small are slower.
 
     conv             y[b,o,p] = Σ_{q,i} w[o,i,q] · x[b, i, s·p + d·q − lo]        i: the channels of o's group
-    conv_input_vjp   dx[b,i,j] = Σ_{q,o} w[o,i,q] · g[b, o, j + lo − d·q]         for a stride of 1
+    conv_input_vjp   dx[b, i, s·t + r] = Σ_{q,o} w[o,i,q] · g[b, o, t − δ]        q: the taps where d·q − lo = s·δ + r
 
 A term (q, i) is a view of x times a number for every output channel, and y a loop over its elements that adds up as
-many terms as the registers and the first-level cache have room for. Within this module arrays are (batch, groups,
-channels/groups, *space), as they come with channels first; with channels last (batch, *space, channels/groups, groups),
-the first channels of all groups side by side, so that what is read in a row is long. They are in the accumulator's
-dtype. Letters as in `jaxconv.reference`.
+many terms as the registers and the first-level cache have room for. Of dx the positions that leave one remainder r by
+the stride are such a sum.
+
+Within this module arrays are (batch, groups, channels/groups, *space), as they come with channels first; with channels
+last (batch, *space, channels/groups, groups), the first channels of all groups side by side, so that what is read in a
+row is long. They are in the accumulator's dtype. Letters as in `jaxconv.reference`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,96 +30,164 @@ from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
 from jaxconv.varying import axes_of, vary
 
-Term = tuple[tuple[int, ...], int]  # q, i
-
 TERMS = 25  # of one loop: with twice as many y takes 1.5 times as long
 TERM_BYTES = 24 << 10  # that they read for one position with channels last: a first-level cache holds 32 KB and more
 FEWEST = 9  # terms of one loop even so: each loop reads and writes all of y
-MOST_BYTES = 1 << 25  # of padded x and y: larger arrays are new memory in every call, at twice the time
+MOST_BYTES = 1 << 25  # of what is read and made: larger arrays are new memory in every call, at twice the time
 STEP_BYTES = 20 << 20  # of those in a step, then
-BARRIERS = jax.__version_info__ >= (0, 11)  # keep loops apart on a CPU: before, they are dropped too early
+BARRIERS = jax.__version_info__ >= (0, 11)  # keep loops apart on a CPU: before, they were dropped too early
+
+
+class Term(NamedTuple):
+    """A row of the weights, and the view that it multiplies: its first position in the padded source, its channel."""
+
+    row: int
+    start: tuple[int, ...]
+    channel: int
+
+
+class Sums(NamedTuple):
+    """What is added up.
+
+    Attributes:
+        terms: of every sum; as many sums as there are remainders by `stride`, in the order of `np.ndindex`.
+        edges: the padding of the source.
+        steps: between the positions of a view.
+        sizes: of a view, and of a sum.
+        stride: by whose remainders the sums are put together.
+        result: positions of what they are then.
+    """
+
+    terms: list[list[Term]]
+    edges: list[tuple[int, int]]
+    steps: tuple[int, ...]
+    sizes: tuple[int, ...]
+    stride: tuple[int, ...]
+    result: tuple[int, ...]
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{q,i} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    narrow, filters = x.dtype, w.shape[0 if geometry.channels_first else -1]
-    geometry, times = _one_to_one(filters, x, geometry)
-    w = _grouped(layout.wide(w), geometry, 0)
-    if geometry.channels_first:  # (G, out/G, in/G, *taps) → (taps, in/G, G, out/G)
-        w = w.reshape(*w.shape[:3], -1).transpose(3, 2, 0, 1)
-    flat = lax.optimization_barrier(w.reshape(-1))
-    as_it_is = narrow == w.dtype and (geometry.channels_first or filters == geometry.groups)
-
-    def images(x: Array) -> Array:
-        x = layout.wide(x) if times == 1 else jnp.repeat(layout.wide(x), times, axis=-1)
-        x = lax.optimization_barrier(_padded(_grouped(x, geometry), geometry))
-        y, parts = None, _parts(x.shape[_member(geometry)], filters, geometry, x.dtype.itemsize)
-        for terms in parts:
-            sum_up = functools.partial(_sum, terms, y, x, flat, filters, geometry)
-            y = sum_up() if terms is parts[-1] and as_it_is else _alone(sum_up, x)
-        assert y is not None
-        return _together(y, geometry, 1).astype(narrow)
-
-    return steps.mapped(images, x, _images(x, times, filters, geometry, w.dtype.itemsize))
+    weights = _weights(w, geometry)
+    terms = [
+        Term(row, tuple(d * each for d, each in zip(geometry.dilation, q, strict=True)), i)
+        for row, (q, i) in enumerate(itertools.product(np.ndindex(*geometry.kernel_size), range(weights.shape[1])))
+    ]
+    m, ones = geometry.output_size, (1,) * geometry.axes
+    return _made(x, weights, Sums([terms], list(geometry.padding), geometry.stride, m, ones, m), geometry)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
-    """dx[b,i,j] = Σ_{q,o} w[o,i,q] · g[b, o, j + lo − d·q] for a stride of 1: a convolution with the kernel flipped."""
-    mirrored = replace(
-        geometry,
-        input_size=geometry.output_size,
-        padding=tuple(
-            (d * (k - 1) - lo, d * (k - 1) - hi)
-            for k, d, (lo, hi) in zip(geometry.kernel_size, geometry.dilation, geometry.padding, strict=True)
-        ),
-    )
-    first = geometry.channels_first
-    flipped = lax.rev(w, range(2, w.ndim) if first else range(w.ndim - 2))
-    swapped = _together(_grouped(flipped, geometry, 0).swapaxes(*((1, 2) if first else (-2, -3))), geometry, 0)
-    # Flipped once: of half precision JAX 0.12 would flip it anew for every output, and take 15 times as long.
-    return conv(g, lax.optimization_barrier(swapped), mirrored)
+    """dx[b, i, s·t + r] = Σ_{q,o: d·q − lo = s·δ + r} w[o,i,q] · g[b, o, t − δ]"""
+    weights = _weights(w, geometry).swapaxes(1, 3 if geometry.channels_first else 2)
+    counts = tuple(-(-n // s) for n, s in zip(geometry.input_size, geometry.stride, strict=True))  # of t
+    edges, taps = [], []  # of every axis; of a tap the first position in padded g, and r
+    for k, s, d, (lo, _), m, count in zip(
+        geometry.kernel_size,
+        geometry.stride,
+        geometry.dilation,
+        geometry.padding,
+        geometry.output_size,
+        counts,
+        strict=True,
+    ):
+        deltas, remainders = zip(*(divmod(d * q - lo, s) for q in range(k)), strict=True)
+        before = max(0, *deltas)
+        edges.append((before, max(0, *(count - delta - m for delta in deltas))))
+        taps.append([(before - delta, r) for delta, r in zip(deltas, remainders, strict=True)])
+    terms: dict[tuple[int, ...], list[Term]] = {r: [] for r in np.ndindex(*geometry.stride)}
+    for row, (q, o) in enumerate(itertools.product(itertools.product(*taps), range(weights.shape[1]))):
+        start, r = zip(*q, strict=True)
+        terms[r].append(Term(row, start, o))
+    ones = (1,) * geometry.axes
+    sums = Sums(list(terms.values()), edges, ones, counts, geometry.stride, geometry.input_size)
+    return _made(g, weights, sums, geometry)
 
 
-# ------------------------------------------------------------------------------------------------- a value in parts
+def _weights(w: Array, geometry: Geometry) -> Array:
+    """(taps, in/G, G, out/G), or (taps, in/G, out/G, G) with channels last."""
+    w, G = layout.wide(w), geometry.groups
+    if geometry.channels_first:
+        return w.reshape(G, -1, w.shape[1], geometry.taps).transpose(3, 2, 0, 1)
+    return w.reshape(geometry.taps, w.shape[-2], G, -1).swapaxes(2, 3)
 
 
-def _parts(channels: int, filters: int, geometry: Geometry, itemsize: int) -> list[list[tuple[int, Term]]]:
-    """All terms of y, numbered, in parts of equal length that are a loop each; so many channels are in a group."""
-    most = TERMS
-    if not geometry.channels_first:  # every term reads a row of x and a row of w
-        most = min(TERMS, max(FEWEST, TERM_BYTES // ((geometry.groups + filters) * itemsize)))
-    terms = list(enumerate(itertools.product(np.ndindex(*geometry.kernel_size), range(channels))))
+def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
+    """The sums of x, put together; weights with the channels of x, those of what is made, and taps as in `_weights`."""
+    first, G, made = geometry.channels_first, geometry.groups, weights.shape[3 if geometry.channels_first else 2]
+    times = made if not first and weights.shape[1] == 1 else 1
+    if times > 1:  # groups of one channel repeat it, so that what is made is in order
+        weights, G, made = weights.swapaxes(2, 3), G * times, 1
+    # Flat, so that what follows one another in a loop does so in memory, too.
+    flat = lax.optimization_barrier(weights.reshape(-1))
+    weights = flat.reshape(-1, G, made) if first else flat.reshape(-1, made, G)
+    in_order = (first or made == 1) and len(sums.terms) == 1
+
+    def images(x: Array) -> Array:
+        wide = layout.wide(x) if times == 1 else jnp.repeat(layout.wide(x), times, axis=-1)
+        wide = lax.optimization_barrier(_padded(_grouped(wide, G, first), sums.edges, first))
+        alone = not in_order or x.dtype != wide.dtype
+        every = [_sum(terms, wide, weights, sums, first, alone) for terms in sums.terms]
+        return _ungrouped(_interleaved(every, sums, first), first).astype(x.dtype)
+
+    space = x.shape[2:] if first else x.shape[1:-1]
+    read = math.prod(n + lo + hi for n, (lo, hi) in zip(space, sums.edges, strict=True)) * x.size // math.prod(space)
+    each = (read // len(x) * times + math.prod(sums.result) * G * made) * weights.dtype.itemsize
+    few = len(x) * each <= MOST_BYTES
+    return steps.mapped(images, x, len(x) if few else steps.images_below(len(x), each, STEP_BYTES))
+
+
+# ---------------------------------------------------------------------------------------------------------- one sum
+
+
+def _sum(terms: Sequence[Term], x: Array, weights: Array, sums: Sums, first: bool, alone: bool) -> Array:
+    """Σ weights[row] · view over all terms, in parts of equal length that are a loop each; the last one, too, if
+    `alone`.
+    """
+    shape = (len(x), *weights.shape[1:], *sums.sizes) if first else (len(x), *sums.sizes, *weights.shape[1:])
+    y = None
+    for part in _parts(terms, weights[0].size + x.shape[1 if first else -1], weights.dtype.itemsize, first):
+        add = functools.partial(_added, y, part, x, weights, shape, sums.steps, first)
+        y = _alone(add, x) if alone or part[-1] is not terms[-1] else add()
+    return vary(jnp.zeros(shape, x.dtype), axes_of(x)) if y is None else y
+
+
+def _parts(terms: Sequence[Term], row: int, itemsize: int, first: bool) -> list[Sequence[Term]]:
+    """What is added up in one loop each; with channels last every term reads a row of so many numbers."""
+    most = TERMS if first else min(TERMS, max(FEWEST, TERM_BYTES // (row * itemsize)))
     ends = np.linspace(0, len(terms), -(-len(terms) // most) + 1).round().astype(int).tolist()
     return [terms[start:end] for start, end in itertools.pairwise(ends)]
 
 
-def _images(x: Array, times: int, filters: int, geometry: Geometry, itemsize: int) -> int:
-    """How many images at a time: all, or as many as stay in a cache."""
-    padded = math.prod(n + sum(pads) for n, pads in zip(geometry.input_size, geometry.padding, strict=True))
-    of_x = padded * math.prod(x.shape) // (len(x) * math.prod(geometry.input_size)) * times
-    each = (of_x + filters * math.prod(geometry.output_size)) * itemsize
-    return len(x) if len(x) * each <= MOST_BYTES else steps.images_below(len(x), each, STEP_BYTES)
-
-
-def _sum(
-    terms: Sequence[tuple[int, Term]], y: Array | None, x: Array, w: Array, filters: int, geometry: Geometry
+def _added(
+    y: Array | None,
+    terms: Sequence[Term],
+    x: Array,
+    weights: Array,
+    shape: tuple[int, ...],
+    strides: Sequence[int],
+    first: bool,
 ) -> Array:
-    """y + Σ w[o,i,q] · x[b, i, s·p + d·q − lo] over some terms, in two sums that do not wait for each other.
-
-    w is flat: (terms, G, out/G), or (terms, out/G, G) with channels last.
-    """
-    G, m, axes = geometry.groups, geometry.output_size, range(geometry.axes + 3)
-    shape = (len(x), G, filters // G, *m) if geometry.channels_first else (len(x), *m, filters // G, G)
-    member = _member(geometry)
-    of_x = [axis for axis in axes if axis != member]
-    of_w = [1, 2] if geometry.channels_first else [member, member + 1]
+    """y + Σ weights[row] · view over some terms, in two sums that do not wait for each other."""
+    rows = [lax.slice_in_dim(weights, term.row, term.row + 1) for term in terms]
+    axes = (0, 1, 2) if first else (0, len(shape) - 2, len(shape) - 1)
     products = []
-    for t, (q, i) in terms:
-        numbers = lax.slice_in_dim(w, t * filters, (t + 1) * filters).reshape([shape[axis] for axis in of_w])
-        view = lax.squeeze(_view(x, q, i, geometry), [member])
-        products.append(lax.mul(lax.broadcast_in_dim(numbers, shape, of_w), lax.broadcast_in_dim(view, shape, of_x)))
-    sums = [functools.reduce(lax.add, some) for some in (products[::2], products[1::2]) if some]
-    return functools.reduce(lax.add, sums if y is None else [y, *sums])
+    for row, term in zip(rows, terms, strict=True):
+        view = _view(x, term, shape, strides, first)
+        if view.shape != shape:
+            view = lax.broadcast_in_dim(view, shape, range(len(shape)))
+        products.append(lax.mul(lax.broadcast_in_dim(row, shape, axes), view))
+    halves = [functools.reduce(lax.add, half) for half in (products[::2], products[1::2]) if half]
+    return functools.reduce(lax.add, halves if y is None else [y, *halves])
+
+
+def _view(x: Array, term: Term, shape: Sequence[int], strides: Sequence[int], first: bool) -> Array:
+    """One channel of every group, from a position on; of size one on the axis of channels."""
+    starts, ends, every, member = [0] * x.ndim, list(x.shape), [1] * x.ndim, _member(x, first)
+    for axis, start, s in zip(_space(x, first), term.start, strides, strict=True):
+        starts[axis], ends[axis], every[axis] = start, start + s * (shape[axis] - 1) + 1, s
+    starts[member], ends[member] = term.channel, term.channel + 1
+    return lax.slice(x, starts, ends, every)
 
 
 def _alone(f: Callable[[], Array], like: Array) -> Array:
@@ -135,52 +205,51 @@ def _alone(f: Callable[[], Array], like: Array) -> Array:
 # ------------------------------------------------------------------------------------------------------------- views
 
 
-def _one_to_one(filters: int, x: Array, geometry: Geometry) -> tuple[Geometry, int]:
-    """Groups of one filter, and how often they repeat their channel: with channels last y is in order, then."""
-    if geometry.channels_first or x.shape[-1] > geometry.groups:
-        return geometry, 1
-    return replace(geometry, groups=filters), filters // geometry.groups
+def _grouped(x: Array, groups: int, first: bool) -> Array:
+    """(batch, C, *space) → (batch, G, C/G, *space), or (batch, *space, C) → (batch, *space, C/G, G)"""
+    if first:
+        return x.reshape(len(x), groups, -1, *x.shape[2:])
+    return x.reshape(*x.shape[:-1], groups, -1).swapaxes(-1, -2)
 
 
-def _grouped(x: Array, geometry: Geometry, axis: int = 1) -> Array:
-    """With the channels of an array (axis 1), or the filters of a kernel (axis 0), as groups and what is in each."""
-    if geometry.channels_first:
-        return x.reshape(*x.shape[:axis], geometry.groups, -1, *x.shape[axis + 1 :])
-    return x.reshape(*x.shape[:-1], geometry.groups, -1).swapaxes(-1, -2)
-
-
-def _together(x: Array, geometry: Geometry, axis: int) -> Array:
+def _ungrouped(y: Array, first: bool) -> Array:
     """The way back from `_grouped`."""
-    if geometry.channels_first:
-        return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
-    return x.swapaxes(-1, -2).reshape(*x.shape[:-2], -1)
+    if first:
+        return y.reshape(len(y), -1, *y.shape[3:])
+    return y.swapaxes(-1, -2).reshape(*y.shape[:-2], -1)
 
 
-def _member(geometry: Geometry) -> int:
-    """The axis of a group's channels."""
-    return 2 if geometry.channels_first else geometry.axes + 1
+def _interleaved(parts: Sequence[Array], sums: Sums, first: bool) -> Array:
+    """y[…, s·t + r] = parts[r][…, t], cut to the positions of the result."""
+    if len(parts) == 1:
+        return parts[0]
+    axes, space = len(sums.stride), _space(parts[0], first)
+    every = jnp.stack(parts).reshape(*sums.stride, *parts[0].shape)
+    order = [
+        each
+        for axis in range(parts[0].ndim)
+        for each in ([axes + axis, axis - space[0]] if axis in space else [axes + axis])
+    ]
+    shape, ends = list(parts[0].shape), list(parts[0].shape)
+    for axis, s, n in zip(space, sums.stride, sums.result, strict=True):
+        shape[axis], ends[axis] = s * shape[axis], n
+    return lax.slice(every.transpose(order).reshape(shape), [0] * len(shape), ends)
 
 
-def _space(geometry: Geometry) -> range:
-    """The spatial axes."""
-    return range(3, 3 + geometry.axes) if geometry.channels_first else range(1, 1 + geometry.axes)
-
-
-def _padded(x: Array, geometry: Geometry) -> Array:
-    if all(pads == (0, 0) for pads in geometry.padding):
+def _padded(x: Array, edges: Sequence[tuple[int, int]], first: bool) -> Array:
+    if all(pads == (0, 0) for pads in edges):
         return x
-    edges = [(0, 0, 0)] * x.ndim
-    for axis, (lo, hi) in zip(_space(geometry), geometry.padding, strict=True):
-        edges[axis] = (lo, hi, 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), edges)
+    every = [(0, 0, 0)] * x.ndim
+    for axis, (lo, hi) in zip(_space(x, first), edges, strict=True):
+        every[axis] = (lo, hi, 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), every)
 
 
-def _view(x: Array, q: Sequence[int], i: int, geometry: Geometry) -> Array:
-    """x[b, i, s·p + d·q] of every output position p."""
-    starts, ends, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
-    for axis, tap, m, s, d in zip(
-        _space(geometry), q, geometry.output_size, geometry.stride, geometry.dilation, strict=True
-    ):
-        starts[axis], ends[axis], strides[axis] = d * tap, d * tap + s * (m - 1) + 1, s
-    starts[_member(geometry)], ends[_member(geometry)] = i, i + 1
-    return lax.slice(x, starts, ends, strides)
+def _member(x: Array, first: bool) -> int:
+    """The axis of a group's channels."""
+    return 2 if first else x.ndim - 2
+
+
+def _space(x: Array, first: bool) -> range:
+    """The spatial axes."""
+    return range(3, x.ndim) if first else range(1, x.ndim - 2)

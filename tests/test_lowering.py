@@ -1,6 +1,5 @@
 """The table that picks a form: what it picks, that the forms agree, and that an exported call holds two."""
 
-import itertools
 import math
 import re
 from functools import partial
@@ -125,7 +124,8 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (VALUE, (18, 1), {"groups": 4, "padding": 1}, "gemm", "gemm", "gemm"),
         (INPUTS, (64, 11), {"groups": 4, "padding": 1}, "shifts", "shifts", "shifts"),
         (INPUTS, (1, 18), {"groups": 4, "padding": 1}, "gemm", "gemm", "gemm"),
-        (INPUTS, (1, 1), {"groups": 4, "stride": 2}, "gemm", "gemm", "gemm"),
+        (INPUTS, (1, 1), {"groups": 4, "stride": 2}, "gemm", "shifts", "shifts"),
+        (INPUTS, (1, 1), {"groups": 4, "stride": 2, "n": (14,), "k": (3,)}, "gemm", "gemm", "gemm"),
         (VALUE, (1, 1), {"groups": 4, "stride": 2}, "shifts", "shifts", "shifts"),
         (VALUE, (4, 4), {"groups": 1, "padding": 1}, "gemm", "canonical", "canonical"),
         (WEIGHTS, (1, 4), {"groups": 8, "padding": 1}, "depthwise", "depthwise", "depthwise"),
@@ -424,6 +424,19 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
         assert_same(made, right(x.astype("float32"), g.astype("float32")).astype(dtype))
 
 
+def test_large_batches_of_few_channels_in_steps(monkeypatch):
+    """An image or a few at a time, where together they are new memory in every call."""
+    monkeypatch.setattr(shifts, "MOST_BYTES", 1 << 12)
+    geometry = Geometry.of("conv", (8, 8), (3, 3), padding=1, groups=2)
+    x, w = integers(0, (6, 4, 8, 8), (2, 2, 3, 3))
+    together, mapped = [], steps.mapped
+    monkeypatch.setattr(steps, "mapped", lambda *args: together.append(args[-1]) or mapped(*args))
+    for images in (1, 3, 6):
+        monkeypatch.setattr(shifts, "STEP_BYTES", images * (4 * 100 + 2 * 64) * 4)
+        assert_same(shifts.conv(x, w, geometry), reference.conv(x, w, geometry))
+    assert together == [1, 3, 6]
+
+
 def test_the_steps_of_a_depthwise_dw_stay_in_a_cache():
     """Of 8 MB at most, two images at least where that can be; one image that is larger is a step of its own."""
     geometry = Geometry.of("conv", (64, 64), (3, 3), padding=1, groups=64)  # 1 MiB an image
@@ -442,6 +455,7 @@ SHIFTED = [
     ((6, 7), (1, 1), {}),
     ((6, 7), (3, 2), {"padding": [(2, 1), (0, 3)], "dilation": (2, 1)}),
     ((9, 8), (2, 3), {"stride": (3, 2), "padding": [(-1, 0), (1, -2)]}),
+    ((11, 8), (3, 3), {"stride": (2, 3), "padding": [(6, -1), (5, 3)], "dilation": (3, 2)}),
     ((4, 6, 5), (2, 2, 3), {"padding": 1, "dilation": (1, 2, 1)}),
 ]
 
@@ -462,26 +476,23 @@ def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype,
     x, w, g = (each.astype(dtype) for each in integers(0, *shapes))
     if layout == "channels_last":
         x, g, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
-    maps = (VALUE,) if max(geometry.stride) > 1 else (VALUE, INPUTS)
-    assert_as_the_reference(shifts, geometry, x, w, g, maps)
+    assert_as_the_reference(shifts, geometry, x, w, g, (VALUE, INPUTS))
 
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_terms_of_one_loop_fit_a_cache(layout):
     """As many as registers hold, or with channels last as a cache does, shared equally."""
 
-    def terms(k, channels, filters, groups):
-        geometry = Geometry.of("conv", (31, 31), (k, k), groups=groups, layout=layout)
-        parts = shifts._parts(channels, filters, geometry, 4)
-        assert [term for part in parts for term in part] == list(
-            enumerate(itertools.product(itertools.product(range(k), range(k)), range(channels)))
-        )
+    def terms(count, row):
+        parts = shifts._parts(range(count), row, 4, layout == "channels_first")
+        assert [term for part in parts for term in part] == list(range(count))
         return [len(part) for part in parts]
 
-    assert terms(5, 1, 96, 96) == [25]
-    assert terms(7, 1, 96, 96) == [24, 25]
-    assert terms(3, 4, 512, 128) == ([18, 18] if layout == "channels_first" else [9, 9, 9, 9])
-    assert terms(3, 1, 4096, 4096) == [9]
+    assert terms(25, 192) == [25]
+    assert terms(49, 192) == [24, 25]
+    assert terms(36, 640) == ([18, 18] if layout == "channels_first" else [9, 9, 9, 9])
+    assert terms(9, 8192) == [9]
+    assert terms(0, 8192) == []
 
 
 @pytest.mark.parametrize("channels", [1, 64])
