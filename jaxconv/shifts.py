@@ -33,6 +33,7 @@ from jaxconv.varying import axes_of, vary
 TERMS = 25  # of one loop: with twice as many y takes 1.5 times as long
 TERM_BYTES = 24 << 10  # that they read for one position with channels last: a first-level cache holds 32 KB and more
 FEWEST = 9  # terms of one loop even so: each loop reads and writes all of y
+LONG_SUM = 16  # terms: with more the loop takes twice as long where it rounds to half precision, too
 MOST_BYTES = 1 << 25  # of what is read and made: larger arrays are new memory in every call, at twice the time
 STEP_BYTES = 20 << 20  # of those in a step, then
 BARRIERS = jax.__version_info__ >= (0, 11)  # keep loops apart on a CPU: before, they were dropped too early
@@ -121,18 +122,19 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     # Flat, so that what follows one another in a loop does so in memory, too.
     flat = lax.optimization_barrier(weights.reshape(-1))
     weights = flat.reshape(-1, G, made) if first else flat.reshape(-1, made, G)
-    in_order = (first or made == 1) and len(sums.terms) == 1
+    rounded = x.dtype != weights.dtype and max(map(len, sums.terms)) > LONG_SUM
+    alone = rounded or not (first or made == 1) or len(sums.terms) > 1
 
     def images(x: Array) -> Array:
         wide = layout.wide(x) if times == 1 else jnp.repeat(layout.wide(x), times, axis=-1)
         wide = lax.optimization_barrier(_padded(_grouped(wide, G, first), sums.edges, first))
-        alone = not in_order or x.dtype != wide.dtype
         every = [_sum(terms, wide, weights, sums, first, alone) for terms in sums.terms]
         return _ungrouped(_interleaved(every, sums, first), first).astype(x.dtype)
 
     space = x.shape[2:] if first else x.shape[1:-1]
     read = math.prod(n + lo + hi for n, (lo, hi) in zip(space, sums.edges, strict=True)) * x.size // math.prod(space)
-    each = (read // len(x) * times + math.prod(sums.result) * G * made) * weights.dtype.itemsize
+    arrays = 1 if BARRIERS or not alone else 2  # of what is made: a branch does not add to its operand in place
+    each = (read // len(x) * times + arrays * math.prod(sums.result) * G * made) * weights.dtype.itemsize
     few = len(x) * each <= MOST_BYTES
     return steps.mapped(images, x, len(x) if few else steps.images_below(len(x), each, STEP_BYTES))
 
