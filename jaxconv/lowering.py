@@ -190,7 +190,8 @@ def _as_taps(call: Call) -> bool:
     if call.double:
         return False
     large = call.left_cache and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
-    return large or taps.short(call.geometry, call.channels, call.filters)
+    short = taps.short(call.geometry, call.channels, call.filters)
+    return large or (short and (call.strided or not TUNED))
 
 
 def _in_phases(call: Call) -> bool:
@@ -281,8 +282,8 @@ CPU = (
     Row(
         lambda call: call.dw and call.last and call.geometry.axes == 2 and _as_taps(call),
         "taps",
-        "lax moves the axes of both arrays: 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 0.9 to 4.9; gemm "
-        "0.4 to 2.9, and compiles longer",
+        "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 0.9 "
+        "to 4.9; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic (Zen 4); gemm compiles longer",
     ),
     Row(
         lambda call: call.dw and call.last and call.geometry.axes == 2 and not call.double and call.left_cache,
