@@ -282,8 +282,8 @@ CPU = (
     Row(
         lambda call: call.dw and call.last and call.geometry.axes == 2 and _as_taps(call),
         "taps",
-        "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 0.9 to "
-        "4.9; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic (Zen 4); gemm compiles longer",
+        "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 "
+        "0.9 to 4.9; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic (Zen 4); gemm compiles longer",
     ),
     Row(
         lambda call: call.dw and call.last and call.geometry.axes == 2 and not call.double and call.left_cache,
