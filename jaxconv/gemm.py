@@ -52,6 +52,7 @@ from jaxconv.unroll import (
 from jaxconv.varying import axes_of, vary
 
 PIECE_BYTES = 1 << 22  # of U: what stays in a cache; tried from 0.5 to 29 MB on three workloads
+MOVED_BYTES = 10 << 20  # of x and g that have their channels moved at a time, for dw
 POSITIONS = 512  # an image of fewer goes together with others: 1.1 to 1.8 times as fast, and no loop to compile
 # Stacks of slices compile twice as long, which is too long beside lax's own convolution from JAX 0.11 on.
 GATHERED = jax.__version_info__ >= (0, 11)
@@ -73,7 +74,16 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
-    dw = _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
+
+    def of(x: Array, g: Array) -> Array:
+        return _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
+
+    together = _moved_together(x, g, geometry)
+    if together == len(x):
+        dw = of(x, g)
+    else:
+        total = _zeros((g.shape[-1], x.shape[-1] // geometry.groups, *geometry.kernel_size), x)
+        dw = steps.summed(lambda total, x, g: total + of(x, g), total, (x, g), together)
     return layout.kernel_from_first(dw, geometry).astype(x.dtype)
 
 
@@ -119,6 +129,17 @@ def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize
     if (first and geometry.axes == 1) or pieces == 2:  # to cut in two costs more than it saves
         pieces = 1
     return Split(geometry, rows, images, axis, -(-m[axis] // pieces))
+
+
+def _moved_together(x: Array, g: Array, geometry: Geometry) -> int:
+    """How many images at a time have their channels moved first: whole large batches would be new memory in every call.
+
+    One alone takes up to twice as long as two.
+    """
+    if geometry.channels_first or len(x) % 2 or math.prod(geometry.output_size) < POSITIONS:
+        return len(x)
+    of_image = (x.size + g.size) // len(x) * accumulator(x.dtype).itemsize
+    return max(2, steps.images_below(len(x), of_image, MOVED_BYTES))
 
 
 def _together(batch: int, nbytes: int) -> int:
