@@ -189,9 +189,10 @@ def _as_taps(call: Call) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
     if call.double:
         return False
-    large = call.left_cache and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
-    short = taps.short(call.geometry, call.channels, call.filters)
-    return large or (short and (call.strided or not TUNED))
+    laid_out, fits = taps.laid_out(call.geometry, call.channels), taps.IMAGE_BYTES
+    stem = call.channels <= 4 and call.filters >= 64 and call.geometry.dilation[-1] == 1 and laid_out <= fits
+    short = taps.short(call.geometry, call.channels, call.filters) and (call.strided or not TUNED)
+    return stem or short or (call.left_cache and laid_out <= TAPS_BYTES)
 
 
 def _in_phases(call: Call) -> bool:
@@ -283,7 +284,8 @@ CPU = (
         lambda call: call.dw and call.last and call.geometry.axes == 2 and _as_taps(call),
         "taps",
         "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 "
-        "0.9 to 4.9; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic (Zen 4); gemm compiles longer",
+        "0.9 to 4.9; of up to 4 channels 1.0 to 2.0; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic "
+        "(Zen 4); gemm compiles longer",
     ),
     Row(
         lambda call: call.dw and call.last and call.geometry.axes == 2 and not call.double and call.left_cache,
