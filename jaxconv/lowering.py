@@ -147,8 +147,10 @@ TUNED = jax.__version_info__ >= (0, 11)
 
 def _as_shifts(call: Call) -> bool:
     """Whether y or dx adds up so few terms that a product would cost more."""
-    if call.dx and call.strided and not (call.geometry.axes > 1 and (TUNED or call.last)):
-        return False
+    if call.dx and call.strided:  # a sum for every remainder by the strides
+        served = call.geometry.axes > 1 and (TUNED or call.last)
+        if not served or math.prod(call.geometry.stride) > 16:
+            return False
     return call.read == 1 or call.geometry.taps * call.read <= (160 if call.last else 106)
 
 

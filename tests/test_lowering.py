@@ -132,6 +132,8 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (INPUTS, (1, 18), {"groups": 4, "padding": 1}, "gemm", "gemm", "gemm"),
         (INPUTS, (1, 1), {"groups": 4, "stride": 2}, "gemm", "shifts", "shifts"),
         (INPUTS, (1, 1), {"groups": 4, "stride": 2, "n": (14,), "k": (3,)}, "gemm", "gemm", "gemm"),
+        (INPUTS, (1, 1), {"groups": 4, "stride": 4, "k": (5, 5)}, "gemm", "shifts", "shifts"),
+        (INPUTS, (1, 1), {"groups": 4, "stride": (4, 5), "k": (5, 5)}, "gemm", "gemm", "gemm"),
         (VALUE, (1, 1), {"groups": 4, "stride": 2}, "shifts", "shifts", "shifts"),
         (VALUE, (4, 4), {"groups": 1, "padding": 1}, "gemm", "canonical", "canonical"),
         (WEIGHTS, (1, 4), {"groups": 8, "padding": 1}, "depthwise", "depthwise", "depthwise"),
