@@ -485,9 +485,15 @@ SHIFTED = [
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize(("n", "k", "options"), SHIFTED)
-@pytest.mark.parametrize(("channels", "filters"), [(1, 1), (1, 3), (2, 1), (3, 2)])
 @pytest.mark.parametrize(
-    ("dtype", "most", "barriers"), [("float32", 25, True), ("float32", 2, False), ("bfloat16", 3, True)]
+    ("channels", "filters", "dtype", "most", "barriers"),
+    [
+        (1, 1, "float32", 25, True),
+        (1, 3, "float32", 25, True),
+        (2, 1, "float32", 25, True),
+        (3, 2, "float32", 2, False),
+        (3, 2, "bfloat16", 3, True),
+    ],
 )
 def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype, most, barriers, monkeypatch):
     """Sums of shifted arrays in one loop and in several, which barriers keep apart or branches."""
