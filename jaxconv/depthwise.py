@@ -20,7 +20,7 @@ from jax import Array, lax
 from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
-from jaxconv.unroll import span
+from jaxconv.unroll import padded, span
 from jaxconv.varying import axes_of, vary
 
 IMAGES = 8  # whose products are added up at once
@@ -40,9 +40,9 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
     def images(total: Array, x: Array, g: Array) -> Array:
         # Arrays of their own: what is only about to be padded or widened would be so anew for every tap.
-        padded = lax.optimization_barrier(_padded(layout.wide(x), geometry))
-        g = g if g.dtype == padded.dtype else lax.optimization_barrier(layout.wide(g))
-        blocks = _blocks(padded, g, geometry)
+        read = lax.optimization_barrier(padded(layout.wide(x), _space(geometry)[0], geometry.padding))
+        g = g if g.dtype == read.dtype else lax.optimization_barrier(layout.wide(g))
+        blocks = _blocks(read, g, geometry)
         products = (_products(*block, geometry) for block in blocks)
         return lax.add(total, _summed(functools.reduce(lax.add, products), geometry))
 
@@ -68,15 +68,6 @@ def _steps(x: Array, geometry: Geometry) -> int:
 def _space(geometry: Geometry) -> range:
     """The spatial axes of an array."""
     return range(2, 2 + geometry.axes) if geometry.channels_first else range(1, 1 + geometry.axes)
-
-
-def _padded(x: Array, geometry: Geometry) -> Array:
-    if all(pads == (0, 0) for pads in geometry.padding):
-        return x
-    edges = [(0, 0, 0)] * x.ndim
-    for axis, (lo, hi) in zip(_space(geometry), geometry.padding, strict=True):
-        edges[axis] = (lo, hi, 0)
-    return lax.pad(x, jnp.zeros((), x.dtype), edges)
 
 
 def _blocks(x: Array, g: Array, geometry: Geometry) -> Iterator[tuple[Array, Array]]:

@@ -191,10 +191,9 @@ def _as_taps(call: Call) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
     if call.double:
         return False
-    laid_out, fits = taps.laid_out(call.geometry, call.channels), taps.IMAGE_BYTES
-    stem = call.channels <= 4 and call.filters >= 64 and call.geometry.dilation[-1] == 1 and laid_out <= fits
-    short = taps.short(call.geometry, call.channels, call.filters) and (call.strided or not TUNED)
-    return stem or short or (call.left_cache and laid_out <= TAPS_BYTES)
+    stem = call.channels <= 4 and call.filters >= 64 and taps.fits(call.geometry, call.channels)
+    short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
+    return stem or short or (call.left_cache and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES)
 
 
 def _in_phases(call: Call) -> bool:
@@ -225,13 +224,13 @@ CPU = (
     Row(
         lambda call: call.geometry.groups > 1 and not call.dw and _as_shifts(call),
         "shifts",
-        "matrices too small for a product: gemm 0.2 to 0.9, strided dx 0.2 to 1.1; 31x31 of one channel 0.05; lax "
-        "itself 0.003 to 0.3",
+        "matrices too small for a product: gemm 0.1 to 1.0, of 4x4 images 1.3, strided dx 0.2 to 1.1; lax itself 0.01 "
+        "to 0.3",
     ),
     Row(
         lambda call: call.geometry.groups > 1 and call.dw and call.channels == 1 and call.geometry.taps <= MOST_TAPS,
         "depthwise",
-        "no matrices at all: gemm 0.2 to 0.7, lax itself less than 0.08",
+        "no matrices at all: gemm 0.1 to 1.0, of 11x11 1.3; lax itself less than 0.08",
     ),
     Row(
         lambda call: call.mapped,
@@ -248,7 +247,7 @@ CPU = (
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
         "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8; dw "
-        "0.3 to 1.0, JAX 0.10 0.4 to 1.0",
+        "0.3 to 1.0, JAX 0.10 0.4 to 1.1",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),

@@ -58,10 +58,14 @@ def laid_out(geometry: Geometry, channels: int) -> int:
     return math.prod((*geometry.output_size, *geometry.kernel_size[1:], channels)) * 4
 
 
+def fits(geometry: Geometry, channels: int) -> bool:
+    """Whether windows are runs of numbers, and images so small that what is laid out of one stays in a cache."""
+    return geometry.dilation[-1] == 1 and laid_out(geometry, channels) <= IMAGE_BYTES
+
+
 def short(geometry: Geometry, channels: int, filters: int) -> bool:
     """Whether so few taps, of so many channels, that lax's one product has no advantage, and images so small."""
-    few = max(geometry.kernel_size) <= 4 and geometry.dilation[-1] == 1
-    return few and min(channels, filters) >= 32 and laid_out(geometry, channels) <= IMAGE_BYTES
+    return max(geometry.kernel_size) <= 4 and min(channels, filters) >= 32 and fits(geometry, channels)
 
 
 def _rows_apart(x: Array, geometry: Geometry) -> Array:

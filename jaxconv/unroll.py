@@ -67,6 +67,15 @@ def window(x: Array, axis: int, start: int, size: int, step: int = 1) -> Array:
     return lax.slice_in_dim(x, 0, span, step, axis)
 
 
+def padded(x: Array, axis: int, edges: Sequence[tuple[int, int]]) -> Array:
+    """x with so many zeros before and behind on this axis and those after it; a negative number cuts off."""
+    if all(pads == (0, 0) for pads in edges):
+        return x
+    still = [(0, 0, 0)]
+    every = still * axis + [(lo, hi, 0) for lo, hi in edges] + still * (x.ndim - axis - len(edges))
+    return lax.pad(x, jnp.zeros((), x.dtype), every)
+
+
 # ------------------------------------------------------------------------------------------------ x, tap by tap
 
 

@@ -173,6 +173,13 @@ def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
     assert found == [first, tuned, *(last if isinstance(last, tuple) else (last, last))]
 
 
+def in_layout(layout, x, w, *gs):
+    """Arrays and a kernel with channels first, in that layout."""
+    if layout == "channels_first":
+        return x, w, *gs
+    return jnp.moveaxis(x, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2)), *(jnp.moveaxis(g, 1, -1) for g in gs)
+
+
 def assert_as_the_reference(form, geometry, x, w, g, maps=(VALUE, INPUTS, WEIGHTS)):
     """On whole numbers the same to the bit, half precision rounded once; each form's maps in one program."""
 
@@ -208,9 +215,7 @@ def test_three_axes_as_planes(options, layout, dtype, by_tap, monkeypatch):
     monkeypatch.setattr(taps, "short", lambda *_: by_tap)
     geometry = Geometry.of("conv", (7, 6, 5), (3, 2, 2), layout=layout, **options)
     shapes = (2, 3, 7, 6, 5), (4, 3, 3, 2, 2), (2, 4, *geometry.output_size)
-    x, w, g = (each.astype(dtype) for each in integers(0, *shapes))
-    if layout == "channels_last":
-        x, g, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
+    x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
     assert_as_the_reference(planes, geometry, x, w, g)
 
 
@@ -341,9 +346,7 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
 def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
     """Any other is not tuned there: 80 to 400 times slower."""
     monkeypatch.setattr(lowering, "TUNED", True)
-    x, w = jnp.ones((2, 32, 6, 6)), jnp.ones((32, 32, 3, 3))
-    if layout == "channels_last":
-        x, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
+    x, w = in_layout(layout, jnp.ones((2, 32, 6, 6)), jnp.ones((32, 32, 3, 3)))
 
     def loss(x, w):
         return jax.lax.scan(lambda y, _: (conv(y, w, padding=1, layout=layout), None), x, None, 2)[0].sum()
@@ -502,9 +505,7 @@ def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype,
     monkeypatch.setattr(shifts, "BARRIERS", barriers)
     geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
     shapes = (2, 3 * channels, *n), (3 * filters, channels, *k), (2, 3 * filters, *geometry.output_size)
-    x, w, g = (each.astype(dtype) for each in integers(0, *shapes))
-    if layout == "channels_last":
-        x, g, w = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2))
+    x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
     assert_as_the_reference(shifts, geometry, x, w, g, (VALUE, INPUTS))
 
 
