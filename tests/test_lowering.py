@@ -493,7 +493,6 @@ SHIFTED = [
     [
         (1, 1, "float32", 25, True),
         (1, 3, "float32", 25, True),
-        (2, 1, "float32", 25, True),
         (3, 2, "float32", 2, False),
         (3, 2, "bfloat16", 3, True),
     ],
