@@ -103,9 +103,14 @@ class Call(NamedTuple):
         return math.prod(self.geometry.input_size)
 
     @property
+    def numbers(self) -> int:
+        """Of a group's input."""
+        return self.batch * self.channels * self.pixels
+
+    @property
     def small(self) -> bool:
         """Images of few pixels and channels, but not a handful of numbers, which lax's single call is best for."""
-        return self.few and self.pixels < SMALL and self.batch * self.channels * self.pixels >= 1024
+        return self.few and self.pixels < SMALL and self.numbers >= 2 * HANDFUL
 
     @property
     def single_patches(self) -> bool:
@@ -134,6 +139,7 @@ class Row(NamedTuple):
     because: str
 
 
+HANDFUL = 512  # numbers of an input: the call takes longer than its arithmetic
 MOST_TAPS = 128  # of a depthwise dw: 31x31 are read three times as fast when they are laid out for a product
 LONG = 128  # taps, added up over the axes
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
@@ -201,11 +207,28 @@ def _in_phases(call: Call) -> bool:
     return call.geometry.taps * call.channels >= (36 if call.pixels >= 2 * SMALL else 100)
 
 
+def _ragged_dx(call: Call) -> bool:
+    """Whether dx, channels first, puts together so few terms in rows of no whole vectors that zeros cost less."""
+    geometry = call.geometry
+    odd = geometry.input_size[-1] % 8 > 0 and call.pixels <= (784 if TUNED else 400)
+    return odd and set(geometry.stride) == {2} and max(geometry.kernel_size) <= 3 and not (call.wide or call.last)
+
+
 def _tuned_vjp(call: Call) -> bool:
     """Which gradients with channels first lax, where it is tuned, makes as fast as products."""
     if call.dx:
         return not call.few
-    return call.dw and call.overlap and not call.wide and not (call.few and call.strided)
+    if not (call.dw and call.overlap) or call.wide:
+        return False
+    stem = call.few and call.strided and call.filters >= 64
+    few_images = call.batch < 8 and call.filters <= call.geometry.taps * call.channels
+    return not stem and not (few_images and (call.strided or call.filters < 32))
+
+
+def _small_dw(call: Call) -> bool:
+    """Which dw of small images lax makes as fast as products before it is tuned, too."""
+    few_numbers = call.pixels < SMALL and call.batch <= 16
+    return call.dw and call.overlap and few_numbers and call.filters >= 32 >= call.channels
 
 
 CPU = (
@@ -238,6 +261,11 @@ CPU = (
         "mapped, lax's form would be grouped; this stays one product of all examples' patches",
     ),
     Row(
+        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.numbers < HANDFUL,
+        "canonical",
+        "a handful of numbers: gemm 0.3 to 1.1, strided dx of whole vectors 1.2 to 1.4",
+    ),
+    Row(
         lambda call: call.last and call.geometry.groups == 1 and not call.overlap and _as_patches(call),
         "patches",
         "no axis is moved: dx 1.2 to 2, with large patches 90, dw 1.1 to 14; on three axes y 0.8 to 2.4, dx and dw 1.3 "
@@ -258,6 +286,11 @@ CPU = (
         lambda call: call.dw and not call.strided and len(set(call.geometry.dilation)) > 1,
         "gemm",
         "lax is not tuned for unequal dilations, unless there are strides, too: 2 to 60",
+    ),
+    Row(
+        lambda call: call.dx and not call.double and call.geometry.axes == 2 and _ragged_dx(call),
+        "canonical",
+        "3x3 of small images by twos whose rows end within a vector: gemm 0.6 to 1.0; of 28 pixels also 1.1",
     ),
     Row(
         lambda call: call.dx and call.strided and (not call.last or call.double or call.small or call.single_patches),
@@ -314,10 +347,15 @@ CPU = (
         "lax is near the peak: gemm 0.5 to 1.1, and 1.2 to 1.5 on JAX 0.10",
     ),
     Row(
+        lambda call: not TUNED and not call.double and _small_dw(call),
+        "canonical",
+        "dw of small images and few channels: gemm 0.4 to 1.1; of more than 16 images 1.1 to 2.5",
+    ),
+    Row(
         lambda call: True,
         "gemm",
-        "JAX 0.10 0.8 to 2.2; later dw of wide ones 1.0 to 1.1 and of few strided channels 1.3, patches 1.1 to 1.5, "
-        "strided 1x1 2.0",
+        "JAX 0.10 0.8 to 2.2; later dw of wide ones 1.0 to 1.1, of few strided channels 1.3, of few images and filters "
+        "0.7 to 3, patches 1.1 to 1.5, strided 1x1 2.0",
     ),
 )
 
