@@ -8,7 +8,7 @@
     phases       a strided dx, channels last, as a convolution without a stride, in `jaxconv.phases`
     shifts       y and dx of groups of few channels, sums of shifted arrays, in `jaxconv.shifts`
     depthwise    dw of groups of one channel, in `jaxconv.depthwise`
-    taps         dw of many channels, channels last, a product for each tap of the first axis, in `jaxconv.taps`
+    taps         dw with channels last, a product for each tap of the first axis, in `jaxconv.taps`
     gemm         matrix products: in `jaxconv.gemm`, or in `jaxconv.blocks` where an axis may lie over several devices
 
 The choice is made while tracing, from static facts. On a GPU and a TPU it is the reference: nothing else was measured
@@ -103,14 +103,16 @@ class Call(NamedTuple):
         return math.prod(self.geometry.input_size)
 
     @property
-    def numbers(self) -> int:
-        """Of a group's input."""
-        return self.batch * self.channels * self.pixels
+    def handful(self) -> bool:
+        """Input and output of so few numbers that the call takes longer than its arithmetic."""
+        outputs = math.prod(self.geometry.output_size)
+        numbers = self.batch * max(self.channels * self.pixels, self.filters * outputs)
+        return numbers < HANDFUL and not self.double
 
     @property
     def small(self) -> bool:
         """Images of few pixels and channels, but not a handful of numbers, which lax's single call is best for."""
-        return self.few and self.pixels < SMALL and self.numbers >= 2 * HANDFUL
+        return self.few and self.pixels < SMALL and self.batch * self.channels * self.pixels >= 2 * HANDFUL
 
     @property
     def single_patches(self) -> bool:
@@ -139,7 +141,7 @@ class Row(NamedTuple):
     because: str
 
 
-HANDFUL = 512  # numbers of an input: the call takes longer than its arithmetic
+HANDFUL = 512  # numbers of an array
 MOST_TAPS = 128  # of a depthwise dw: 31x31 are read three times as fast when they are laid out for a product
 LONG = 128  # taps, added up over the axes
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
@@ -184,7 +186,7 @@ def _dw_as_planes(call: Call) -> bool:
 
 def _as_patches(call: Call) -> bool:
     """Whether windows that do not overlap are worth a product of their own: y is where lax has none that is tuned."""
-    if call.dx and call.single_patches:
+    if (call.dx and call.single_patches) or (call.dw and _taps_of_patches(call)):
         return False
     one_axis = call.double and call.geometry.axes == 1
     # Of half precision lax widens all of x, this what it reads.
@@ -193,13 +195,22 @@ def _as_patches(call: Call) -> bool:
     return untuned or not call.y
 
 
+def _taps_of_patches(call: Call) -> bool:
+    """Whether dw of windows that do not overlap is better made from rows of a patch than from patches."""
+    geometry = call.geometry
+    columns = geometry.kernel_size[-1] * call.channels
+    rows = geometry.axes == 2 and geometry.kernel_size[0] > 1 and not (call.overlap or call.double)
+    return rows and columns >= 48 and call.filters <= columns and taps.fits(geometry, call.channels)
+
+
 def _as_taps(call: Call) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
     if call.double:
         return False
     stem = call.channels <= 4 and call.filters >= 64 and taps.fits(call.geometry, call.channels)
     short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
-    return stem or short or (call.left_cache and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES)
+    large = call.left_cache and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
+    return stem or short or large or _taps_of_patches(call)
 
 
 def _in_phases(call: Call) -> bool:
@@ -211,7 +222,8 @@ def _ragged_dx(call: Call) -> bool:
     """Whether dx, channels first, puts together so few terms in rows of no whole vectors that zeros cost less."""
     geometry = call.geometry
     odd = geometry.input_size[-1] % 8 > 0 and call.pixels <= (784 if TUNED else 400)
-    return odd and set(geometry.stride) == {2} and max(geometry.kernel_size) <= 3 and not (call.wide or call.last)
+    short = call.overlap and max(geometry.kernel_size) <= 3 and set(geometry.stride) == {2} and not call.dilated
+    return odd and short and not (call.wide or call.last)
 
 
 def _tuned_vjp(call: Call) -> bool:
@@ -221,14 +233,14 @@ def _tuned_vjp(call: Call) -> bool:
     if not (call.dw and call.overlap) or call.wide:
         return False
     stem = call.few and call.strided and call.filters >= 64
-    few_images = call.batch < 8 and call.filters <= call.geometry.taps * call.channels
-    return not stem and not (few_images and (call.strided or call.filters < 32))
+    few_images = call.batch < 8 and call.filters <= min(64, call.geometry.taps * call.channels)
+    return not stem and not (few_images and not call.dilated and (call.strided or call.filters < 32))
 
 
 def _small_dw(call: Call) -> bool:
     """Which dw of small images lax makes as fast as products before it is tuned, too."""
     few_numbers = call.pixels < SMALL and call.batch <= 16
-    return call.dw and call.overlap and few_numbers and call.filters >= 32 >= call.channels
+    return call.dw and call.overlap and few_numbers and not call.dilated and call.filters >= 32 >= call.channels
 
 
 CPU = (
@@ -261,7 +273,7 @@ CPU = (
         "mapped, lax's form would be grouped; this stays one product of all examples' patches",
     ),
     Row(
-        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.numbers < HANDFUL,
+        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.handful,
         "canonical",
         "a handful of numbers: gemm 0.3 to 1.1, strided dx of whole vectors 1.2 to 1.4",
     ),
@@ -318,8 +330,8 @@ CPU = (
         lambda call: call.dw and call.last and call.geometry.axes == 2 and _as_taps(call),
         "taps",
         "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 "
-        "0.9 to 4.9; of up to 4 channels 1.0 to 2.0; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic "
-        "(Zen 4); gemm compiles longer",
+        "0.9 to 4.9; of up to 4 channels 1.0 to 2.0; of windows that do not overlap 0.9 to 6, patches 0.3 to 1.1; else "
+        "1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic (Zen 4); gemm compiles longer",
     ),
     Row(
         lambda call: call.dw and call.last and call.geometry.axes == 2 and not call.double and call.left_cache,

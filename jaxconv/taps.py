@@ -1,4 +1,4 @@
-"""dw of overlapping windows, channels last: a product for each tap of the first axis.
+"""dw with channels last: a product for each tap of the first axis.
 
     U_q[(b,p), (q',i)] = x[b, s·p + d·(q,q') − lo, i]        q tap of the first axis, q' of the others
 
