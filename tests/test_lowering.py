@@ -72,6 +72,9 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (WEIGHTS, (32, 32), {"dilation": (1, 2), "stride": 2}, "gemm", "canonical", "canonical"),
         (WEIGHTS, (32, 32), {"dilation": (2, 1), "stride": 2}, "gemm", "canonical", "taps"),
         (WEIGHTS, WIDE, {"padding": 1, "double": True}, "gemm", "gemm", "canonical"),
+        (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 4}, "gemm", "canonical", ("taps", "canonical")),
+        (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 3}, "gemm", "gemm", ("taps", "canonical")),
+        (WEIGHTS, (64, 65), {"padding": 1, "n": (56, 56), "batch": 4}, "gemm", "gemm", ("taps", "canonical")),
         # an image that taps would lay out in more than a cache, or than is worth it; arrays that leave the cache
         (WEIGHTS, (32, 32), {"padding": 1, "n": (256, 256)}, "gemm", "canonical", "canonical"),
         (WEIGHTS, WIDE, {"k": (5, 5), "n": (28, 28), "batch": 16}, "gemm", "gemm", "canonical"),
