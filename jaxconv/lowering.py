@@ -248,10 +248,11 @@ def _tuned_vjp(call: Call) -> bool:
     if not (call.dw and call.overlap):
         return False
     if call.wide:  # its product has as many columns as there are filters, and a block of it 64
-        return call.filters == 64 and call.batch >= 4 and call.pixels >= 1600 and not call.strided
+        return call.filters == 64 and call.batch >= 4 and call.pixels >= 1600 and not (call.strided or call.double)
     stem = call.few and call.strided and call.filters >= 64
     few_images = call.batch < 8 and call.filters <= min(64, call.geometry.taps * call.channels)
-    return not stem and not (few_images and not call.dilated and (call.strided or call.filters < 32))
+    measured = not (call.dilated or call.double) and (call.strided or call.filters < 32)
+    return not stem and not (few_images and measured)
 
 
 def _small_dw(call: Call) -> bool:

@@ -74,6 +74,8 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (WEIGHTS, WIDE, {"padding": 1, "double": True}, "gemm", "gemm", "canonical"),
         (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 4}, "gemm", "canonical", ("taps", "canonical")),
         (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 3}, "gemm", "gemm", ("taps", "canonical")),
+        (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 4, "double": True}, "gemm", "gemm", "canonical"),
+        (WEIGHTS, (32, 31), {"padding": 1, "double": True}, "gemm", "canonical", "canonical"),
         (WEIGHTS, (64, 65), {"padding": 1, "n": (56, 56), "batch": 4}, "gemm", "gemm", ("taps", "canonical")),
         # an image that taps would lay out in more than a cache, or than is worth it; arrays that leave the cache
         (WEIGHTS, (32, 32), {"padding": 1, "n": (256, 256)}, "gemm", "canonical", "canonical"),
