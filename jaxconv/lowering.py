@@ -136,7 +136,7 @@ class Call(NamedTuple):
     @property
     def left_cache(self) -> bool:
         """Whether lax's own dw works on more than a cache holds."""
-        return self.wide and self.batch * self.filters * math.prod(self.geometry.output_size) > LEFT_CACHE
+        return self.batch * self.filters * math.prod(self.geometry.output_size) > LEFT_CACHE
 
 
 class Row(NamedTuple):
@@ -215,10 +215,13 @@ def _as_taps(call: Call) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
     if call.double:
         return False
-    stem = call.channels <= 4 and call.filters >= 64 and taps.fits(call.geometry, call.channels)
+    if call.left_cache:
+        stem = call.channels <= 4 and call.filters >= 64 and call.channels * call.geometry.kernel_size[-1] >= 9
+        wide = call.wide and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
+        if wide or (stem and taps.fits(call.geometry, call.channels)):
+            return True
     short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
-    large = call.left_cache and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
-    return stem or short or large or _taps_of_patches(call)
+    return short or _taps_of_patches(call)
 
 
 def _in_phases(call: Call) -> bool:
@@ -354,11 +357,13 @@ CPU = (
         lambda call: call.dw and call.last and call.geometry.axes == 2 and _as_taps(call),
         "taps",
         "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 "
-        "0.9 to 4.9; of up to 4 channels 1.0 to 2.0; of windows that do not overlap 0.9 to 6, patches 0.3 to 1.1; else "
+        "0.9 to 4.9, of up to 4 channels 1.1 to 2.6; of windows that do not overlap 0.9 to 6, patches 0.3 to 1.1; else "
         "1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic (Zen 4); gemm compiles longer",
     ),
     Row(
-        lambda call: call.dw and call.last and call.geometry.axes == 2 and not call.double and call.left_cache,
+        lambda call: (
+            call.dw and call.last and call.geometry.axes == 2 and call.wide and call.left_cache and not call.double
+        ),
         "gemm",
         "the same of images so large that taps would need much memory: 1.5 to 2.2",
     ),
