@@ -171,6 +171,8 @@ def _as_shifts(call: Call) -> bool:
 def _as_planes(call: Call) -> bool:
     """Whether three axes are large enough for the tuned product of two, and small enough to fit."""
     geometry = call.geometry
+    if call.pointwise and (call.dw or (call.dx and call.channels < 64)):
+        return False  # one product of arrays as they lie
     of_image = geometry.kernel_size[0] * geometry.output_size[0] * math.prod(geometry.input_size[1:])
     if call.batch * call.channels * of_image * (8 if call.double else 4) > PLANES_BYTES:
         return False
@@ -309,7 +311,7 @@ CPU = (
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
         "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8; dw "
-        "0.3 to 1.0, JAX 0.10 0.4 to 1.1",
+        "0.3 to 1.0, JAX 0.10 0.4 to 1.1; of a 1x1 dw 1.2 to 10, dx of few channels 1.3 to 3.8",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),
