@@ -103,16 +103,20 @@ class Call(NamedTuple):
         return math.prod(self.geometry.input_size)
 
     @property
+    def positions(self) -> int:
+        """Of an image of the convolution's output."""
+        return math.prod(self.geometry.output_size)
+
+    @property
     def handful(self) -> bool:
         """Input and output of so few numbers that the call takes longer than its arithmetic."""
-        outputs = math.prod(self.geometry.output_size)
-        numbers = self.batch * max(self.channels * self.pixels, self.filters * outputs)
+        numbers = self.batch * max(self.channels * self.pixels, self.filters * self.positions)
         return numbers < HANDFUL and not self.double
 
     @property
     def small(self) -> bool:
-        """Images of few pixels and channels, but not a handful of numbers, which lax's single call is best for."""
-        return self.few and self.pixels < SMALL and self.batch * self.channels * self.pixels >= 2 * HANDFUL
+        """Images of few pixels and channels, but a thousand numbers: for fewer lax's single call is best."""
+        return self.few and self.pixels < SMALL and self.batch * self.channels * self.pixels >= 1024
 
     @property
     def single_patches(self) -> bool:
@@ -127,7 +131,7 @@ class Call(NamedTuple):
 
     @property
     def large(self) -> bool:
-        return math.prod(self.geometry.output_size) >= gemm.POSITIONS
+        return self.positions >= gemm.POSITIONS
 
     @property
     def wide(self) -> bool:
@@ -136,7 +140,7 @@ class Call(NamedTuple):
     @property
     def left_cache(self) -> bool:
         """Whether lax's own dw works on more than a cache holds."""
-        return self.batch * self.filters * math.prod(self.geometry.output_size) > LEFT_CACHE
+        return self.batch * self.filters * self.positions > LEFT_CACHE
 
 
 class Row(NamedTuple):
@@ -185,7 +189,7 @@ def _as_planes(call: Call) -> bool:
 def _dw_as_planes(call: Call) -> bool:
     """Whether a plane has few channels, or many that are in place already."""
     channels = call.geometry.kernel_size[0] * call.channels
-    if call.double or call.batch * call.filters * math.prod(call.geometry.output_size) < PLANES_OUTPUTS:
+    if call.double or call.batch * call.filters * call.positions < PLANES_OUTPUTS:
         return False
     if call.last:
         return channels <= (64 if call.filters >= 32 else 36)
@@ -196,8 +200,6 @@ def _as_patches(call: Call) -> bool:
     """Whether windows that do not overlap are worth a product of their own: y is where lax has none that is tuned."""
     if call.dx and (call.single_patches or call.narrow):
         return False
-    if call.dw and _taps_of_patches(call):
-        return False
     one_axis = call.double and call.geometry.axes == 1
     # Of half precision lax widens all of x, this what it reads.
     pointwise = call.pointwise and (call.half if call.strided else not TUNED)
@@ -205,7 +207,7 @@ def _as_patches(call: Call) -> bool:
     return untuned or not call.y
 
 
-def _taps_of_patches(call: Call) -> bool:
+def _as_rows_of_patches(call: Call) -> bool:
     """Whether dw of windows that do not overlap is better made from rows of a patch than from patches."""
     geometry = call.geometry
     columns = geometry.kernel_size[-1] * call.channels
@@ -217,13 +219,11 @@ def _as_taps(call: Call) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
     if call.double:
         return False
-    if call.left_cache:
-        stem = call.channels <= 4 and call.filters >= 64 and call.channels * call.geometry.kernel_size[-1] >= 9
-        wide = call.wide and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
-        if wide or (stem and taps.fits(call.geometry, call.channels)):
-            return True
+    stem = call.channels <= 4 and call.filters >= 64 and call.channels * call.geometry.kernel_size[-1] >= 9
+    few = stem and taps.fits(call.geometry, call.channels)
+    wide = call.wide and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
     short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
-    return short or _taps_of_patches(call)
+    return short or (call.left_cache and (few or wide))
 
 
 def _in_phases(call: Call) -> bool:
@@ -231,19 +231,19 @@ def _in_phases(call: Call) -> bool:
     return call.geometry.taps * call.channels >= (36 if call.pixels >= 2 * SMALL else 100)
 
 
-def _ragged_dx(call: Call) -> bool:
-    """Whether dx, channels first, puts together so few terms in rows of no whole vectors that zeros cost less."""
+def _ragged(call: Call) -> bool:
+    """Which gradients with channels first put so few terms together, in rows that end within a vector, that lax's one
+    call is faster, zeros between the elements of dx or not.
+    """
     geometry = call.geometry
+    if call.y or call.last or call.double or geometry.axes != 2:
+        return False
+    if not call.overlap:
+        odd = TUNED and geometry.output_size[-1] % 8 > 0 and not call.large
+        return odd and geometry.taps <= 9 and min(call.channels, call.filters) < 16
+    by_twos = call.dx and set(geometry.stride) == {2} and max(geometry.kernel_size) <= 3 and not call.dilated
     odd = geometry.input_size[-1] % 8 > 0 and call.pixels <= (784 if TUNED else 400)
-    short = call.overlap and max(geometry.kernel_size) <= 3 and set(geometry.stride) == {2} and not call.dilated
-    return odd and short and not (call.wide or call.last)
-
-
-def _ragged_patches(call: Call) -> bool:
-    """The same of the gradients for few channels on either side and windows that do not overlap."""
-    geometry = call.geometry
-    odd = geometry.output_size[-1] % 8 > 0 and not (call.overlap or call.large)
-    return TUNED and odd and not call.last and geometry.taps <= 9 and min(call.channels, call.filters) < 16
+    return by_twos and odd and not call.wide
 
 
 def _tuned_vjp(call: Call) -> bool:
@@ -301,6 +301,11 @@ CPU = (
         "a handful of numbers: gemm 0.3 to 1.1, strided dx of whole vectors 1.2 to 1.4",
     ),
     Row(
+        lambda call: call.dw and call.last and call.geometry.groups == 1 and _as_rows_of_patches(call),
+        "taps",
+        "windows that do not overlap, of long rows: 0.9 to 6, patches 0.3 to 1.1 of it",
+    ),
+    Row(
         lambda call: call.last and call.geometry.groups == 1 and not call.overlap and _as_patches(call),
         "patches",
         "no axis is moved: dx 1.2 to 2, with large patches 90, dw 1.1 to 14; on three axes y 0.8 to 2.4, dx and dw 1.3 "
@@ -311,7 +316,7 @@ CPU = (
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
         "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8; dw "
-        "0.3 to 1.0, JAX 0.10 0.4 to 1.1; of a 1x1 dw 1.2 to 10, dx of few channels 1.3 to 3.8",
+        "0.3 to 1.0, JAX 0.10 0.4 to 1.1; of a 1x1 dw 0.7 to 10, dx of few channels 1.3 to 3.8",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),
@@ -324,14 +329,10 @@ CPU = (
         "lax is not tuned for unequal dilations, unless there are strides, too: 2 to 60",
     ),
     Row(
-        lambda call: call.dx and not call.double and call.geometry.axes == 2 and _ragged_dx(call),
+        _ragged,
         "canonical",
-        "3x3 of small images by twos whose rows end within a vector: gemm 0.6 to 1.0; of 28 pixels also 1.1",
-    ),
-    Row(
-        lambda call: not (call.y or call.double) and call.geometry.axes == 2 and _ragged_patches(call),
-        "canonical",
-        "the same where windows do not overlap, dw, too: gemm 0.2 to 0.9; JAX 0.10 0.6 to 1.8",
+        "small images: dx of 3x3 by twos gemm 0.6 to 1.0, of 28 pixels also 1.1; both gradients of windows that do not "
+        "overlap 0.2 to 0.9, JAX 0.10 0.6 to 1.8",
     ),
     Row(
         lambda call: call.dx and call.strided and (not call.last or call.double or call.small or call.single_patches),
@@ -359,8 +360,8 @@ CPU = (
         lambda call: call.dw and call.last and call.geometry.axes == 2 and _as_taps(call),
         "taps",
         "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 "
-        "0.9 to 4.9, of up to 4 channels 1.1 to 2.6; of windows that do not overlap 0.9 to 6, patches 0.3 to 1.1; else "
-        "1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic (Zen 4); gemm compiles longer",
+        "0.9 to 4.9, of up to 4 channels 1.1 to 2.6; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic "
+        "(Zen 4); gemm compiles longer",
     ),
     Row(
         lambda call: (
