@@ -104,10 +104,9 @@ CASES = (  # name, mesh, which array axis lies across which of them
     ("2x2x2 uneven", (2, 2, 2), {"batch": "a", "rows": "b", "columns": "c"}),
     ("2x2x2 out", (2, 2, 2), {"batch": "a", "rows": "b", "channel": "c"}),
 )
-COUNTED = ("8 batch", "8 space")
 
 
-def main(kinds, layouts):
+def main(kinds, layouts, counted):
     results = {}
     for at, (name, shape, places) in enumerate(CASES):
         axes = tuple("abc"[: len(shape)])
@@ -115,12 +114,11 @@ def main(kinds, layouts):
         uneven = "uneven" in name
         how = {"batch": 3, "size": 27, "uneven": True} if uneven else {}
         for k, kind in enumerate(kinds):
-            # Collectives are counted in both layouts; where only numbers are asked for, one of them in turn.
-            both = name in COUNTED or len(layouts) == 1
-            for layout in layouts if both else [layouts[(at + k) % len(layouts)]]:
+            # Collectives are counted in every layout; where only numbers are asked for, one of them in turn.
+            for layout in layouts if name in counted else [layouts[(at + k) % len(layouts)]]:
                 results[f"{name} {kind} {layout}"] = one(kind, layout, mesh, places, **how)
     print(json.dumps(results))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1].split(","), sys.argv[2].split(","))
+    main(*(each.split(",") for each in sys.argv[1:]))
