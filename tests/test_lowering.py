@@ -2,12 +2,12 @@
 
 import math
 import re
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+import oracles
 from cases import CASES, assert_same, by_id, integers
 from jaxconv import (
     canonical,
@@ -218,15 +218,22 @@ def in_layout(layout, x, w, *gs):
     return jnp.moveaxis(x, 1, -1), jnp.moveaxis(w, (0, 1), (-1, -2)), *(jnp.moveaxis(g, 1, -1) for g in gs)
 
 
-def assert_as_the_reference(form, geometry, x, w, g, maps=(VALUE, INPUTS, WEIGHTS)):
-    """On whole numbers the same to the bit, half precision rounded once; each form's maps in one program."""
+def exact(which, geometry, a, b):
+    """By the loops, rounded once."""
+    options = {name: getattr(geometry, name) for name in ("stride", "padding", "dilation", "groups", "layout")}
+    sizes = {INPUTS: {"input_size": geometry.input_size}, WEIGHTS: {"kernel_size": geometry.kernel_size}}
+    return getattr(oracles, which)(a, b, **options, **sizes.get(which, {})).astype(a.dtype)
 
-    @partial(jax.jit, static_argnums=0)
-    def all_of(form, x, w, g):
-        operands = {VALUE: (x, w), INPUTS: (g, w), WEIGHTS: (x, g)}
+
+def assert_exact(form, geometry, x, w, g, maps=(VALUE, INPUTS, WEIGHTS)):
+    """On whole numbers right to the last bit; the form's maps in one program."""
+    operands = {VALUE: (x, w), INPUTS: (g, w), WEIGHTS: (x, g)}
+
+    @jax.jit
+    def all_of(operands):
         return [getattr(form, which)(*operands[which], geometry) for which in maps]
 
-    assert_same(all_of(form, x, w, g), all_of(reference, x, w, g))
+    assert_same(all_of(operands), [exact(which, geometry, *operands[which]) for which in maps])
 
 
 @pytest.mark.parametrize("case", **by_id(CASES))
@@ -234,7 +241,7 @@ def test_the_canonical_form(case):
     geometry = Geometry.of("conv", case.input_size, case.kernel_size, **case.options)
     x, w, g = integers(0, case.x_shape, case.w_shape, case.y_shape)
     x, g = (each.reshape(-1, *each.shape[-case.axes - 1 :]) for each in (x, g))
-    assert_as_the_reference(canonical, geometry, x, w, g)
+    assert_exact(canonical, geometry, x, w, g)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +261,7 @@ def test_three_axes_as_planes(options, layout, dtype, by_tap, monkeypatch):
     geometry = Geometry.of("conv", (7, 6, 5), (3, 2, 2), layout=layout, **options)
     shapes = (2, 3, 7, 6, 5), (4, 3, 3, 2, 2), (2, 4, *geometry.output_size)
     x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
-    assert_as_the_reference(planes, geometry, x, w, g)
+    assert_exact(planes, geometry, x, w, g)
 
 
 STRIDED = [
@@ -288,7 +295,7 @@ def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
     geometry, x, w, g = of_channels_last(n, k, options, dtype)
     of_image = math.prod(geometry.output_size) * geometry.taps * 2 * 4
     monkeypatch.setattr(patches, "STEP_BYTES", images * of_image)
-    assert_as_the_reference(patches, geometry, x, w, g)
+    assert_exact(patches, geometry, x, w, g)
 
 
 @pytest.mark.parametrize("sliced", [False, True])
@@ -334,7 +341,7 @@ def test_patches_on_either_side_of_the_product(filters, channels):
 @pytest.mark.parametrize(("n", "k", "options"), STRIDED + OVERLAPPING)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_strided_dx_in_phases(n, k, options, dtype):
-    assert_as_the_reference(phases, *of_channels_last(n, k, options, dtype), (INPUTS,))
+    assert_exact(phases, *of_channels_last(n, k, options, dtype), (INPUTS,))
 
 
 @pytest.mark.parametrize(("n", "k", "options"), [case for case in STRIDED + OVERLAPPING if len(case[0]) > 1])
@@ -345,7 +352,7 @@ def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
     monkeypatch.setattr(taps, "STEP_BYTES", images * of_image)
     together, summed = [], steps.summed
     monkeypatch.setattr(steps, "summed", lambda *args: together.append(args[-1]) or summed(*args))
-    assert_as_the_reference(taps, geometry, x, w, g, (WEIGHTS,))
+    assert_exact(taps, geometry, x, w, g, (WEIGHTS,))
     assert set(together) == {images}
 
 
@@ -435,7 +442,7 @@ def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
     geometry = Geometry.of("conv", (11, 9), (3, 3), **options)
     groups = options.get("groups", 1)
     x, w, g = integers(0, (2, 6, 11, 9), (6, 6 // groups, 3, 3), (2, 6, *geometry.output_size))
-    assert_as_the_reference(gemm, geometry, x, w, g)
+    assert_exact(gemm, geometry, x, w, g)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -469,8 +476,7 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
         if layout == "channels_last":
             x, g = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1)
         made = jax.jit(lambda x, g: depthwise.conv_weight_vjp(x, g, geometry))(x, g)
-        right = jax.jit(lambda x, g: lowering.reference.conv_weight_vjp(x, g, geometry))
-        assert_same(made, right(x.astype("float32"), g.astype("float32")).astype(dtype))
+        assert_same(made, exact(WEIGHTS, geometry, x, g))
 
 
 @pytest.mark.parametrize(("batch", "most", "images"), [(6, 3, 3), (6, 1, 2), (6, 6, 6), (5, 1, 5)])
@@ -484,7 +490,7 @@ def test_channels_of_some_images_are_moved_at_a_time(batch, most, images, dtype,
     together, summed = [], steps.summed
     monkeypatch.setattr(steps, "summed", lambda *args: together.append(args[-1]) or summed(*args))
     made = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry))(x, g)
-    assert_same(made, jax.jit(lambda x, g: reference.conv_weight_vjp(x, g, geometry))(x, g))
+    assert_same(made, exact(WEIGHTS, geometry, x, g))
     assert together[0] == (images if images < batch else 1)
 
 
@@ -543,7 +549,7 @@ def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype,
     geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
     shapes = (2, 3 * channels, *n), (3 * filters, channels, *k), (2, 3 * filters, *geometry.output_size)
     x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
-    assert_as_the_reference(shifts, geometry, x, w, g, (VALUE, INPUTS))
+    assert_exact(shifts, geometry, x, w, g, (VALUE, INPUTS))
 
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])

@@ -108,6 +108,14 @@ def take_apart(function: str, f: Any, args: Sequence[Any]) -> tuple[Call, list[A
 # ------------------------------------------------------------------------------------- what is computed with a call
 
 
+def shapes(call: Call, xs: Any, data: Any) -> Sequence[Any]:
+    """f's outputs, or what they look like: run one by one, its operations would each be compiled."""
+    try:
+        return jax.eval_shape(lambda xs: call.outputs(xs, data), list(xs))
+    except Exception:  # it may need concrete values; if not, it fails again
+        return call.outputs(xs, data)
+
+
 def value_and_pull(call: Call, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
     """f's outputs, and the cotangents pulled back to its differentiable leaves."""
     out, back = jax.vjp(lambda xs: call.outputs(xs, data), list(xs))

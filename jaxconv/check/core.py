@@ -19,7 +19,7 @@ import numpy as np
 from jaxconv.arguments import integer, wrong_kind, wrong_value
 from jaxconv.check import transforms as under
 from jaxconv.check import truth as of
-from jaxconv.check.call import Call, stamped, take_apart, value_and_pull
+from jaxconv.check.call import Call, shapes, stamped, take_apart, value_and_pull
 from jaxconv.check.judge import wide
 from jaxconv.check.progress import Tell, shown, step
 from jaxconv.check.protocol import attempt, gradient_faults
@@ -115,7 +115,7 @@ class _Check:
 
     def run(self, transforms: bool) -> tuple[tuple[VjpRow, ...], tuple[TransformRow, ...]]:
         step("the function and its rule")
-        out, fault = attempt("the function", self.call.outputs, self.xs, self.data)
+        out, fault = attempt("the function", shapes, self.call, self.xs, self.data)
         if out is not None and not out:
             fault = "the function returns no array of floats: nothing to differentiate"
         if fault:
@@ -147,7 +147,7 @@ class _Check:
         return rows, under.table(scene, 4 * C)
 
     def _draw(self, like: Any) -> Any:
-        return jnp.asarray(of.direction(np.asarray(wide(like)), self.random)).astype(like.dtype)
+        return jnp.asarray(of.direction(np.empty(like.shape, like.dtype), self.random)).astype(like.dtype)
 
     def _no_gradient(self, fault: str) -> tuple[VjpRow, ...]:
         self.faults.append(fault)

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxconv.check import truth as of
 from jaxconv.check.asif import as_if
-from jaxconv.check.call import Call, program, pull, value_and_pull
+from jaxconv.check.call import Call, outputs, program, pull, value_and_pull
 from jaxconv.check.interpret import narrowest
 from jaxconv.check.judge import Found, compare, row, wide
 from jaxconv.check.kinks import forgiven
@@ -145,7 +145,9 @@ class Rows:
 
     def _compare_values(self, xs: Any, forward: Any, truth: of.Truth, spread: Any) -> None:
         """f's value with that of its forward rule, and with the reference's."""
-        plain, _ = attempt("", self.call.outputs, xs, self.data)
+        plain, fault = attempt("", outputs, self.call, xs, self.data)
+        if fault:  # it may need concrete values
+            plain, _ = attempt("", self.call.outputs, xs, self.data)
         if plain is not None:
             self._values(forward, plain, spread, "the forward rule returns another value than the function")
         if truth.values is not None and self.reference:
