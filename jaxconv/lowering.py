@@ -260,6 +260,17 @@ def _tuned_vjp(call: Call) -> bool:
     return not stem and not (few_images and measured)
 
 
+def _on_one_core(call: Call) -> bool:
+    """Which y and dx with channels last lax made on one core before it was tuned: of about 64 channels, long sums. Of
+    shorter ones, 3x3 of 64 channels, 1.3 at most would not pay for three to five times the compile time.
+    """
+    made = call.channels if call.dx else call.filters
+    square = call.geometry.axes == 2 and min(call.geometry.kernel_size) >= 3 and not call.strided
+    measured = square and call.batch > 1 and 784 <= call.pixels <= 4225 and not (call.double or call.half)
+    long = call.geometry.taps * call.read >= 1024
+    return call.last and not call.dw and measured and long and 48 < made <= 64
+
+
 def _small_dw(call: Call) -> bool:
     """Which dw of small images lax makes as fast as products before it is tuned, too."""
     few_numbers = call.pixels < SMALL and call.batch <= 16
@@ -369,6 +380,12 @@ CPU = (
         ),
         "gemm",
         "the same of images so large that taps would need much memory: 1.5 to 2.2",
+    ),
+    Row(
+        lambda call: not TUNED and _on_one_core(call),
+        "gemm",
+        "JAX 0.10 makes y and dx of 49 to 64 channels on one core, in the time of 128: on two 1.2 to 2.0; a second "
+        "core that is busy elsewhere leaves 0.8",
     ),
     Row(
         lambda call: call.last or call.geometry.axes == 1,

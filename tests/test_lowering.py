@@ -87,6 +87,19 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         # small images
         (VALUE, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
         (INPUTS, WIDE, {"padding": 1}, "gemm", "gemm", "canonical"),
+        # what JAX 0.10 makes on one core with channels last
+        (VALUE, (128, 64), {"padding": 1, "n": (28, 28)}, "gemm", "canonical", ("gemm", "canonical")),
+        (INPUTS, (49, 128), {"padding": 2, "dilation": 2, "n": (28, 28)}, "gemm", "canonical", ("gemm", "canonical")),
+        (INPUTS, (48, 128), {"padding": 1, "n": (56, 56)}, "gemm", "canonical", "canonical"),
+        (VALUE, (128, 65), {"padding": 1, "n": (56, 56)}, "gemm", "canonical", "canonical"),
+        (VALUE, WIDE, {"padding": 1, "n": (56, 56)}, "gemm", "canonical", "canonical"),
+        (VALUE, (128, 64), {"padding": 1, "n": (27, 28)}, "gemm", "canonical", "canonical"),
+        (VALUE, (128, 64), {"padding": 1, "n": (66, 66)}, "gemm", "canonical", "canonical"),
+        (VALUE, (128, 64), {"padding": 1, "n": (56, 56), "batch": 1}, "gemm", "canonical", "canonical"),
+        (VALUE, (128, 64), {"padding": 1, "n": (56, 56), "stride": 2}, "gemm", "canonical", "canonical"),
+        (VALUE, (256, 64), {"k": (3, 2), "n": (56, 56)}, "gemm", "canonical", "canonical"),
+        (VALUE, (128, 64), {"padding": 1, "n": (56, 56), "half": True}, "gemm", "canonical", "canonical"),
+        (VALUE, (128, 64), {"padding": 1, "n": (56, 56), "double": True}, "gemm", "canonical", "canonical"),
         # few channels, and patches
         (VALUE, FEW, {"k": (7, 7), "stride": 2}, "gemm", "canonical", "canonical"),
         (INPUTS, FEW, {"padding": 1}, "gemm", "gemm", "canonical"),
