@@ -93,3 +93,19 @@ def test_what_has_changed_since_is_checked_anew():
     assert Fixed(partial(f, 1, k=2)) == Fixed(partial(f, 1, k=2)) != Fixed(partial(f, 1, k=3))
     weight = jnp.asarray(3.0)
     assert check_vjp(within, x, reference=lambda x: 3 * jnp.sin(x), transforms=False).passed
+
+
+def test_a_function_that_has_changed_under_its_rule_is_checked_anew():
+    factor = 1.0
+
+    @jax.custom_vjp
+    def f(x):
+        return factor * jnp.sin(x)
+
+    f.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (g * jnp.cos(x),))
+    x = jnp.linspace(0.0, 1.0, 5)
+    assert check_vjp(f, x, transforms=False).passed
+    factor = 2.0
+    report = check_vjp(f, x, transforms=False)
+    assert not report.passed
+    assert "the forward rule returns another value" in report.faults[0]

@@ -48,7 +48,7 @@ class Call:
         f: the function.  treedef: of the arguments.
         kinds: of every leaf: "x" differentiable, "data" another array, else `Fixed`.
         bare: whether custom rules inside f are replaced by the bodies they belong to.
-        stamp: of the program as it is now: a rule registered anew, or another global, is compiled anew.
+        stamp: of the programs as they are now: a rule registered anew, or another global, is compiled anew.
     """
 
     f: Fixed
@@ -155,10 +155,11 @@ def program(call: Call, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
 
 
 def stamped(call: Call, xs: Any, data: Any, cotangents: Any) -> Call:
-    """`call` with the stamp of its program: text and constants."""
-    closed = program(call, xs, data, cotangents)
-    constants = tuple(np.asarray(each).tobytes() for each in closed.consts if is_float(each))
-    return replace(call, stamp=hash((str(closed.jaxpr), constants)))
+    """`call` with the stamp of its programs, of the pull-back and of the function without its rule: text, constants."""
+    plain = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
+    programs = [program(call, xs, data, cotangents), plain]
+    constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
+    return replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
 
 
 outputs = jitted(lambda call, xs, data: call.outputs(xs, data))
