@@ -56,8 +56,12 @@ def _steps(x: Array, geometry: Geometry) -> int:
     """In how many steps the batch is gone through: x, and the products that are left, stay in a cache.
 
     Never image by image, unless the batch is one or has no smaller divisor: JAX 0.10 takes up to five times as long.
+    With channels first two steps take 0.9 to 1.15 times as long as one, whose program compiles in 0.6 of the time; with
+    channels last 0.8.
     """
     each = math.prod(x.shape[1:]) * accumulator(x.dtype).itemsize * max(1, geometry.taps / TERMS)
+    if geometry.channels_first and len(x) * each <= 2 * STEP_BYTES:
+        return 1
     counts = [n for n in range(1, max(2, len(x))) if len(x) % n == 0]
     return next((n for n in counts if len(x) // n * each <= STEP_BYTES), counts[-1] if each < STEP_BYTES else len(x))
 

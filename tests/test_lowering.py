@@ -521,15 +521,19 @@ def test_large_batches_of_few_channels_in_steps(monkeypatch):
 
 
 def test_the_steps_of_a_depthwise_dw_stay_in_a_cache():
-    """Of 8 MB at most, two images at least where that can be; one image that is larger is a step of its own."""
-    geometry = Geometry.of("conv", (64, 64), (3, 3), padding=1, groups=64)  # 1 MiB an image
+    """Of 8 MB at most, two images at least where that can be; one image that is larger is a step of its own. With
+    channels first one step instead of two.
+    """
 
-    def steps(batch, geometry=geometry):
-        return depthwise._steps(jax.ShapeDtypeStruct((batch, 64, *geometry.input_size), "float32"), geometry)
+    def steps(batch, n=(64, 64), layout="channels_last"):  # 1 MiB an image
+        geometry = Geometry.of("conv", n, (3, 3), padding=1, groups=64, layout=layout)
+        shape = (batch, 64, *n) if layout == "channels_first" else (batch, *n, 64)
+        return depthwise._steps(jax.ShapeDtypeStruct(shape, "float32"), geometry)
 
-    assert [steps(batch) for batch in (1, 8, 10, 16, 64, 11)] == [1, 1, 2, 2, 8, 1]
-    assert steps(4, Geometry.of("conv", (320, 64), (3, 3), groups=64)) == 2
-    assert steps(4, Geometry.of("conv", (1024, 64), (3, 3), groups=64)) == 4
+    assert [steps(batch) for batch in (1, 8, 10, 16, 18, 64, 11)] == [1, 1, 2, 2, 3, 8, 1]
+    assert [steps(batch, layout="channels_first") for batch in (10, 16, 18, 64, 11)] == [1, 1, 3, 8, 1]
+    assert steps(4, (320, 64)) == 2
+    assert steps(4, (1024, 64)) == 4
 
 
 SHIFTED = [
