@@ -265,8 +265,8 @@ def _on_one_core(call: Call) -> bool:
     shorter ones, 3x3 of 64 channels, 1.3 at most would not pay for three to five times the compile time.
     """
     made = call.channels if call.dx else call.filters
-    square = call.geometry.axes == 2 and min(call.geometry.kernel_size) >= 3 and not call.strided
-    measured = square and call.batch > 1 and 784 <= call.pixels <= 4225 and not (call.double or call.half)
+    plain = call.geometry.axes == 2 and min(call.geometry.kernel_size) >= 3 and not call.strided
+    measured = plain and call.batch > 1 and 784 <= call.pixels <= 4225 and not (call.double or call.half)
     long = call.geometry.taps * call.read >= 1024
     return call.last and not call.dw and measured and long and 48 < made <= 64
 

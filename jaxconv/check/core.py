@@ -147,7 +147,7 @@ class _Check:
         return rows, under.table(scene, 4 * C)
 
     def _draw(self, like: Any) -> Any:
-        return jnp.asarray(of.direction(np.empty(like.shape, like.dtype), self.random)).astype(like.dtype)
+        return jnp.asarray(of.direction(like, self.random)).astype(like.dtype)
 
     def _no_gradient(self, fault: str) -> tuple[VjpRow, ...]:
         self.faults.append(fault)

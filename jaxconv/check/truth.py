@@ -75,7 +75,8 @@ def confirmed(call: Call, bare: Call, xs: Any, data: Any, random: np.random.Gene
     return True
 
 
-def direction(x: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def direction(x: Any, random: np.random.Generator) -> np.ndarray:
+    """Normal numbers of the shape of x, an array or what one looks like; complex where x is."""
     v = random.standard_normal(x.shape)
     return v + 1j * random.standard_normal(x.shape) if np.iscomplexobj(x) else v
 
