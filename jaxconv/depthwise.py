@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxconv import layout, steps
+from jaxconv.alone import prepared
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
 from jaxconv.unroll import padded, span
@@ -40,8 +41,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
     def images(total: Array, x: Array, g: Array) -> Array:
         # Arrays of their own: what is only about to be padded or widened would be so anew for every tap.
-        read = lax.optimization_barrier(padded(layout.wide(x), _space(geometry)[0], geometry.padding))
-        g = g if g.dtype == read.dtype else lax.optimization_barrier(layout.wide(g))
+        read = prepared(lambda: padded(layout.wide(x), _space(geometry)[0], geometry.padding), x)
+        g = g if g.dtype == read.dtype else prepared(lambda: layout.wide(g), g)
         blocks = _blocks(read, g, geometry)
         products = (_products(*block, geometry) for block in blocks)
         return lax.add(total, _summed(functools.reduce(lax.add, products), geometry))

@@ -165,11 +165,22 @@ TUNED = jax.__version_info__ >= (0, 11)
 
 def _as_shifts(call: Call) -> bool:
     """Whether y or dx adds up so few terms that a product would cost more."""
-    if call.dx and call.strided:  # a sum for every remainder by the strides
-        served = call.geometry.axes > 1 and (TUNED or call.last)
-        if not served or math.prod(call.geometry.stride) > 16:
-            return False
-    return call.read == 1 or call.geometry.taps * call.read <= (160 if call.last else 106)
+    terms = call.geometry.taps * call.read
+    if call.dx and call.strided and not _as_sums_by_remainder(call, terms):
+        return False
+    return call.read == 1 or terms <= (160 if call.last else 106)
+
+
+def _as_sums_by_remainder(call: Call, terms: int) -> bool:
+    """Whether a strided dx is a sum for every remainder by the strides; JAX 0.10 puts them together more slowly."""
+    remainders = math.prod(call.geometry.stride)
+    if call.geometry.axes == 1 or remainders > 16:
+        return False
+    if TUNED or call.last:
+        return True
+    if call.half:  # gemm takes three times as long as in float32, but for large windows that do not overlap
+        return call.overlap or call.geometry.taps <= 4
+    return call.overlap and terms >= 18 and remainders <= 9
 
 
 def _as_planes(call: Call) -> bool:
@@ -293,8 +304,8 @@ CPU = (
     Row(
         lambda call: call.geometry.groups > 1 and not call.dw and _as_shifts(call),
         "shifts",
-        "matrices too small for a product: gemm 0.1 to 1.0, of 4x4 images 1.3, strided dx 0.2 to 1.1; lax itself 0.01 "
-        "to 0.3",
+        "matrices too small for a product: gemm 0.1 to 1.0, of 4x4 images 1.3, strided dx 0.2 to 1.1, of "
+        "JAX 0.10 with channels first 0.3 to 1.1; lax itself 0.01 to 0.3",
     ),
     Row(
         lambda call: call.geometry.groups > 1 and call.dw and call.channels == 1 and call.geometry.taps <= MOST_TAPS,

@@ -17,27 +17,28 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from jaxconv import layout, steps
+from jaxconv.alone import BARRIERS, alone, prepared
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
-from jaxconv.unroll import padded
+from jaxconv.unroll import padded, window
 from jaxconv.varying import axes_of, vary
 
 TERMS = 25  # of one loop: with twice as many y takes 1.5 times as long
 TERM_BYTES = 24 << 10  # that they read for one position with channels last: a first-level cache holds 32 KB and more
 FEWEST = 9  # terms of one loop even so: each loop reads and writes all of y
 LONG_SUM = 16  # terms: with more the loop takes twice as long where it rounds to half precision, too
+SHORT_SUM = 4  # terms, where sums are put together
 MOST_BYTES = 1 << 25  # of what is read and made: larger arrays are new memory in every call, at twice the time
 STEP_BYTES = 20 << 20  # of those in a step, then
-BARRIERS = jax.__version_info__ >= (0, 11)  # keep loops apart on a CPU: before, they were dropped too early
 
 
 class Term(NamedTuple):
@@ -70,6 +71,8 @@ class Sums(NamedTuple):
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{q,i} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
+    if geometry.taps == 1:
+        x, geometry = _read(x, geometry)
     weights = _weights(w, geometry)
     terms = [
         Term(row, tuple(d * each for d, each in zip(geometry.dilation, q, strict=True)), i)
@@ -106,6 +109,16 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     return _made(g, weights, sums, geometry)
 
 
+def _read(x: Array, geometry: Geometry) -> tuple[Array, Geometry]:
+    """What a 1x1 reads of x, before that is widened, and the geometry of the rest."""
+    ones, bits = (1,) * geometry.axes, steps.bits(x)
+    for axis, ((lo, _), s, m) in enumerate(zip(geometry.padding, geometry.stride, geometry.output_size, strict=True)):
+        bits = window(bits, axis + (2 if geometry.channels_first else 1), -lo, m, s)
+    none = ((0, 0),) * geometry.axes
+    read = replace(geometry, input_size=geometry.output_size, stride=ones, dilation=ones, padding=none)
+    return steps.floats(bits, x.dtype), read
+
+
 def _weights(w: Array, geometry: Geometry) -> Array:
     """(taps, in/G, G, out/G), or (taps, in/G, out/G, G) with channels last."""
     w, G = layout.wide(w), geometry.groups
@@ -120,21 +133,37 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     times = made if not first and weights.shape[1] == 1 else 1
     if times > 1:  # groups of one channel repeat it, so that what is made is in order
         weights, G, made = weights.swapaxes(2, 3), G * times, 1
-    # Flat, so that what follows one another in a loop does so in memory, too.
-    flat = lax.optimization_barrier(weights.reshape(-1))
+    # Flat, so that what follows one another in a loop does so in memory, too; moved and widened once for all loops.
+    flat = alone(lambda: weights.reshape(-1), x)
     weights = flat.reshape(-1, G, made) if first else flat.reshape(-1, made, G)
-    rounded = x.dtype != weights.dtype and max(map(len, sums.terms)) > LONG_SUM
-    alone = rounded or not (first or made == 1) or len(sums.terms) > 1
+    several = len(sums.terms) > 1
+
+    def apart(terms: Sequence[Term]) -> bool:
+        """Whether what follows the sum, moving the channels or rounding, would slow its loop down."""
+        long = len(terms) > (SHORT_SUM if several else LONG_SUM)
+        return (long and x.dtype != weights.dtype) or not (first or made == 1 or several)
 
     def images(x: Array) -> Array:
-        wide = layout.wide(x) if times == 1 else jnp.repeat(layout.wide(x), times, axis=-1)
-        wide = lax.optimization_barrier(padded(_grouped(wide, G, first), 3 if first else 1, sums.edges))
-        every = [_sum(terms, wide, weights, sums, first, alone) for terms in sums.terms]
-        return _ungrouped(_interleaved(every, sums, first), first).astype(x.dtype)
+        def read(x: Array) -> Array:
+            return padded(_grouped(layout.wide(x), G, first), 3 if first else 1, sums.edges)
+
+        if times > 1:
+            wide = read(jnp.repeat(prepared(lambda: layout.wide(x), x), times, axis=-1))
+            wide = lax.optimization_barrier(wide)
+        else:
+            wide = prepared(lambda: read(x), x)
+
+        def one(terms: Sequence[Term]) -> Array:
+            return steps.bits(_sum(terms, wide, weights, sums, first, apart(terms)).astype(x.dtype))
+
+        # Rounded before they are put together: the two in one loop would not be vectorised.
+        every = [alone(functools.partial(one, terms), x) if terms and several else one(terms) for terms in sums.terms]
+        return steps.floats(_ungrouped(_interleaved(every, sums, first), first), x.dtype)
 
     space = x.shape[2:] if first else x.shape[1:-1]
     read = math.prod(n + lo + hi for n, (lo, hi) in zip(space, sums.edges, strict=True)) * x.size // math.prod(space)
-    arrays = 1 if BARRIERS or not alone else 2  # of what is made: a branch does not add to its operand in place
+    branches = several or any(map(apart, sums.terms))
+    arrays = 2 if branches and not BARRIERS else 1  # of what is made: a branch does not add to its operand in place
     each = (read // len(x) * times + arrays * math.prod(sums.result) * G * made) * weights.dtype.itemsize
     few = len(x) * each <= MOST_BYTES
     return steps.mapped(images, x, len(x) if few else steps.images_below(len(x), each, STEP_BYTES))
@@ -143,15 +172,15 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
 # ---------------------------------------------------------------------------------------------------------- one sum
 
 
-def _sum(terms: Sequence[Term], x: Array, weights: Array, sums: Sums, first: bool, alone: bool) -> Array:
+def _sum(terms: Sequence[Term], x: Array, weights: Array, sums: Sums, first: bool, apart: bool) -> Array:
     """Σ weights[row] · view over all terms, in parts of equal length that are a loop each; the last one, too, if
-    `alone`.
+    `apart`.
     """
     shape = (len(x), *weights.shape[1:], *sums.sizes) if first else (len(x), *sums.sizes, *weights.shape[1:])
     y = None
     for part in _parts(terms, weights[0].size + x.shape[1 if first else -1], weights.dtype.itemsize, first):
         add = functools.partial(_added, y, part, x, weights, shape, sums.steps, first)
-        y = _alone(add, x) if alone or part[-1] is not terms[-1] else add()
+        y = alone(add, x) if apart or part[-1] is not terms[-1] else add()
     return vary(jnp.zeros(shape, x.dtype), axes_of(x)) if y is None else y
 
 
@@ -191,18 +220,6 @@ def _view(x: Array, term: Term, shape: Sequence[int], strides: Sequence[int], fi
         starts[axis], ends[axis], every[axis] = start, start + s * (shape[axis] - 1) + 1, s
     starts[member], ends[member] = term.channel, term.channel + 1
     return lax.slice(x, starts, ends, every)
-
-
-def _alone(f: Callable[[], Array], like: Array) -> Array:
-    """f(), in a loop of its own, that what reads it is not merged into; it varies over the same mesh axes as an array.
-
-    What JAX 0.10 does not merge is a branch that it cannot foresee.
-    """
-    if BARRIERS:
-        return lax.optimization_barrier(f())
-    made = jax.eval_shape(f)
-    other = vary(jnp.zeros(made.shape, made.dtype), axes_of(like))
-    return lax.cond(lax.optimization_barrier(jnp.bool_(True)), f, lambda: other)
 
 
 # ------------------------------------------------------------------------------------------------------------- views

@@ -32,10 +32,10 @@ def mapped(f: Callable[[Array], Array], x: Array, images: int) -> Array:
 
     def step(i: Any) -> Array:
         y = f(*_at(i, [x], images))
-        return _bits(y.reshape(-1, *y.shape[2:]))
+        return bits(y.reshape(-1, *y.shape[2:]))
 
     y = lax.map(step, _every(x, images))
-    return _floats(y.reshape(len(x), -1, *y.shape[2:]), x.dtype)
+    return floats(y.reshape(len(x), -1, *y.shape[2:]), x.dtype)
 
 
 def summed(f: Callable[..., T], total: T, arrays: Sequence[Array], images: int) -> T:
@@ -60,10 +60,10 @@ def _at(i: Any, arrays: Sequence[Array], images: int) -> list[Array]:
         i, *arrays = lax.optimization_barrier((i, *arrays))
 
     def part(x: Array) -> Array:
-        every = _bits(x).reshape(len(x) // images, -1, *x.shape[2:])
+        every = bits(x).reshape(len(x) // images, -1, *x.shape[2:])
         return lax.dynamic_index_in_dim(every, i, keepdims=False).reshape(images, -1, *x.shape[2:])
 
-    return [_floats(part(x), x.dtype) for x in arrays]
+    return [floats(part(x), x.dtype) for x in arrays]
 
 
 def unsliced(dtype: DTypeLike) -> bool:
@@ -71,9 +71,9 @@ def unsliced(dtype: DTypeLike) -> bool:
     return dtype == jnp.bfloat16 and not SLICED
 
 
-def _bits(x: Array) -> Array:
+def bits(x: Array) -> Array:
     return lax.bitcast_convert_type(x, jnp.uint16) if unsliced(x.dtype) else x
 
 
-def _floats(x: Array, dtype: DTypeLike) -> Array:
+def floats(x: Array, dtype: DTypeLike) -> Array:
     return lax.bitcast_convert_type(x, dtype) if x.dtype == jnp.uint16 else x

@@ -10,6 +10,7 @@ import pytest
 import oracles
 from cases import CASES, assert_same, by_id, integers
 from jaxconv import (
+    alone,
     canonical,
     conv,
     depthwise,
@@ -562,6 +563,7 @@ def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype,
     monkeypatch.setattr(shifts, "TERMS", most)
     monkeypatch.setattr(shifts, "FEWEST", 1)
     monkeypatch.setattr(shifts, "BARRIERS", barriers)
+    monkeypatch.setattr(alone, "BARRIERS", barriers)
     geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
     shapes = (2, 3 * channels, *n), (3 * filters, channels, *k), (2, 3 * filters, *geometry.output_size)
     x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
