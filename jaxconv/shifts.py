@@ -37,6 +37,7 @@ TERM_BYTES = 24 << 10  # that they read for one position with channels last: a f
 FEWEST = 9  # terms of one loop even so: each loop reads and writes all of y
 LONG_SUM = 16  # terms: with more the loop takes twice as long where it rounds to half precision, too
 SHORT_SUM = 4  # terms, where sums are put together
+SELDOM = 4  # times that a number is read: for so few the channels are not moved first, nor numbers widened
 MOST_BYTES = 1 << 25  # of what is read and made: larger arrays are new memory in every call, at twice the time
 STEP_BYTES = 20 << 20  # of those in a step, then
 
@@ -138,6 +139,9 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     weights = flat.reshape(-1, G, made) if first else flat.reshape(-1, made, G)
     several = len(sums.terms) > 1
 
+    reads = sum(map(len, sums.terms)) * math.prod(sums.sizes) * G * made
+    seldom = reads <= SELDOM * x.size // len(x) and not any(map(any, sums.edges))
+
     def apart(terms: Sequence[Term]) -> bool:
         """Whether what follows the sum, moving the channels or rounding, would slow its loop down."""
         long = len(terms) > (SHORT_SUM if several else LONG_SUM)
@@ -151,7 +155,7 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
             wide = read(jnp.repeat(prepared(lambda: layout.wide(x), x), times, axis=-1))
             wide = lax.optimization_barrier(wide)
         else:
-            wide = prepared(lambda: read(x), x)
+            wide = read(x) if seldom else prepared(lambda: read(x), x)
 
         def one(terms: Sequence[Term]) -> Array:
             return steps.bits(_sum(terms, wide, weights, sums, first, apart(terms)).astype(x.dtype))
