@@ -138,7 +138,6 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     flat = alone(lambda: weights.reshape(-1), x)
     weights = flat.reshape(-1, G, made) if first else flat.reshape(-1, made, G)
     several = len(sums.terms) > 1
-
     reads = sum(map(len, sums.terms)) * math.prod(sums.sizes) * G * made
     seldom = reads <= SELDOM * x.size // len(x) and not any(map(any, sums.edges))
 
@@ -148,14 +147,14 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
         return (long and x.dtype != weights.dtype) or not (first or made == 1 or several)
 
     def images(x: Array) -> Array:
-        def read(x: Array) -> Array:
+        def source(x: Array) -> Array:
             return padded(_grouped(layout.wide(x), G, first), 3 if first else 1, sums.edges)
 
         if times > 1:
-            wide = read(jnp.repeat(prepared(lambda: layout.wide(x), x), times, axis=-1))
+            wide = source(jnp.repeat(prepared(lambda: layout.wide(x), x), times, axis=-1))
             wide = lax.optimization_barrier(wide)
         else:
-            wide = read(x) if seldom else prepared(lambda: read(x), x)
+            wide = source(x) if seldom else prepared(lambda: source(x), x)
 
         def one(terms: Sequence[Term]) -> Array:
             return steps.bits(_sum(terms, wide, weights, sums, first, apart(terms)).astype(x.dtype))
