@@ -14,6 +14,11 @@ from jaxconv.varying import axes_of, vary
 BARRIERS = jax.__version_info__ >= (0, 11)  # keep loops apart on a CPU: before, they were dropped too early
 
 
+def in_place() -> bool:
+    """Whether an array made alone may be added to in place: a branch does not do so to its operand."""
+    return BARRIERS
+
+
 def alone(make: Callable[[], Array], like: Array) -> Array:
     """make(), in a loop of its own; it varies over the same mesh axes as an array.
 

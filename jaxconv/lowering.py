@@ -94,6 +94,11 @@ class Call(NamedTuple):
         return self.filters if self.dx else self.channels
 
     @property
+    def terms(self) -> int:
+        """Of one sum, of y or dx."""
+        return self.geometry.taps * self.read
+
+    @property
     def few(self) -> bool:
         return self.channels < 16
 
@@ -165,13 +170,12 @@ TUNED = jax.__version_info__ >= (0, 11)
 
 def _as_shifts(call: Call) -> bool:
     """Whether y or dx adds up so few terms that a product would cost more."""
-    terms = call.geometry.taps * call.read
-    if call.dx and call.strided and not _as_sums_by_remainder(call, terms):
+    if call.dx and call.strided and not _as_sums_by_remainder(call):
         return False
-    return call.read == 1 or terms <= (160 if call.last else 106)
+    return call.read == 1 or call.terms <= (160 if call.last else 106)
 
 
-def _as_sums_by_remainder(call: Call, terms: int) -> bool:
+def _as_sums_by_remainder(call: Call) -> bool:
     """Whether a strided dx is a sum for every remainder by the strides; JAX 0.10 puts them together more slowly."""
     remainders = math.prod(call.geometry.stride)
     if call.geometry.axes == 1 or remainders > 16:
@@ -180,7 +184,7 @@ def _as_sums_by_remainder(call: Call, terms: int) -> bool:
         return True
     if call.half:  # gemm takes three times as long as in float32, but for large windows that do not overlap
         return call.overlap or call.geometry.taps <= 4
-    return call.overlap and terms >= 18 and remainders <= 9
+    return call.overlap and call.terms >= 18 and remainders <= 9
 
 
 def _as_planes(call: Call) -> bool:
@@ -278,8 +282,7 @@ def _on_one_core(call: Call) -> bool:
     made = call.channels if call.dx else call.filters
     plain = call.geometry.axes == 2 and min(call.geometry.kernel_size) >= 3 and not call.strided
     measured = plain and call.batch > 1 and 784 <= call.pixels <= 4225 and not (call.double or call.half)
-    long = call.geometry.taps * call.read >= 1024
-    return call.last and not call.dw and measured and long and 48 < made <= 64
+    return call.last and not call.dw and measured and call.terms >= 1024 and 48 < made <= 64
 
 
 def _small_dw(call: Call) -> bool:

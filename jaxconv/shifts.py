@@ -26,7 +26,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxconv import layout, steps
-from jaxconv.alone import BARRIERS, alone, prepared
+from jaxconv.alone import alone, in_place, prepared
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
 from jaxconv.unroll import padded, window
@@ -166,7 +166,7 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     space = x.shape[2:] if first else x.shape[1:-1]
     read = math.prod(n + lo + hi for n, (lo, hi) in zip(space, sums.edges, strict=True)) * x.size // math.prod(space)
     branches = several or any(map(apart, sums.terms))
-    arrays = 2 if branches and not BARRIERS else 1  # of what is made: a branch does not add to its operand in place
+    arrays = 2 if branches and not in_place() else 1  # of what is made
     each = (read // len(x) * times + arrays * math.prod(sums.result) * G * made) * weights.dtype.itemsize
     few = len(x) * each <= MOST_BYTES
     return steps.mapped(images, x, len(x) if few else steps.images_below(len(x), each, STEP_BYTES))

@@ -72,8 +72,10 @@ def unsliced(dtype: DTypeLike) -> bool:
 
 
 def bits(x: Array) -> Array:
+    """x in a dtype that XLA moves as it is: integers where it would widen the floats first."""
     return lax.bitcast_convert_type(x, jnp.uint16) if unsliced(x.dtype) else x
 
 
 def floats(x: Array, dtype: DTypeLike) -> Array:
+    """The way back from `bits`."""
     return lax.bitcast_convert_type(x, dtype) if x.dtype == jnp.uint16 else x

@@ -562,7 +562,6 @@ def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype,
     """Sums of shifted arrays in one loop and in several, which barriers keep apart or branches."""
     monkeypatch.setattr(shifts, "TERMS", most)
     monkeypatch.setattr(shifts, "FEWEST", 1)
-    monkeypatch.setattr(shifts, "BARRIERS", barriers)
     monkeypatch.setattr(alone, "BARRIERS", barriers)
     geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
     shapes = (2, 3 * channels, *n), (3 * filters, channels, *k), (2, 3 * filters, *geometry.output_size)
