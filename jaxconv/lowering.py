@@ -29,123 +29,18 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import blocks, canonical, depthwise, gemm, patches, phases, planes, reference, shifts, taps, unroll
+from jaxconv import blocks, canonical, depthwise, gemm, patches, phases, planes, reference, shifts, taps
 from jaxconv.arguments import is_symbolic
+from jaxconv.call import SMALL, Call, Map
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
 from jaxconv.varying import several
 
 Lowering = Literal["auto", "reference", "gemm"]
-Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
 
 LOWERINGS = ("auto", "reference", "gemm")
-
-
-class Call(NamedTuple):
-    """The static facts about one call that a row may ask for."""
-
-    which: Map
-    geometry: Geometry
-    channels: int  # of the convolution's input, within one group
-    filters: int  # of the convolution's output, within one group
-    batch: int = 1
-    double: bool = False  # whether a real number has 64 bits
-    mapped: bool = False  # whether `vmap` maps both factors of a dw
-    half: bool = False  # whether a real number has 16 bits
-
-    @property
-    def y(self) -> bool:
-        return self.which == "conv"
-
-    @property
-    def dx(self) -> bool:
-        return self.which == "conv_input_vjp"
-
-    @property
-    def dw(self) -> bool:
-        return self.which == "conv_weight_vjp"
-
-    @property
-    def last(self) -> bool:
-        return not self.geometry.channels_first
-
-    @property
-    def strided(self) -> bool:
-        return max(self.geometry.stride) > 1
-
-    @property
-    def dilated(self) -> bool:
-        return max(self.geometry.dilation) > 1
-
-    @property
-    def pointwise(self) -> bool:
-        return self.geometry.taps == 1
-
-    @property
-    def overlap(self) -> bool:
-        return any(unroll.overlaps(self.geometry, axis) for axis in range(self.geometry.axes))
-
-    @property
-    def read(self) -> int:
-        """Channels that y and dx sum over."""
-        return self.filters if self.dx else self.channels
-
-    @property
-    def terms(self) -> int:
-        """Of one sum, of y or dx."""
-        return self.geometry.taps * self.read
-
-    @property
-    def few(self) -> bool:
-        return self.channels < 16
-
-    @property
-    def pixels(self) -> int:
-        """Of an image of the convolution's input."""
-        return math.prod(self.geometry.input_size)
-
-    @property
-    def positions(self) -> int:
-        """Of an image of the convolution's output."""
-        return math.prod(self.geometry.output_size)
-
-    @property
-    def handful(self) -> bool:
-        """Input and output of so few numbers that the call takes longer than its arithmetic."""
-        numbers = self.batch * max(self.channels * self.pixels, self.filters * self.positions)
-        return numbers < HANDFUL and not self.double
-
-    @property
-    def small(self) -> bool:
-        """Images of few pixels and channels, but a thousand numbers: for fewer lax's single call is best."""
-        return self.few and self.pixels < SMALL and self.batch * self.channels * self.pixels >= 1024
-
-    @property
-    def single_patches(self) -> bool:
-        """One channel has one layout, so that gemm moves nothing either, and folds rows of no whole vectors faster."""
-        return self.channels == 1 and not self.overlap and self.geometry.kernel_size[-1] % 4 > 0
-
-    @property
-    def narrow(self) -> bool:
-        """A 1x1 of images between so few channels that lax's one loop beats a product."""
-        plain = self.pointwise and self.geometry.axes <= 2 and not (self.strided or self.double)
-        return plain and self.few and self.filters <= (16 if self.channels > 8 else 4)
-
-    @property
-    def large(self) -> bool:
-        return self.positions >= gemm.POSITIONS
-
-    @property
-    def wide(self) -> bool:
-        return min(self.channels, self.filters) >= 64
-
-    @property
-    def left_cache(self) -> bool:
-        """Whether lax's own dw works on more than a cache holds."""
-        return self.batch * self.filters * self.positions > LEFT_CACHE
 
 
 class Row(NamedTuple):
@@ -156,11 +51,8 @@ class Row(NamedTuple):
     because: str
 
 
-HANDFUL = 512  # numbers of an array
 MOST_TAPS = 128  # of a depthwise dw: 31x31 are read three times as fast when they are laid out for a product
 LONG = 128  # taps, added up over the axes
-SMALL = 2048  # pixels of an image, for a strided dx of few channels
-LEFT_CACHE = 1 << 22  # outputs of a batch, 16 MB of float32
 TAPS_BYTES = 1 << 26  # that `taps` lays out of one image, where lax has left the cache, too
 PLANES_OUTPUTS = 1 << 15  # of a batch, for dw
 PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every call, and cost more than they save
@@ -435,6 +327,11 @@ CPU = (
 )
 
 
+def row(call: Call) -> Row:
+    """The first row of the table that fits."""
+    return next(row for row in CPU if row.fits(call))
+
+
 @partial(jax.jit, static_argnums=(0, 3, 4, 5, 6))
 def lowered(
     which: Map,
@@ -461,7 +358,7 @@ def lowered(
     }
     if lowering == "gemm":
         return getattr(forms["gemm"], which)(a, b, geometry, precision)
-    form = _row(which, a, b, geometry, mapped).form
+    form = row(Call.of(which, a, b, geometry, mapped)).form
     if form == "reference":
         return plain(a, b, geometry, precision)
     fast = getattr(forms[form], which)
@@ -476,19 +373,3 @@ def lowered(
 def _static(a: Array, b: Array, geometry: Geometry) -> bool:
     """Whether every size is a number, and none is zero: tiles are cut while tracing, and an empty batch has none."""
     return not any(map(is_symbolic, (*a.shape, *b.shape, *geometry.input_size))) and a.size > 0 and b.size > 0
-
-
-def _row(which: Map, a: Array, b: Array, geometry: Geometry, mapped: bool = False) -> Row:
-    """The first row of the table that fits."""
-    first = 1 if geometry.channels_first else -1
-    kernel_out = 0 if geometry.channels_first else -1
-    if which == "conv":
-        channels, filters = a.shape[first], b.shape[kernel_out]
-    elif which == "conv_input_vjp":
-        channels, filters = b.shape[1 if geometry.channels_first else -2] * geometry.groups, a.shape[first]
-    else:
-        channels, filters = a.shape[first], b.shape[first]
-    bits = jnp.finfo(a.dtype).bits
-    per_group = channels // geometry.groups, filters // geometry.groups
-    call = Call(which, geometry, *per_group, a.shape[0], bits == 64, mapped, bits == 16)
-    return next(row for row in CPU if row.fits(call))

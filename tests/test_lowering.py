@@ -24,14 +24,15 @@ from jaxconv import (
     steps,
     taps,
 )
+from jaxconv.call import Call
 from jaxconv.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 
 def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, mapped=False, half=False, batch=2, **options):
-    call = lowering.Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped, half)
-    return next(row for row in lowering.CPU if row.fits(call)).form
+    call = Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped, half)
+    return lowering.row(call).form
 
 
 FEW, WIDE = (3, 64), (64, 64)
@@ -385,8 +386,8 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
     """Where the table serves a form of its own: gradients, a gradient's gradient, and `vmap`, as lax makes them."""
     geometry = Geometry.of("conv", x[1:-1], w[:-2], layout="channels_last", **options)
     x, w, g = integers(0, x, w, (x[0], *geometry.output_size, w[-1]))
-    served = lowering._row(INPUTS, g, w, geometry).form, lowering._row(WEIGHTS, x, g, geometry).form
-    assert served == forms
+    calls = Call.of(INPUTS, g, w, geometry), Call.of(WEIGHTS, x, g, geometry)
+    assert tuple(lowering.row(call).form for call in calls) == forms
 
     def results(form):
         def both(x, w, g):
