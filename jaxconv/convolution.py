@@ -22,9 +22,10 @@ from jax import Array
 from jaxconv import reference
 from jaxconv.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
 from jaxconv.batching import folded, spec
+from jaxconv.call import Map
 from jaxconv.explicit import as_primal, check_once, freely, is_split, split, ways
 from jaxconv.geometry import Geometry
-from jaxconv.lowering import LOWERINGS, Lowering, Map, lowered
+from jaxconv.lowering import LOWERINGS, Lowering, lowered
 from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.primitive import product

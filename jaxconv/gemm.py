@@ -35,6 +35,7 @@ from jax import Array, lax
 from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
+from jaxconv.reference import exchange_channels
 from jaxconv.unroll import (
     FIRST,
     Rows,
@@ -53,6 +54,7 @@ from jaxconv.varying import axes_of, vary
 
 PIECE_BYTES = 1 << 22  # of U: what stays in a cache; tried from 0.5 to 29 MB on three workloads
 MOVED_BYTES = 10 << 20  # of x and g that have their channels moved at a time, for dw
+TURNED = 256  # terms that dx of three axes folds
 POSITIONS = 512  # an image of fewer goes together with others: 1.1 to 1.8 times as fast, and no loop to compile
 # Stacks of slices compile twice as long, which is too long beside lax's own convolution from JAX 0.11 on.
 GATHERED = jax.__version_info__ >= (0, 11)
@@ -246,6 +248,9 @@ def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precisi
 
 def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
     channels = w.shape[1] * geometry.groups
+    if _turned(w, geometry):
+        around = exchange_channels(lax.rev(w, range(2, w.ndim)), replace(geometry, layout="channels_first"))
+        return _conv(g, around, _adjoint(geometry), precision)
     split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, "dx")
     matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
 
@@ -266,6 +271,20 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> 
         return dx.astype(narrow.dtype)
 
     return _each(images, split, g)
+
+
+def _turned(w: Array, geometry: Geometry) -> bool:
+    """Whether dx is better made as the y of the kernel turned round: on three axes, to fold what many taps of many
+    channels give takes 1.0 to 1.6 times as long with 3x3x3, four times with 5x5x5.
+    """
+    return geometry.axes > 2 and max(geometry.stride) == 1 and w.shape[1] * geometry.taps >= TURNED
+
+
+def _adjoint(geometry: Geometry) -> Geometry:
+    """Of the convolution without a stride that makes dx of g."""
+    reach = [d * (k - 1) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
+    padding = tuple((each - lo, each - hi) for each, (lo, hi) in zip(reach, geometry.padding, strict=True))
+    return replace(geometry, input_size=geometry.output_size, padding=padding)
 
 
 def _pulled_back(g: Array, matrices: Sequence[Array], split: Split, precision: Precision) -> Array:

@@ -56,6 +56,8 @@ LONG = 128  # taps, added up over the axes
 TAPS_BYTES = 1 << 26  # that `taps` lays out of one image, where lax has left the cache, too
 PLANES_OUTPUTS = 1 << 15  # of a batch, for dw
 PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every call, and cost more than they save
+PLANES_TERMS = 128  # that dx folds, of few channels
+PLANES_POSITIONS = 1 << 12  # of a batch, for few channels
 # Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
 TUNED = jax.__version_info__ >= (0, 11)
 
@@ -85,12 +87,25 @@ def _as_planes(call: Call) -> bool:
     if call.pointwise and (call.dw or (call.dx and call.channels < 64)):
         return False  # one product of arrays as they lie
     of_image = geometry.kernel_size[0] * geometry.output_size[0] * math.prod(geometry.input_size[1:])
-    if call.batch * call.channels * of_image * (8 if call.double else 4) > PLANES_BYTES:
+    by_images = call.last and TUNED and not call.dw  # else to move or to cut out images takes what the product gains
+    laid_out = (1 if by_images else call.batch) * call.channels * of_image * (8 if call.double else 4)
+    if laid_out > PLANES_BYTES:
         return False
     if call.dw:
         return _dw_as_planes(call)
-    served = (TUNED or call.last) and (call.y or (call.dx and not call.strided))
-    return served and max(call.channels, call.filters) >= 32
+    return (call.y or not call.strided) and _tuned_planes(call)
+
+
+def _tuned_planes(call: Call) -> bool:
+    """Whether XLA's product of two axes is tuned for such planes, and sums enough: of y and dx."""
+    geometry = call.geometry
+    line = geometry.taps == geometry.kernel_size[0] > 1  # a 1x1 on planes
+    if not call.last and (line or not TUNED):
+        return False
+    if not TUNED and call.y and geometry.kernel_size[0] > 1 and not line and 48 < call.filters <= 64:
+        return False  # on one core, see `_on_one_core`
+    several_images = call.batch * call.positions >= PLANES_POSITIONS and not line
+    return max(call.channels, call.filters) >= 32 or (several_images and geometry.taps * call.channels >= PLANES_TERMS)
 
 
 def _dw_as_planes(call: Call) -> bool:
@@ -232,8 +247,10 @@ CPU = (
     Row(
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
-        "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8; dw "
-        "0.3 to 1.0, JAX 0.10 0.4 to 1.1; of a 1x1 dw 0.7 to 10, dx of few channels 1.3 to 3.8",
+        "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8; of "
+        "few channels 0.5 to 1.3; above 32 MB with channels last, by images, 0.4 to 1.1, with channels first 0.9 to "
+        "3.4; of 3x1x1 with channels first 1.1 to 4; dw 0.3 to 1.0, JAX 0.10 0.4 to 1.1; of a 1x1 dw 0.7 to 10, dx of "
+        "few channels 1.3 to 3.8",
     ),
     Row(
         lambda call: call.geometry.groups > 1 or call.geometry.axes > 2 or (call.double and call.geometry.axes == 1),

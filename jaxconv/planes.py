@@ -7,37 +7,51 @@
     conv_weight_vjp dW = conv_weight_vjp(U, g)
 
 XLA has a tuned product for two axes: with all taps of a third in it, it is faster than products of one's own, and needs
-a quarter of their time to compile. U is k₁ times as large as x: for what fits into 32 MB (see `jaxconv.lowering`).
+a quarter of their time to compile. U is k₁ times as large as x: it is made for as many images at a time as fit into
+32 MB, but for dw (see `jaxconv.lowering`).
 Channels are last here, dtypes the accumulator's. Letters as in `jaxconv.reference`.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import replace
 
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import canonical, layout, taps
+from jaxconv import canonical, layout, steps, taps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
 from jaxconv.unroll import span, window
 
+U_BYTES = 1 << 25  # at a time
+
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    U = _unroll(layout.last(x, geometry), geometry)
-    y = canonical.conv(U.reshape(-1, *U.shape[2:]), _kernel(w, geometry), _of_two_axes(geometry), precision)
-    return layout.from_last(y.reshape(*U.shape[:2], *y.shape[1:]), geometry).astype(x.dtype)
+    W = _kernel(w, geometry)
+
+    def images(x: Array) -> Array:
+        U = _unroll(layout.last(x, geometry), geometry)
+        y = canonical.conv(U.reshape(-1, *U.shape[2:]), W, _of_two_axes(geometry), precision)
+        return layout.from_last(y.reshape(*U.shape[:2], *y.shape[1:]), geometry).astype(x.dtype)
+
+    return steps.mapped(images, x, _at_a_time(x, W, geometry))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    planes = layout.last(g, geometry)
-    planes = planes.reshape(-1, *planes.shape[2:])
-    U = canonical.conv_input_vjp(planes, _kernel(w, geometry), _of_two_axes(geometry), precision)
-    return layout.from_last(_fold(U.reshape(len(g), -1, *U.shape[1:]), geometry), geometry).astype(g.dtype)
+    W = _kernel(w, geometry)
+
+    def images(g: Array) -> Array:
+        planes = layout.last(g, geometry)
+        planes = planes.reshape(-1, *planes.shape[2:])
+        U = canonical.conv_input_vjp(planes, W, _of_two_axes(geometry), precision)
+        return layout.from_last(_fold(U.reshape(len(g), -1, *U.shape[1:]), geometry), geometry).astype(g.dtype)
+
+    return steps.mapped(images, g, _at_a_time(g, W, geometry))
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -47,6 +61,12 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     dW = form.conv_weight_vjp(*(each.reshape(-1, *each.shape[2:]) for each in (U, planes)), two, precision)
     dw = dW.reshape(*dW.shape[:2], geometry.kernel_size[0], -1, dW.shape[-1])  # (k₂, k₃, k₁, in, out)
     return layout.kernel_from_last(jnp.moveaxis(dw, 2, 0), geometry).astype(x.dtype)
+
+
+def _at_a_time(a: Array, W: Array, geometry: Geometry) -> int:
+    """How many images of x or g are laid out at a time, so that U is no new memory in every call."""
+    of_image = geometry.output_size[0] * math.prod(geometry.input_size[1:]) * W.shape[-2] * W.dtype.itemsize
+    return steps.images_below(len(a), of_image, U_BYTES)
 
 
 def _unroll(x: Array, geometry: Geometry) -> Array:

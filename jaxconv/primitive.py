@@ -18,7 +18,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxconv.batching import folded
-from jaxconv.lowering import Map, lowered
+from jaxconv.call import Map
+from jaxconv.lowering import lowered
 
 _product = Primitive("jaxconv")
 

@@ -192,11 +192,19 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (WEIGHTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
         (VALUE, FEW, {"n": (4, 14, 14), "k": (2, 2, 2), "stride": 2}, "gemm", "planes", "patches"),
         # three axes, as planes where those are wide and fit
-        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
+        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", ("gemm", "planes")),
+        (VALUE, (64, 65), {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
+        (VALUE, WIDE, {"n": (4, 14, 14), "k": (1, 3, 3)}, "gemm", "planes", "planes"),
+        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 1, 1)}, "gemm", "gemm", "planes"),
         (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
         (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "stride": 2}, "gemm", "gemm", "gemm"),
         (VALUE, (8, 8), {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
-        (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "batch": 512}, "gemm", "gemm", "gemm"),
+        (VALUE, (8, 8), {"n": (8, 28, 28), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
+        (INPUTS, (8, 8), {"n": (8, 28, 28), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
+        (INPUTS, (4, 8), {"n": (8, 28, 28), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
+        (INPUTS, (16, 16), {"n": (16, 28, 28), "k": (9, 1, 1)}, "gemm", "gemm", "gemm"),
+        (VALUE, (64, 65), {"n": (4, 14, 14), "k": (3, 3, 3), "batch": 512}, "gemm", "gemm", ("gemm", "planes")),
+        (VALUE, (64, 65), {"n": (64, 64, 64), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
         (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3), "groups": 2}, "gemm", "gemm", "gemm"),
         (WEIGHTS, (12, 8), {"n": (8, 28, 28), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
         (WEIGHTS, (3, 8), {"n": (8, 28, 28), "k": (3, 3, 3)}, "planes", "planes", "planes"),
@@ -269,13 +277,33 @@ def test_the_canonical_form(case):
 )
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("by_tap", [False, True])
-def test_three_axes_as_planes(options, layout, dtype, by_tap, monkeypatch):
-    monkeypatch.setattr(taps, "short", lambda *_: by_tap)
+@pytest.mark.parametrize("apart", [False, True], ids=["together", "by image and tap"])
+def test_three_axes_as_planes(options, layout, dtype, apart, monkeypatch):
+    monkeypatch.setattr(taps, "short", lambda *_: apart)
+    if apart:
+        monkeypatch.setattr(planes, "U_BYTES", 0)
     geometry = Geometry.of("conv", (7, 6, 5), (3, 2, 2), layout=layout, **options)
     shapes = (2, 3, 7, 6, 5), (4, 3, 3, 2, 2), (2, 4, *geometry.output_size)
     x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
     assert_exact(planes, geometry, x, w, g)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"padding": [(1, 0), (-1, 2), (5, 7)]},
+        {"dilation": (2, 1, 2), "padding": [(2, 3), (0, 0), (1, 0)], "groups": 2},
+    ],
+)
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dx_of_three_axes_as_the_value_of_the_kernel_turned_round(options, layout, dtype, monkeypatch):
+    monkeypatch.setattr(gemm, "TURNED", 0)
+    geometry = Geometry.of("conv", (7, 6, 8), (3, 2, 4), layout=layout, **options)
+    shapes = (2, 4, 7, 6, 8), (6, 4 // geometry.groups, 3, 2, 4), (2, 6, *geometry.output_size)
+    x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
+    assert_exact(gemm, geometry, x, w, g)
 
 
 STRIDED = [
