@@ -102,7 +102,7 @@ def _tuned_planes(call: Call) -> bool:
     line = geometry.taps == geometry.kernel_size[0] > 1  # a 1x1 on planes
     if not call.last and (line or not TUNED):
         return False
-    if not TUNED and call.y and geometry.kernel_size[0] > 1 and not line and 48 < call.filters <= 64:
+    if not TUNED and call.y and call.terms >= 1024 and 48 < call.filters <= 64:
         return False  # on one core, see `_on_one_core`
     several_images = call.batch * call.positions >= PLANES_POSITIONS and not line
     return max(call.channels, call.filters) >= 32 or (several_images and geometry.taps * call.channels >= PLANES_TERMS)
@@ -248,8 +248,8 @@ CPU = (
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),
         "planes",
         "gemm 0.7 to 1.2, channels last 0.4 to 1.1, and compiled in two to five times as long; JAX 0.10 0.5 to 1.8; of "
-        "few channels 0.5 to 1.3; above 32 MB with channels last, by images, 0.4 to 1.1, with channels first 0.9 to "
-        "3.4; of 3x1x1 with channels first 1.1 to 4; dw 0.3 to 1.0, JAX 0.10 0.4 to 1.1; of a 1x1 dw 0.7 to 10, dx of "
+        "few channels 0.4 to 1.5; above 32 MB with channels last, by images, 0.4 to 1.1, with channels first 0.5 to "
+        "1.7; of 3x1x1 with channels first 1.1 to 4; dw 0.3 to 1.0, JAX 0.10 0.4 to 1.1; of a 1x1 dw 0.7 to 10, dx of "
         "few channels 1.3 to 3.8",
     ),
     Row(

@@ -194,6 +194,7 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         # three axes, as planes where those are wide and fit
         (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", ("gemm", "planes")),
         (VALUE, (64, 65), {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
+        (VALUE, (37, 64), {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
         (VALUE, WIDE, {"n": (4, 14, 14), "k": (1, 3, 3)}, "gemm", "planes", "planes"),
         (VALUE, WIDE, {"n": (4, 14, 14), "k": (3, 1, 1)}, "gemm", "gemm", "planes"),
         (INPUTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "planes", "planes"),
