@@ -82,9 +82,19 @@ class Call(NamedTuple):
         return self.filters if self.dx else self.channels
 
     @property
+    def made(self) -> int:
+        """Channels that y and dx have."""
+        return self.channels if self.dx else self.filters
+
+    @property
     def terms(self) -> int:
         """Of one sum, of y or dx."""
         return self.geometry.taps * self.read
+
+    @property
+    def one_core(self) -> bool:
+        """Whether lax's product of y or dx, before it was tuned, ran on one core: long sums of about 64 channels."""
+        return self.terms >= 1024 and 48 < self.made <= 64
 
     @property
     def few(self) -> bool:

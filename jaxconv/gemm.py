@@ -247,10 +247,10 @@ def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precisi
 
 
 def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    channels = w.shape[1] * geometry.groups
     if _turned(w, geometry):
         around = exchange_channels(lax.rev(w, range(2, w.ndim)), replace(geometry, layout="channels_first"))
         return _conv(g, around, _adjoint(geometry), precision)
+    channels = w.shape[1] * geometry.groups
     split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, "dx")
     matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
 

@@ -55,7 +55,6 @@ MOST_TAPS = 128  # of a depthwise dw: 31x31 are read three times as fast when th
 LONG = 128  # taps, added up over the axes
 TAPS_BYTES = 1 << 26  # that `taps` lays out of one image, where lax has left the cache, too
 PLANES_OUTPUTS = 1 << 15  # of a batch, for dw
-PLANES_BYTES = 1 << 25  # of a temporary: larger ones are new memory in every call, and cost more than they save
 PLANES_TERMS = 128  # that dx folds, of few channels
 PLANES_POSITIONS = 1 << 12  # of a batch, for few channels
 # Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
@@ -86,10 +85,9 @@ def _as_planes(call: Call) -> bool:
     geometry = call.geometry
     if call.pointwise and (call.dw or (call.dx and call.channels < 64)):
         return False  # one product of arrays as they lie
-    of_image = geometry.kernel_size[0] * geometry.output_size[0] * math.prod(geometry.input_size[1:])
     by_images = call.last and TUNED and not call.dw  # else to move or to cut out images takes what the product gains
-    laid_out = (1 if by_images else call.batch) * call.channels * of_image * (8 if call.double else 4)
-    if laid_out > PLANES_BYTES:
+    elements = (1 if by_images else call.batch) * planes.elements(geometry, call.channels)
+    if elements * (8 if call.double else 4) > planes.U_BYTES:
         return False
     if call.dw:
         return _dw_as_planes(call)
@@ -102,8 +100,8 @@ def _tuned_planes(call: Call) -> bool:
     line = geometry.taps == geometry.kernel_size[0] > 1  # a 1x1 on planes
     if not call.last and (line or not TUNED):
         return False
-    if not TUNED and call.y and call.terms >= 1024 and 48 < call.filters <= 64:
-        return False  # on one core, see `_on_one_core`
+    if not TUNED and call.y and call.one_core:
+        return False
     several_images = call.batch * call.positions >= PLANES_POSITIONS and not line
     return max(call.channels, call.filters) >= 32 or (several_images and geometry.taps * call.channels >= PLANES_TERMS)
 
@@ -186,10 +184,9 @@ def _on_one_core(call: Call) -> bool:
     """Which y and dx with channels last lax made on one core before it was tuned: of about 64 channels, long sums. Of
     shorter ones, 3x3 of 64 channels, 1.3 at most would not pay for three to five times the compile time.
     """
-    made = call.channels if call.dx else call.filters
     plain = call.geometry.axes == 2 and min(call.geometry.kernel_size) >= 3 and not call.strided
     measured = plain and call.batch > 1 and 784 <= call.pixels <= 4225 and not (call.double or call.half)
-    return call.last and not call.dw and measured and call.terms >= 1024 and 48 < made <= 64
+    return call.last and not call.dw and measured and call.one_core
 
 
 def _small_dw(call: Call) -> bool:

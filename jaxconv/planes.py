@@ -26,7 +26,7 @@ from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
 from jaxconv.unroll import span, window
 
-U_BYTES = 1 << 25  # at a time
+U_BYTES = 1 << 25  # at a time: a larger one is new memory in every call, and costs more than it saves
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -63,9 +63,14 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     return layout.kernel_from_last(jnp.moveaxis(dw, 2, 0), geometry).astype(x.dtype)
 
 
+def elements(geometry: Geometry, channels: int) -> int:
+    """Of U, of one image."""
+    return geometry.kernel_size[0] * channels * geometry.output_size[0] * math.prod(geometry.input_size[1:])
+
+
 def _at_a_time(a: Array, W: Array, geometry: Geometry) -> int:
-    """How many images of x or g are laid out at a time, so that U is no new memory in every call."""
-    of_image = geometry.output_size[0] * math.prod(geometry.input_size[1:]) * W.shape[-2] * W.dtype.itemsize
+    """How many images of x or g are laid out at a time."""
+    of_image = elements(geometry, W.shape[-2] // geometry.kernel_size[0]) * W.dtype.itemsize
     return steps.images_below(len(a), of_image, U_BYTES)
 
 
