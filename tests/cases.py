@@ -212,7 +212,7 @@ def arrays(case: Case, dtype: Any, *, mean: float = 0.0) -> Arrays:
         values = mean + random.standard_normal(shape)
         if jnp.issubdtype(dtype, jnp.complexfloating):
             values = values + 1j * random.standard_normal(shape)
-        return jnp.asarray(values.astype(dtype))  # converted by NumPy, so that nothing is compiled for it
+        return jax.device_put(values.astype(dtype))  # unlike jnp.asarray compiles nothing
 
     return Arrays(*map(draw, (x, w, b, g, x, w, b)))
 
@@ -220,7 +220,7 @@ def arrays(case: Case, dtype: Any, *, mean: float = 0.0) -> Arrays:
 def integers(seed: int, *shapes: tuple[int, ...], most: int = 3) -> list[Array]:
     """Small whole numbers as float32: sums of products of them are exact in any order, so `==` is the right test."""
     random = np.random.default_rng(seed)
-    return [jnp.asarray(random.integers(-most, most + 1, shape).astype(np.float32)) for shape in shapes]
+    return [jax.device_put(random.integers(-most, most + 1, shape).astype(np.float32)) for shape in shapes]
 
 
 def assert_same(first: Any, second: Any) -> None:

@@ -114,8 +114,9 @@ def main(kinds, layouts, counted):
         uneven = "uneven" in name
         how = {"batch": 3, "size": 27, "uneven": True} if uneven else {}
         for k, kind in enumerate(kinds):
-            # Collectives are counted in every layout; where only numbers are asked for, one of them in turn.
-            for layout in layouts if name in counted else [layouts[(at + k) % len(layouts)]]:
+            # Collectives are counted in every layout; where only numbers are asked for, every other kind in one of them.
+            in_turn = [layouts[(at + k // 2) % len(layouts)]] if (at + k) % 2 == 0 else []
+            for layout in layouts if name in counted else in_turn:
                 results[f"{name} {kind} {layout}"] = one(kind, layout, mesh, places, **how)
     print(json.dumps(results))
 

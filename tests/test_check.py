@@ -10,9 +10,6 @@ import pytest
 from jaxconv import (
     check_vjp,
     conv,
-    conv_input_vjp,
-    conv_transpose,
-    conv_weight_vjp,
     gated_init,
     gated_scan,
     gated_step,
@@ -366,24 +363,11 @@ X1 = normal(100_000, seed=5)
 
 # ----------------------------------------------------------------------------------------------------------- ours
 
-OURS = {
-    "conv stride 2, groups 2": (conv, (4, 4, 7), (4, 2, 3), {"stride": 2, "padding": 1, "groups": 2}),
-    "conv dilation 2, channels last": (
-        conv, (2, 7, 7, 2), (2, 2, 2, 3), {"dilation": 2, "padding": "SAME", "layout": "channels_last"},
-    ),
-    "conv circular": (conv, (2, 2, 6), (3, 2, 3), {"padding": 1, "padding_mode": "circular"}),
-    "conv_input_vjp": (conv_input_vjp, (2, 3, 3), (3, 2, 3), {"input_size": 7, "stride": 2}),
-    "conv_weight_vjp": (conv_weight_vjp, (2, 2, 7), (2, 3, 3), {"kernel_size": 3, "stride": 2}),
-    "conv_transpose": (conv_transpose, (2, 3, 4), (3, 2, 3), {"stride": 2, "output_padding": 1}),
-}  # fmt: skip
 
-
-@pytest.mark.parametrize("name", OURS)
-def test_ours(name):
-    """JAX's transforms of the first alone: test_transforms_table.py has those of all maps."""
-    (f, a, b, options), transforms = OURS[name], name == next(iter(OURS))
-    x, w = normal(*a), normal(*b, seed=1)
-    check_vjp(partial(f, **options), x, w, directions=2, transforms=transforms).raise_if_failed()
+def test_ours():
+    """With JAX's transforms; test_check_catalogue.py has all maps, test_transforms_table.py the transforms of each."""
+    f = partial(conv, stride=2, padding=1, groups=2)
+    check_vjp(f, normal(4, 4, 7), normal(4, 2, 3, seed=1), directions=2).raise_if_failed()
 
 
 def test_our_cell():
@@ -391,10 +375,9 @@ def test_our_cell():
     check_vjp(gated_step, params, normal(2, 4), normal(2, 3), directions=2).raise_if_failed()
 
 
-@pytest.mark.parametrize("options", [{"residuals": "save"}, {"reverse": True, "lengths": jnp.array([5, 2])}])
-def test_our_recurrence(options):
+def test_our_recurrence():
     params = gated_init(jax.random.key(0), 3, 4)
-    f = partial(gated_scan, **options)
+    f = partial(gated_scan, residuals="save", reverse=True, lengths=jnp.array([5, 2]))
     check_vjp(f, params, normal(5, 2, 3), normal(2, 4), directions=2).raise_if_failed()
 
 
