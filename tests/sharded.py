@@ -114,7 +114,7 @@ def main(kinds, layouts, counted):
         uneven = "uneven" in name
         how = {"batch": 3, "size": 27, "uneven": True} if uneven else {}
         for k, kind in enumerate(kinds):
-            # Collectives are counted in every layout; where only numbers are asked for, every other kind in one of them.
+            # Collectives are counted in every layout; numbers alone are asked of every other kind, in one of them.
             in_turn = [layouts[(at + k // 2) % len(layouts)]] if (at + k) % 2 == 0 else []
             for layout in layouts if name in counted else in_turn:
                 results[f"{name} {kind} {layout}"] = one(kind, layout, mesh, places, **how)
