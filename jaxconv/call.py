@@ -101,6 +101,25 @@ class Call(NamedTuple):
         return self.channels < 16
 
     @property
+    def thin(self) -> bool:
+        """Between so few channels and filters, on one or two axes, that lax's product is mostly padding."""
+        most = 48 if self.last else 64  # numbers of a tap
+        short = self.geometry.axes == 2 or self.geometry.taps <= 10
+        few = max(self.channels, self.filters) <= 16 and self.channels * self.filters <= most
+        return short and few and self.batch * self.positions >= 128
+
+    @property
+    def longer(self) -> bool:
+        """Whether the kernel of lax's convolution, g where it makes dw, is longer than what it slides over."""
+        geometry = self.geometry
+        if self.dw:
+            sizes = zip(geometry.output_size, geometry.input_size, strict=True)
+        else:
+            over = geometry.output_size if self.dx else geometry.input_size
+            sizes = zip(geometry.kernel_size, over, strict=True)
+        return any(kernel > size for kernel, size in sizes)
+
+    @property
     def pixels(self) -> int:
         """Of an image of the convolution's input."""
         return math.prod(self.geometry.input_size)

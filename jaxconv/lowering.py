@@ -143,7 +143,36 @@ def _as_taps(call: Call) -> bool:
     few = stem and taps.fits(call.geometry, call.channels)
     wide = call.wide and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
     short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
-    return short or (call.left_cache and (few or wide))
+    return short or _few_images(call) or (call.left_cache and (few or wide))
+
+
+def _few_images(call: Call) -> bool:
+    """Which dw of few filters lax, that takes images for channels, makes slowly of few of those, too."""
+    few = call.batch < (8 if call.strided or call.channels >= 8 else 3)
+    return few and call.filters <= 16 and call.overlap and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
+
+
+def _thin(call: Call) -> bool:
+    """Which y and dx sum and make so little that a product wastes its width on them."""
+    if call.dw or not call.overlap or not call.thin:
+        return False
+    return call.y or not call.strided or (call.geometry.axes == 2 and call.channels <= 4)
+
+
+def _line(call: Call) -> bool:
+    """The same on one axis with channels first, where gemm moves nothing and so pays for more of them."""
+    if call.last or call.geometry.axes > 1 or not call.overlap:
+        return False
+    if call.dw:
+        return call.filters <= 8 and call.channels >= 16
+    return call.made <= 8 or (call.y and call.channels == 1)
+
+
+def _few_in_large_windows(call: Call) -> bool:
+    """Which strided dx with channels last come from so few filters that the zeros between their elements cost more."""
+    if not (call.dx and call.strided and call.overlap) or call.geometry.axes != 2 or call.few:
+        return False
+    return call.filters <= 32 if call.geometry.taps >= 25 else call.filters <= 8 and call.channels <= 32
 
 
 def _in_phases(call: Call) -> bool:
@@ -230,6 +259,12 @@ CPU = (
         "a handful of numbers: gemm 0.3 to 1.1, strided dx of whole vectors 1.2 to 1.4",
     ),
     Row(
+        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.longer,
+        "gemm",
+        "lax is not tuned for a kernel longer than what it slides over, as g of an even kernel padded by half of it is "
+        "for dw: y and dx 2 to 24, dw 3 to 40",
+    ),
+    Row(
         lambda call: call.dw and call.last and call.geometry.groups == 1 and _as_rows_of_patches(call),
         "taps",
         "windows that do not overlap, of long rows: 0.9 to 6, patches 0.3 to 1.1 of it",
@@ -258,6 +293,17 @@ CPU = (
         lambda call: call.dw and not call.strided and len(set(call.geometry.dilation)) > 1,
         "gemm",
         "lax is not tuned for unequal dilations, unless there are strides, too: 2 to 60",
+    ),
+    Row(
+        lambda call: _thin(call) or _line(call),
+        "gemm",
+        "few channels and filters: y and dx 1.0 to 13; on one axis with channels first y and dx of up to 8 1.1 to 14, "
+        "y of one channel 1.0 to 4.7, dw of up to 8 filters 1.0 to 16",
+    ),
+    Row(
+        _few_in_large_windows,
+        "gemm",
+        "no inserted zeros: of 5x5 and 7x7 1.4 to 15, of more filters 0.8 to 2.3; of smaller ones 1.0 to 2.1",
     ),
     Row(
         _ragged,
@@ -292,7 +338,7 @@ CPU = (
         "taps",
         "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 "
         "0.9 to 4.9, of up to 4 channels 1.1 to 2.6; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic "
-        "(Zen 4); gemm compiles longer",
+        "(Zen 4); of few images and filters 0.9 to 18; gemm compiles longer",
     ),
     Row(
         lambda call: (
