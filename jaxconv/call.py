@@ -14,6 +14,7 @@ from jaxconv.geometry import Geometry
 Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
 
 HANDFUL = 512  # numbers of an array
+WORTH = 1 << 17  # products of two numbers
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
 LEFT_CACHE = 1 << 22  # outputs of a batch, 16 MB of float32
 
@@ -105,8 +106,7 @@ class Call(NamedTuple):
         """Between so few channels and filters, on one or two axes, that lax's product is mostly padding."""
         most = 48 if self.last else 64  # numbers of a tap
         short = self.geometry.axes == 2 or self.geometry.taps <= 10
-        few = max(self.channels, self.filters) <= 16 and self.channels * self.filters <= most
-        return short and few and self.batch * self.positions >= 128
+        return short and max(self.channels, self.filters) <= 16 and self.channels * self.filters <= most
 
     @property
     def longer(self) -> bool:
@@ -128,6 +128,12 @@ class Call(NamedTuple):
     def positions(self) -> int:
         """Of an image of the convolution's output."""
         return math.prod(self.geometry.output_size)
+
+    @property
+    def worth(self) -> bool:
+        """Whether the arithmetic takes longer than what a form of several steps begins and ends with."""
+        numbers = self.channels * self.filters * self.geometry.taps
+        return numbers * self.batch * self.positions >= WORTH
 
     @property
     def handful(self) -> bool:

@@ -149,28 +149,31 @@ def _as_taps(call: Call) -> bool:
 def _few_images(call: Call) -> bool:
     """Which dw of few filters lax, that takes images for channels, makes slowly of few of those, too."""
     few = call.batch < (8 if call.strided or call.channels >= 8 else 3)
-    return few and call.filters <= 16 and call.overlap and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
+    fits = taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
+    return few and call.filters <= 16 and call.overlap and call.worth and fits
 
 
 def _thin(call: Call) -> bool:
     """Which y and dx sum and make so little that a product wastes its width on them."""
-    if call.dw or not call.overlap or not call.thin:
+    if call.dw or not (call.overlap and call.thin and call.worth):
         return False
-    return call.y or not call.strided or (call.geometry.axes == 2 and call.channels <= 4)
+    by_twos = call.last and call.geometry.axes == 2 and call.channels <= 4 and max(call.geometry.stride) == 2
+    return call.y or not call.strided or by_twos
 
 
 def _line(call: Call) -> bool:
     """The same on one axis with channels first, where gemm moves nothing and so pays for more of them."""
-    if call.last or call.geometry.axes > 1 or not call.overlap:
+    if call.last or call.geometry.axes > 1 or not (call.overlap and call.worth):
         return False
     if call.dw:
         return call.filters <= 8 and call.channels >= 16
-    return call.made <= 8 or (call.y and call.channels == 1)
+    return call.geometry.taps <= 10 and (call.made <= 8 or (call.y and call.channels == 1))
 
 
 def _few_in_large_windows(call: Call) -> bool:
     """Which strided dx with channels last come from so few filters that the zeros between their elements cost more."""
-    if not (call.dx and call.strided and call.overlap) or call.geometry.axes != 2 or call.few:
+    by_twos = call.geometry.axes == 2 and max(call.geometry.stride) == 2 and call.overlap
+    if not (call.dx and call.last and by_twos and call.worth) or call.few:
         return False
     return call.filters <= 32 if call.geometry.taps >= 25 else call.filters <= 8 and call.channels <= 32
 
@@ -259,7 +262,7 @@ CPU = (
         "a handful of numbers: gemm 0.3 to 1.1, strided dx of whole vectors 1.2 to 1.4",
     ),
     Row(
-        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.longer,
+        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.longer and call.worth,
         "gemm",
         "lax is not tuned for a kernel longer than what it slides over, as g of an even kernel padded by half of it is "
         "for dw: y and dx 2 to 24, dw 3 to 40",
