@@ -155,10 +155,11 @@ def _few_images(call: Call) -> bool:
 
 def _thin(call: Call) -> bool:
     """Which y and dx sum and make so little that a product wastes its width on them."""
-    if call.dw or not (call.overlap and call.thin and call.worth):
+    if call.dw or (call.double and call.last) or not (call.overlap and call.thin and call.worth):
         return False
-    by_twos = call.last and call.geometry.axes == 2 and call.channels <= 4 and max(call.geometry.stride) == 2
-    return call.y or not call.strided or by_twos
+    if call.dx and call.strided:
+        return call.last and call.geometry.axes == 2 and call.channels <= 4 and max(call.geometry.stride) == 2
+    return call.y or call.few or not call.last
 
 
 def _line(call: Call) -> bool:
