@@ -263,12 +263,6 @@ CPU = (
         "a handful of numbers: gemm 0.3 to 1.1, strided dx of whole vectors 1.2 to 1.4",
     ),
     Row(
-        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.longer and call.worth,
-        "gemm",
-        "lax is not tuned for a kernel longer than what it slides over, as g of an even kernel padded by half of it is "
-        "for dw: y and dx 2 to 24, dw 3 to 40",
-    ),
-    Row(
         lambda call: call.dw and call.last and call.geometry.groups == 1 and _as_rows_of_patches(call),
         "taps",
         "windows that do not overlap, of long rows: 0.9 to 6, patches 0.3 to 1.1 of it",
@@ -279,6 +273,12 @@ CPU = (
         "no axis is moved: dx 1.2 to 2, with large patches 90, dw 1.1 to 14; on three axes y 0.8 to 2.4, dx and dw 1.3 "
         "to 110; JAX 0.10 y of a 1x1 1.1 to 2.6, dx 1.2 to 2.5; y of a strided 1x1 in bfloat16 1.2 to 2.8; dx of a 1x1 "
         "between few channels 0.2 to 1.1",
+    ),
+    Row(
+        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.longer and call.worth,
+        "gemm",
+        "lax is not tuned for a kernel longer than what it slides over, as g of an even kernel padded by half of it is "
+        "for dw: y and dx 2 to 24, dw 3 to 40",
     ),
     Row(
         lambda call: call.geometry.axes == 3 and call.geometry.groups == 1 and _as_planes(call),

@@ -201,6 +201,7 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (VALUE, WIDE, {"n": (7, 7), "k": (9, 9), "padding": 4}, "gemm", "gemm", "gemm"),
         (INPUTS, (32, 32), {"n": (7, 9), "k": (5, 5)}, "gemm", "gemm", "gemm"),
         (INPUTS, (32, 32), {"n": (9, 9), "k": (5, 5)}, "gemm", "canonical", "canonical"),
+        (INPUTS, (3, 64), {"n": (49, 49), "k": (8, 8), "stride": 8}, "gemm", "gemm", "patches"),
         (WEIGHTS, (32, 32), {"n": (28, 28), "k": (4, 3), "padding": [(2, 2), (1, 1)]}, "gemm", "gemm", "gemm"),
         (WEIGHTS, (32, 64), {"n": (512,), "k": (4,), "padding": 2}, "gemm", "gemm", "gemm"),
         (WEIGHTS, (32, 64), {"n": (512,), "k": (4,), "padding": [(3, 0)]}, "canonical", "canonical", "canonical"),
