@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxconv import gemm, unroll
+from jaxconv import canonical, gemm, unroll
 from jaxconv.geometry import Geometry
 
 Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
@@ -111,13 +111,8 @@ class Call(NamedTuple):
     @property
     def longer(self) -> bool:
         """Whether the kernel of lax's convolution, g where it makes dw, is longer than what it slides over."""
-        geometry = self.geometry
-        if self.dw:
-            sizes = zip(geometry.output_size, geometry.input_size, strict=True)
-        else:
-            over = geometry.output_size if self.dx else geometry.input_size
-            sizes = zip(geometry.kernel_size, over, strict=True)
-        return any(kernel > size for kernel, size in sizes)
+        n, k, m = self.geometry.input_size, self.geometry.kernel_size, self.geometry.output_size
+        return canonical.longer(*((m, n) if self.dw else (k, m) if self.dx else (k, n)))
 
     @property
     def pixels(self) -> int:

@@ -3,16 +3,18 @@
     arrays (batch, *space, channels), kernels (*taps, in, out), batch and channels where they stand for themselves
 
 XLA moves the axes of a convolution there by itself, but at the top of a program only: inside a loop or a branch every
-other layout runs as a plain nest of loops, 80 to 400 times slower. So they are moved here. Letters, formulas and
-arguments as in `jaxconv.reference`.
+other layout runs as a plain nest of loops, 80 to 400 times slower. So they are moved here. Nor is it tuned for a kernel
+longer than what it slides over, 3 to 60 times slower: that is padded here, as an array of its own. Letters, formulas
+and arguments as in `jaxconv.reference`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jaxconv import layout, reference
 from jaxconv.geometry import Geometry
@@ -21,14 +23,19 @@ from jaxconv.precision import Precision
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    y = reference.conv(layout.last(x, geometry), layout.kernel_last(w, geometry), _last(geometry), precision)
+    y = _product(layout.last(x, geometry), layout.kernel_last(w, geometry), _last(geometry), precision)
     return layout.from_last(y, geometry).astype(x.dtype)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    dx = reference.conv_input_vjp(layout.last(g, geometry), layout.kernel_last(w, geometry), _last(geometry), precision)
-    return layout.from_last(dx, geometry).astype(g.dtype)
+    dtype, g, kernel, moved = g.dtype, layout.last(g, geometry), layout.kernel_last(w, geometry), _last(geometry)
+    if geometry.groups == 1 and max(geometry.stride) == 1 and longer(geometry.kernel_size, geometry.output_size):
+        turned = jnp.swapaxes(lax.rev(kernel, range(geometry.axes)), -1, -2)
+        dx = _product(g, turned, reference.adjoint(moved), precision)
+    else:
+        dx = reference.conv_input_vjp(g, kernel, moved, precision)
+    return layout.from_last(dx, geometry).astype(dtype)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -47,9 +54,23 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
         dilation=geometry.stride,
     )
     images = jnp.moveaxis(layout.last(x, geometry), (-1, 0), (0, -1))
-    dw = reference.conv(images, jnp.moveaxis(layout.last(g, geometry), 0, -2), exchanged, precision)
+    dw = _product(images, jnp.moveaxis(layout.last(g, geometry), 0, -2), exchanged, precision)
     dw = jnp.moveaxis(dw, 0, -2)  # (*taps, in, out)
     return layout.kernel_from_last(dw, geometry).astype(x.dtype)
+
+
+def longer(kernel: Sequence[int], slid_over: Sequence[int]) -> bool:
+    """Whether a kernel is longer than what it slides over, its padding left out, on any axis."""
+    return any(k > n for k, n in zip(kernel, slid_over, strict=True))
+
+
+def _product(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
+    """y, behind whatever padding it needs for XLA's tuned product."""
+    if geometry.groups == 1 and longer(geometry.kernel_size, geometry.input_size):
+        widths = [(0, 0, 0), *((lo, hi, 0) for lo, hi in geometry.padding), (0, 0, 0)]
+        x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), widths))  # else XLA takes it for the padding
+        geometry = replace(geometry, input_size=x.shape[1:-1], padding=((0, 0),) * geometry.axes)
+    return reference.conv(x, w, geometry, precision)
 
 
 def _last(geometry: Geometry) -> Geometry:

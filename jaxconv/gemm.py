@@ -35,7 +35,7 @@ from jax import Array, lax
 from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
-from jaxconv.reference import exchange_channels
+from jaxconv.reference import adjoint, exchange_channels
 from jaxconv.unroll import (
     FIRST,
     Rows,
@@ -249,7 +249,7 @@ def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precisi
 def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
     if _turned(w, geometry):
         around = exchange_channels(lax.rev(w, range(2, w.ndim)), replace(geometry, layout="channels_first"))
-        return _conv(g, around, _adjoint(geometry), precision)
+        return _conv(g, around, adjoint(geometry), precision)
     channels = w.shape[1] * geometry.groups
     split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, "dx")
     matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
@@ -278,13 +278,6 @@ def _turned(w: Array, geometry: Geometry) -> bool:
     channels give takes 1.0 to 1.6 times as long with 3x3x3, four times with 5x5x5.
     """
     return geometry.axes > 2 and max(geometry.stride) == 1 and w.shape[1] * geometry.taps >= TURNED
-
-
-def _adjoint(geometry: Geometry) -> Geometry:
-    """Of the convolution without a stride that makes dx of g."""
-    reach = [d * (k - 1) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
-    padding = tuple((each - lo, each - hi) for each, (lo, hi) in zip(reach, geometry.padding, strict=True))
-    return replace(geometry, input_size=geometry.output_size, padding=padding)
 
 
 def _pulled_back(g: Array, matrices: Sequence[Array], split: Split, precision: Precision) -> Array:

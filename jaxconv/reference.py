@@ -17,6 +17,7 @@ Source: the sums above, each index shift read off T; V. Dumoulin and F. Visin 20
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -110,6 +111,13 @@ def _cut(array: Array, axes: Sequence[int], sizes: Sequence[Size]) -> Array:
         if array.shape[axis] is not size and array.shape[axis] != size:
             array = lax.slice_in_dim(array, 0, size, axis=axis)
     return array
+
+
+def adjoint(geometry: Geometry) -> Geometry:
+    """Of the convolution without a stride that makes dx of g."""
+    reach = [d * (k - 1) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
+    padding = tuple((each - lo, each - hi) for each, (lo, hi) in zip(reach, geometry.padding, strict=True))
+    return replace(geometry, input_size=geometry.output_size, padding=padding)
 
 
 def exchange_channels(w: Array, geometry: Geometry) -> Array:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -198,13 +199,19 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (WEIGHTS, (64, 8), {"n": (512,), "k": (3,)}, "gemm", "gemm", "canonical"),
         (WEIGHTS, (15, 8), {"n": (512,), "k": (3,)}, "canonical", "canonical", "canonical"),
         # a kernel longer than what it slides over
-        (VALUE, WIDE, {"n": (7, 7), "k": (9, 9), "padding": 4}, "gemm", "gemm", "gemm"),
-        (INPUTS, (32, 32), {"n": (7, 9), "k": (5, 5)}, "gemm", "gemm", "gemm"),
+        (VALUE, WIDE, {"n": (7, 7), "k": (9, 9), "padding": 4}, "gemm", "canonical", ("gemm", "canonical")),
+        (INPUTS, (32, 32), {"n": (7, 9), "k": (5, 5)}, "gemm", "canonical", ("gemm", "canonical")),
         (INPUTS, (32, 32), {"n": (9, 9), "k": (5, 5)}, "gemm", "canonical", "canonical"),
         (INPUTS, (3, 64), {"n": (49, 49), "k": (8, 8), "stride": 8}, "gemm", "gemm", "patches"),
-        (WEIGHTS, (32, 32), {"n": (28, 28), "k": (4, 3), "padding": [(2, 2), (1, 1)]}, "gemm", "gemm", "gemm"),
-        (WEIGHTS, (32, 64), {"n": (512,), "k": (4,), "padding": 2}, "gemm", "gemm", "gemm"),
-        (WEIGHTS, (32, 64), {"n": (512,), "k": (4,), "padding": [(3, 0)]}, "canonical", "canonical", "canonical"),
+        (
+            WEIGHTS,
+            WIDE,
+            {"n": (28, 28), "k": (4, 3), "padding": [(2, 2), (1, 1)]},
+            "gemm",
+            "canonical",
+            ("gemm", "canonical"),
+        ),
+        (WEIGHTS, (32, 64), {"n": (512,), "k": (4,), "padding": 2}, "canonical", "canonical", "canonical"),
         # what lax is slow at, or tuned for everywhere
         (WEIGHTS, (4, 4), {"groups": 32, "padding": 1}, "gemm", "gemm", "gemm"),
         # groups of few channels: so many terms are added up; of one channel any number
@@ -305,6 +312,30 @@ def test_the_canonical_form(case):
     x, w, g = integers(0, case.x_shape, case.w_shape, case.y_shape)
     x, g = (each.reshape(-1, *each.shape[-case.axes - 1 :]) for each in (x, g))
     assert_exact(canonical, geometry, x, w, g)
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("n", "k", "options", "longer"),
+    [
+        ((7,), (9,), {"padding": 4}, (VALUE, INPUTS)),
+        ((7,), (4,), {"padding": [(3, 3)]}, (WEIGHTS,)),
+        ((3, 6), (4, 2), {"padding": [(3, 1), (-1, 2)]}, (VALUE, WEIGHTS)),
+        ((5, 4), (3, 2), {"padding": [(0, 0), (2, 1)], "dilation": (1, 2)}, (WEIGHTS,)),
+        ((8, 5), (5, 2), {"padding": [(-1, 0), (1, 0)]}, (INPUTS,)),
+        ((4, 9), (5, 3), {"padding": 2, "stride": (1, 2)}, (VALUE,)),
+    ],
+)
+def test_a_kernel_longer_than_what_it_slides_over(n, k, options, longer, layout, dtype):
+    """Its padding is an array of its own: XLA's product is tuned for no other."""
+    geometry = Geometry.of("conv", n, k, layout=layout, **options)
+    shapes = (2, 3, *n), (4, 3, *k), (2, 4, *geometry.output_size)
+    x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
+    assert_exact(canonical, geometry, x, w, g)
+    for which, operands in ((VALUE, (x, w)), (INPUTS, (g, w)), (WEIGHTS, (x, g))):
+        program = jax.make_jaxpr(partial(getattr(canonical, which), geometry=geometry))(*operands)
+        assert ("optimization_barrier" in str(program)) == (which in longer)
 
 
 @pytest.mark.parametrize(
