@@ -4,7 +4,7 @@
 
 XLA moves the axes of a convolution there by itself, but at the top of a program only: inside a loop or a branch every
 other layout runs as a plain nest of loops, 80 to 400 times slower. So they are moved here. Nor is it tuned for a kernel
-longer than what it slides over, 3 to 60 times slower: that is padded here, as an array of its own. Letters, formulas
+longer than what it slides over, 3 to 40 times slower: that is padded here, as an array of its own. Letters, formulas
 and arguments as in `jaxconv.reference`.
 """
 
