@@ -29,13 +29,12 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    dtype, g, kernel, moved = g.dtype, layout.last(g, geometry), layout.kernel_last(w, geometry), _last(geometry)
-    if geometry.groups == 1 and max(geometry.stride) == 1 and longer(geometry.kernel_size, geometry.output_size):
-        turned = jnp.swapaxes(lax.rev(kernel, range(geometry.axes)), -1, -2)
-        dx = _product(g, turned, reference.adjoint(moved), precision)
+    moved, images, kernel = _last(geometry), layout.last(g, geometry), layout.kernel_last(w, geometry)
+    if max(geometry.stride) == 1:
+        dx = _product(images, reference.turned(kernel, moved), reference.adjoint(moved), precision)
     else:
-        dx = reference.conv_input_vjp(g, kernel, moved, precision)
-    return layout.from_last(dx, geometry).astype(dtype)
+        dx = reference.conv_input_vjp(images, kernel, moved, precision)
+    return layout.from_last(dx, geometry).astype(g.dtype)
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:

@@ -35,7 +35,7 @@ from jax import Array, lax
 from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
-from jaxconv.reference import adjoint, exchange_channels
+from jaxconv.reference import adjoint, turned
 from jaxconv.unroll import (
     FIRST,
     Rows,
@@ -248,7 +248,7 @@ def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precisi
 
 def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
     if _turned(w, geometry):
-        around = exchange_channels(lax.rev(w, range(2, w.ndim)), replace(geometry, layout="channels_first"))
+        around = turned(w, replace(geometry, layout="channels_first"))
         return _conv(g, around, adjoint(geometry), precision)
     channels = w.shape[1] * geometry.groups
     split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, "dx")

@@ -141,24 +141,23 @@ def _as_taps(call: Call) -> bool:
         return False
     stem = call.channels <= 4 and call.filters >= 64 and call.channels * call.geometry.kernel_size[-1] >= 9
     few = stem and taps.fits(call.geometry, call.channels)
-    wide = call.wide and taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
     short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
-    return short or _few_images(call) or (call.left_cache and (few or wide))
+    large = taps.laid_out(call.geometry, call.channels) > TAPS_BYTES
+    return short or (call.left_cache and few) or (not large and (_few_images(call) or (call.left_cache and call.wide)))
 
 
 def _few_images(call: Call) -> bool:
     """Which dw of few filters lax, that takes images for channels, makes slowly of few of those, too."""
     few = call.batch < (8 if call.strided or call.channels >= 8 else 3)
-    fits = taps.laid_out(call.geometry, call.channels) <= TAPS_BYTES
-    return few and call.filters <= 16 and call.overlap and call.worth and fits
+    return few and call.filters <= 16 and call.overlap and call.worth
 
 
 def _behind_padding(call: Call) -> bool:
-    """Whether a kernel longer than what it slides over meets it padded: on two axes XLA's product is tuned then."""
+    """Whether a kernel longer than what it slides over meets it padded, in lax's product: on two axes the tuned one."""
     return call.longer and (TUNED or call.geometry.axes == 1) and not (call.dx and call.strided)
 
 
-def _thin(call: Call) -> bool:
+def _between_few(call: Call) -> bool:
     """Which y and dx sum and make so little that a product wastes its width on them."""
     if call.dw or (call.double and call.last) or not (call.overlap and call.thin and call.worth):
         return False
@@ -311,7 +310,7 @@ CPU = (
         "lax is not tuned for unequal dilations, unless there are strides, too: 2 to 60",
     ),
     Row(
-        lambda call: _thin(call) or _line(call),
+        lambda call: _between_few(call) or _line(call),
         "gemm",
         "few channels and filters: y and dx 1.0 to 13; on one axis with channels first y and dx of up to 8 1.1 to 14, "
         "y of one channel 1.0 to 4.7, dw of up to 8 filters 1.0 to 16",

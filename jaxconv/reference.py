@@ -55,7 +55,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     r = [s - 1 if is_symbolic(n) else over for n, s, over in zip(*sizes, strict=True)]
     dx = lax.conv_general_dilated(
         g,
-        exchange_channels(lax.rev(w, kernel[2:]), geometry),
+        turned(w, geometry),
         window_strides=(1,) * geometry.axes,
         padding=[(d * (k - 1) - lo, d * (k - 1) - hi + r) for k, (lo, hi), d, r in _per_axis(geometry, r)],
         lhs_dilation=geometry.stride,
@@ -113,8 +113,13 @@ def _cut(array: Array, axes: Sequence[int], sizes: Sequence[Size]) -> Array:
     return array
 
 
+def turned(w: Array, geometry: Geometry) -> Array:
+    """The kernel that g meets in dx: flipped, its two channel axes exchanged."""
+    return exchange_channels(lax.rev(w, _specs(geometry)[1][2:]), geometry)
+
+
 def adjoint(geometry: Geometry) -> Geometry:
-    """Of the convolution without a stride that makes dx of g."""
+    """Of the convolution that makes dx, where there is no stride, of g and the kernel `turned`."""
     reach = [d * (k - 1) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
     padding = tuple((each - lo, each - hi) for each, (lo, hi) in zip(reach, geometry.padding, strict=True))
     return replace(geometry, input_size=geometry.output_size, padding=padding)
