@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from itertools import islice, permutations
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.check.call import Call, pull
@@ -28,6 +27,7 @@ def as_if(
     if not np.isfinite(got).all():
         return None
     wrong = np.ones(got.shape, bool)
+    xs, g = [np.asarray(x) for x in xs], [np.asarray(v) for v in g]  # JAX would compile every change
     if any(v.shape == got.shape and near(got, wide(v), wrong) for v in g):
         return "the cotangent itself: the factor that it comes with is missing"
     for words, new_xs, new_g in islice(_ingredients(xs, g, paths), MOST_LARGE if large else MOST):
@@ -61,18 +61,18 @@ def _changes(v: Any) -> Iterator[tuple[str, Any]]:
     """Likely mistakes first."""
     if not v.size:
         return
-    yield "zero: its part is missing", jnp.zeros_like(v)
-    if jnp.iscomplexobj(v):
+    yield "zero: its part is missing", np.zeros_like(v)
+    if np.iscomplexobj(v):
         yield "conjugated", v.conj()
     axes = [axis for axis in range(v.ndim) if v.shape[axis] > 1]
     for axis in reversed(axes):
-        yield f"flipped along axis {axis}", jnp.flip(v, axis)
+        yield f"flipped along axis {axis}", np.flip(v, axis)
     if 2 <= v.ndim <= 4:
         for order in permutations(range(v.ndim)):
             if order != tuple(range(v.ndim)) and tuple(v.shape[a] for a in order) == v.shape:
-                yield "transposed" + f": axes {order}" * (v.ndim > 2), jnp.transpose(v, order)
+                yield "transposed" + f": axes {order}" * (v.ndim > 2), np.transpose(v, order)
     yield "of the other sign", -v
     for axis in reversed(axes):
         for by in (1, -1):
             if v.shape[axis] > 2:
-                yield f"shifted by {by} along axis {axis}", jnp.roll(v, by, axis)
+                yield f"shifted by {by} along axis {axis}", np.roll(v, by, axis)

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.arguments import integer, wrong_kind, wrong_value
@@ -147,7 +146,7 @@ class _Check:
         return rows, under.table(scene, 4 * C)
 
     def _draw(self, like: Any) -> Any:
-        return jnp.asarray(of.direction(like, self.random)).astype(like.dtype)
+        return jax.device_put(of.direction(like, self.random).astype(like.dtype))
 
     def _no_gradient(self, fault: str) -> tuple[VjpRow, ...]:
         self.faults.append(fault)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -36,7 +37,7 @@ class Truth(NamedTuple):
 
 def widened(values: Sequence[Any]) -> list[Any]:
     """As float64 or complex128, inside ``jax.enable_x64(True)``."""
-    return [jnp.asarray(wide(v)) for v in values]
+    return [jax.device_put(wide(v)) for v in values]
 
 
 def size_of(xs: Sequence[Any]) -> int:
