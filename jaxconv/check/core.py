@@ -68,6 +68,7 @@ def check_vjp(
     Source: Ridders, Accurate computation of F'(x), Adv. Eng. Softw. 4 (1982), eq. 3, for the differences; Parker, Monte
     Carlo arithmetic, UCLA CSD-970002 (1997), section 4, for the measured spread.
 
+    >>> import jax.numpy as jnp
     >>> @jax.custom_vjp
     ... def square(x):
     ...     return x * x
