@@ -171,7 +171,7 @@ def _line(call: Call) -> bool:
     if call.last or call.geometry.axes > 1 or not (call.overlap and call.worth):
         return False
     if call.dw:
-        return call.filters <= 8 and call.channels >= 16
+        return (call.filters <= 8 and call.channels >= 16) or (call.channels <= 4 and call.left_cache)
     return call.geometry.taps <= 10 and (call.made <= 8 or (call.y and call.channels == 1))
 
 
@@ -313,7 +313,8 @@ CPU = (
         lambda call: _between_few(call) or _line(call),
         "gemm",
         "few channels and filters: y and dx 1.0 to 13; on one axis with channels first y and dx of up to 8 1.1 to 14, "
-        "y of one channel 1.0 to 4.7, dw of up to 8 filters 1.0 to 16",
+        "y of one channel 1.0 to 4.7, dw of up to 8 filters 1.0 to 16, and of up to 4 channels where g leaves the cache "
+        "1.1 to 6",
     ),
     Row(
         _few_in_large_windows,
