@@ -16,7 +16,7 @@ Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
 HANDFUL = 512  # numbers of an array
 WORTH = 1 << 17  # products of two numbers
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
-LEFT_CACHE = 1 << 22  # outputs of a batch, 16 MB of float32
+LEFT_CACHE = 7 << 19  # outputs of a batch, 14 MB of float32
 
 
 class Call(NamedTuple):

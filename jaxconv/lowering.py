@@ -139,11 +139,15 @@ def _as_taps(call: Call) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
     if call.double:
         return False
-    stem = call.channels <= 4 and call.filters >= 64 and call.channels * call.geometry.kernel_size[-1] >= 9
-    few = stem and taps.fits(call.geometry, call.channels)
     short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
     large = taps.laid_out(call.geometry, call.channels) > TAPS_BYTES
-    return short or (call.left_cache and few) or (not large and (_few_images(call) or (call.left_cache and call.wide)))
+    runs = call.wide or call.geometry.dilation[-1] == 1  # in windows
+    return short or (not large and (_few_images(call) or (runs and _leaves_cache(call))))
+
+
+def _leaves_cache(call: Call) -> bool:
+    """Which dw lax makes from more than a cache holds; where many products of few numbers hide that, it is as fast."""
+    return call.left_cache and not (call.thin and call.geometry.taps > 25)
 
 
 def _few_images(call: Call) -> bool:
@@ -211,6 +215,8 @@ def _tuned_vjp(call: Call) -> bool:
         return False
     if call.wide:  # its product has as many columns as there are filters, and a block of it 64
         return call.filters == 64 and call.batch >= 4 and call.pixels >= 1600 and not (call.strided or call.double)
+    if _leaves_cache(call) and not call.double:
+        return False
     stem = call.few and call.strided and call.filters >= 64
     few_images = call.batch < 8 and call.filters <= min(64, call.geometry.taps * call.channels)
     measured = not (call.dilated or call.double) and (call.strided or call.filters < 32)
@@ -313,8 +319,8 @@ CPU = (
         lambda call: _between_few(call) or _line(call),
         "gemm",
         "few channels and filters: y and dx 1.0 to 13; on one axis with channels first y and dx of up to 8 1.1 to 14, "
-        "y of one channel 1.0 to 4.7, dw of up to 8 filters 1.0 to 16, and of up to 4 channels where g leaves the cache "
-        "1.1 to 6",
+        "y of one channel 1.0 to 4.7, dw of up to 8 filters 1.0 to 16, and of up to 4 channels where g leaves the "
+        "cache 1.1 to 6",
     ),
     Row(
         _few_in_large_windows,
@@ -352,9 +358,9 @@ CPU = (
     Row(
         lambda call: call.dw and call.last and call.geometry.axes == 2 and _as_taps(call),
         "taps",
-        "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 1.3 to 4, JAX 0.10 "
-        "0.9 to 4.9, of up to 4 channels 1.1 to 2.6; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic "
-        "(Zen 4); of few images and filters 0.9 to 18; gemm compiles longer",
+        "lax moves the axes of both arrays: with a stride 1.0 to 2.9, where they leave the cache 0.7 to 6, JAX 0.10 "
+        "0.8 to 12; else 1.0 to 1.4, but 0.7 to 1.0 on a CPU of half the arithmetic (Zen 4); of few images and filters "
+        "0.9 to 18; gemm compiles longer",
     ),
     Row(
         lambda call: (
@@ -398,7 +404,7 @@ CPU = (
         lambda call: True,
         "gemm",
         "JAX 0.10 0.8 to 2.2; later dw of wide ones 1.0 to 1.1, of few strided channels 1.3, of few images and filters "
-        "0.7 to 3, patches 1.1 to 1.5, strided 1x1 2.0",
+        "0.7 to 3, where g leaves the cache 0.9 to 11, patches 1.1 to 1.5, strided 1x1 2.0",
     ),
 )
 
