@@ -211,12 +211,10 @@ def _tuned_vjp(call: Call) -> bool:
     """Which gradients with channels first lax, where it is tuned, makes as fast as products."""
     if call.dx:
         return not call.few
-    if not (call.dw and call.overlap):
+    if not (call.dw and call.overlap) or (_leaves_cache(call) and not call.double):
         return False
     if call.wide:  # its product has as many columns as there are filters, and a block of it 64
         return call.filters == 64 and call.batch >= 4 and call.pixels >= 1600 and not (call.strided or call.double)
-    if _leaves_cache(call) and not call.double:
-        return False
     stem = call.few and call.strided and call.filters >= 64
     few_images = call.batch < 8 and call.filters <= min(64, call.geometry.taps * call.channels)
     measured = not (call.dilated or call.double) and (call.strided or call.filters < 32)

@@ -88,6 +88,8 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (WEIGHTS, (32, 32), {"n": (256, 256), "dilation": 2}, "gemm", "gemm", "canonical"),
         (WEIGHTS, (4, 12), {"k": (5, 5), "n": (200, 200), "batch": 8}, "gemm", "gemm", "taps"),
         (WEIGHTS, (4, 12), {"k": (5, 6), "n": (200, 200), "batch": 8}, "gemm", "canonical", "canonical"),
+        (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 18}, "gemm", "canonical", ("taps", "canonical")),
+        (WEIGHTS, WIDE, {"padding": 1, "n": (56, 56), "batch": 19}, "gemm", "gemm", "taps"),
         (WEIGHTS, (4, 64), {"n": (16384,), "k": (3,), "batch": 4}, "gemm", "gemm", "canonical"),
         (WEIGHTS, (5, 64), {"n": (16384,), "k": (3,), "batch": 4}, "canonical", "canonical", "canonical"),
         (WEIGHTS, WIDE, {"k": (5, 5), "n": (28, 28), "batch": 16}, "gemm", "gemm", "canonical"),
