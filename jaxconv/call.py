@@ -16,7 +16,8 @@ Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
 HANDFUL = 512  # numbers of an array
 WORTH = 1 << 17  # products of two numbers
 SMALL = 2048  # pixels of an image, for a strided dx of few channels
-LEFT_CACHE = 7 << 19  # outputs of a batch, 14 MB of float32
+LEFT_CACHE = 3 << 20  # outputs of a batch, 12 MB of float32
+LEFT_CACHE_FEW = 7 << 19  # of up to 16 images, 14 MB
 
 
 class Call(NamedTuple):
@@ -163,4 +164,5 @@ class Call(NamedTuple):
     @property
     def left_cache(self) -> bool:
         """Whether lax's own dw works on more than a cache holds."""
-        return self.batch * self.filters * self.positions > LEFT_CACHE
+        outputs = self.batch * self.filters * self.positions
+        return outputs > (LEFT_CACHE if self.batch > 16 else LEFT_CACHE_FEW)
