@@ -147,7 +147,7 @@ def _as_taps(call: Call) -> bool:
 
 def _leaves_cache(call: Call) -> bool:
     """Which dw lax makes from more than a cache holds; where many products of few numbers hide that, it is as fast."""
-    return call.left_cache and not (call.thin and call.geometry.taps > 25)
+    return call.left_cache and not (call.double or (call.thin and call.geometry.taps > 25))
 
 
 def _few_images(call: Call) -> bool:
@@ -175,7 +175,7 @@ def _line(call: Call) -> bool:
     if call.last or call.geometry.axes > 1 or not (call.overlap and call.worth):
         return False
     if call.dw:
-        return (call.filters <= 8 and call.channels >= 16) or (call.channels <= 4 and call.left_cache)
+        return (call.filters <= 8 and call.channels >= 16) or (call.channels <= 4 and _leaves_cache(call))
     return call.geometry.taps <= 10 and (call.made <= 8 or (call.y and call.channels == 1))
 
 
@@ -211,7 +211,7 @@ def _tuned_vjp(call: Call) -> bool:
     """Which gradients with channels first lax, where it is tuned, makes as fast as products."""
     if call.dx:
         return not call.few
-    if not (call.dw and call.overlap) or (_leaves_cache(call) and not call.double):
+    if not (call.dw and call.overlap) or _leaves_cache(call):
         return False
     if call.wide:  # its product has as many columns as there are filters, and a block of it 64
         return call.filters == 64 and call.batch >= 4 and call.pixels >= 1600 and not (call.strided or call.double)
@@ -361,9 +361,7 @@ CPU = (
         "0.9 to 18; gemm compiles longer",
     ),
     Row(
-        lambda call: (
-            call.dw and call.last and call.geometry.axes == 2 and call.wide and call.left_cache and not call.double
-        ),
+        lambda call: call.dw and call.last and call.geometry.axes == 2 and call.wide and _leaves_cache(call),
         "gemm",
         "the same of images so large that taps would need much memory: 1.5 to 2.2",
     ),

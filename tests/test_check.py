@@ -63,9 +63,9 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("pattern", CHANGES)
-def test_wrong_rule_is_named(pattern):
-    """Without a reference; the catalogue has both ways."""
-    report = check_vjp(spoilt(CHANGES[pattern]), X, W, transforms=False)
+@pytest.mark.parametrize("reference", [None, product])
+def test_wrong_rule_is_named(pattern, reference):
+    report = check_vjp(spoilt(CHANGES[pattern]), X, W, reference=reference, transforms=False)
     first, second = report.rows
     assert not report.passed
     assert not first.passed
