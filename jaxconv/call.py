@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
 from jaxconv import canonical, gemm, unroll
 from jaxconv.geometry import Geometry
-
-Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
+from jaxconv.reference import Map
 
 HANDFUL = 512  # numbers of an array
 WORTH = 1 << 17  # products of two numbers

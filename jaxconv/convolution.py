@@ -161,7 +161,7 @@ def _conv_body(x: Array, w: Array, b: Array | None, *, plan: Plan, mode: tuple |
     if mode is not None:
         folded = pad(folded, *mode)
     if derivative == "jax":
-        y = reference.conv(folded, w, geometry, plan.precision)
+        y = reference.left_to_jax("conv", folded, w, geometry, plan.precision)
     else:
         y = _conv(folded, w, plan) if derivative == "hand" else product("conv", folded, w, plan)
     return _unfold(_biased(y, b, geometry, derivative), batch)
@@ -173,7 +173,7 @@ def _input_vjp_body(g: Array, w: Array, b: Array | None, *, plan: Plan, derivati
     geometry = plan.geometry
     batch, folded = _fold(g, geometry.axes)
     if derivative == "jax":
-        dx = reference.conv_input_vjp(folded, w, geometry, plan.precision)
+        dx = reference.left_to_jax("conv_input_vjp", folded, w, geometry, plan.precision)
     else:
         dx = _input_vjp(folded, w, plan) if derivative == "hand" else product("conv_input_vjp", folded, w, plan)
     return _unfold(_biased(dx, b, geometry, derivative), batch)

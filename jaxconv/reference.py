@@ -11,6 +11,9 @@ r the last positions of the padded input that no window reads.
 x is (batch, in, *n), w (out, in/groups, *k), g (batch, out, *m); channels last: (batch, *n, in), (*k, in/groups, out),
 (batch, *m, out). Half precision accumulates in float32 and is rounded once.
 
+lax never sees a negative padding: the array is sliced first. XLA's convolution in JAX 0.10 gives wrong numbers on a CPU
+for some pairs of paddings of opposite sign (openxla/xla issue 48713).
+
 Source: the sums above, each index shift read off T; V. Dumoulin and F. Visin 2016, sections 2 and 4.
 """
 
@@ -18,19 +21,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv.arguments import Size, is_symbolic
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision, accumulator
+from jaxconv.varying import axes_of, vary
+
+Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     array, kernel = _specs(geometry)
-    return lax.conv_general_dilated(
+    return _convolve(
         x,
         w,
         window_strides=geometry.stride,
@@ -39,8 +48,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
         dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
         feature_group_count=geometry.groups,
         precision=precision,
-        preferred_element_type=accumulator(x.dtype),
-    ).astype(x.dtype)
+    )
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -53,7 +61,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     # A symbolic size leaves r open: pad for the largest one, and cut off what that gives too much.
     sizes = geometry.input_size, geometry.stride, rest(geometry)
     r = [s - 1 if is_symbolic(n) else over for n, s, over in zip(*sizes, strict=True)]
-    dx = lax.conv_general_dilated(
+    dx = _convolve(
         g,
         turned(w, geometry),
         window_strides=(1,) * geometry.axes,
@@ -63,8 +71,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
         dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
         feature_group_count=geometry.groups,
         precision=precision,
-        preferred_element_type=accumulator(g.dtype),
-    ).astype(g.dtype)
+    )
     return _cut(dx, array[2:], geometry.input_size)
 
 
@@ -78,7 +85,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     r = [0 if is_symbolic(n) else over for n, over in zip(geometry.input_size, rest(geometry), strict=True)]
     batch, channels, *space = array
     out, per_group, *taps = kernel
-    dw = lax.conv_general_dilated(
+    dw = _convolve(
         x,
         g,
         window_strides=geometry.dilation,
@@ -89,9 +96,71 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
         ),
         batch_group_count=geometry.groups,
         precision=precision,
-        preferred_element_type=accumulator(x.dtype),
-    ).astype(x.dtype)
+    )
     return _cut(dw, taps, geometry.kernel_size)
+
+
+def left_to_jax(which: Map, a: Array, b: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """One of the maps for JAX to differentiate: the derivatives that JAX writes have no negative padding either.
+
+    JAX pads the convolution of dx by (d(k − 1) − lo, d(k − 1) − hi + r), that of dw by (lo, hi − r). On an axis where
+    one of these is negative x is padded, and cut, to what the windows read, apart from the convolution.
+    """
+    space, of = _specs(geometry)[0][2:], {"conv": conv, "conv_weight_vjp": conv_weight_vjp}
+    n, padding, apart = list(geometry.input_size), list(geometry.padding), []
+    for axis, (s, m, r) in enumerate(zip(geometry.stride, geometry.output_size, rest(geometry), strict=True)):
+        reach, (lo, hi) = geometry.dilation[axis] * (geometry.kernel_size[axis] - 1), padding[axis]
+        if not is_symbolic(n[axis]) and not (0 <= lo <= reach and r <= hi <= reach + r):
+            n[axis], padding[axis] = s * (m - 1) + reach + 1, (0, 0)
+            apart.append((space[axis], lo, axis))
+    inner = replace(geometry, input_size=tuple(n), padding=tuple(padding))
+    if which == "conv_input_vjp":
+        dx = conv_input_vjp(a, b, inner, precision)
+        for at, lo, axis in apart:
+            dx = _between(dx, at, lo, lo + geometry.input_size[axis])
+        return dx
+    for at, lo, axis in apart:
+        a = _between(a, at, -lo, n[axis] - lo)
+    return of[which](a, b, inner, precision)
+
+
+def _convolve(
+    x: Array,
+    w: Array,
+    padding: Sequence[tuple[int, int]],
+    dimension_numbers: lax.ConvDimensionNumbers,
+    lhs_dilation: Sequence[int] | None = None,
+    **how: Any,
+) -> Array:
+    """`lax.conv_general_dilated` in the dtype of x; what a negative padding cuts off is sliced off."""
+    lax_conv = partial(
+        lax.conv_general_dilated,
+        dimension_numbers=dimension_numbers,
+        lhs_dilation=lhs_dilation,
+        preferred_element_type=accumulator(x.dtype),
+        **how,
+    )
+    kept, left = x, []
+    for axis, pair, s in zip(dimension_numbers.lhs_spec[2:], padding, lhs_dilation or (1,) * len(padding), strict=True):
+        # Of x dilated by s: to cut off c positions on one side is to drop ⌈c/s⌉ elements and to pad what is too much.
+        low, high = (0 if is_symbolic(width) else -(min(width, 0) // s) for width in pair)
+        if low or high:
+            if low + high >= x.shape[axis]:  # no window meets an element
+                made = jax.eval_shape(partial(lax_conv, padding=padding), x, w)
+                return vary(jnp.zeros(made.shape, x.dtype), axes_of(x) | axes_of(w))
+            kept = lax.slice_in_dim(kept, low, x.shape[axis] - high, axis=axis)
+        left.append((pair[0] + s * low, pair[1] + s * high))
+    return lax_conv(kept, w, padding=left).astype(x.dtype)
+
+
+def _between(x: Array, axis: int, start: int, stop: int) -> Array:
+    """x[start … stop − 1] along one axis, zero where that lies outside."""
+    first = min(max(start, 0), x.shape[axis])
+    last = max(first, min(stop, x.shape[axis]))
+    before = min(max(-start, 0), stop - start)
+    edges = [(0, 0, 0)] * x.ndim
+    edges[axis] = (before, stop - start - before - (last - first), 0)
+    return lax.pad(lax.slice_in_dim(x, first, last, axis=axis), jnp.zeros((), x.dtype), edges)
 
 
 def rest(geometry: Geometry) -> list[int]:
