@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxconv import layout
@@ -92,7 +93,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw = g Uᵀ"""
-    U, g = _unroll(_inner(x, geometry), geometry), _outputs(g, geometry)
+    U, g = _of_outputs(_unroll(_inner(x, geometry), geometry), geometry), _outputs(g, geometry)
     positions = range(2, g.ndim)  # of every image
     dw = _product(g, U, list(positions), [i + geometry.axes for i in positions], precision)
     dw = jnp.moveaxis(dw, -1, 2)  # (G, out/groups, in/groups, *taps)
@@ -162,6 +163,16 @@ def _fold(U: Array, geometry: Geometry) -> Array:
             for q, (start, stop) in enumerate(blocks.taps())
         )
         U = _joined(_overlap_adjoint(functools.reduce(jnp.add, taps), at, blocks), at, blocks.n)
+    return U
+
+
+def _of_outputs(U: Array, geometry: Geometry) -> Array:
+    """U, zero where a block has positions beyond the outputs: there g is zero, and zero times NaN is NaN."""
+    for i, blocks in enumerate(_axes(geometry)):
+        if blocks.parts * blocks.outputs > blocks.m:
+            at = U.ndim - 2 * (geometry.axes - i)
+            r, p = (lax.broadcasted_iota(np.int32, U.shape, axis) for axis in (at, at + 1))
+            U = jnp.where(r * blocks.outputs + p < blocks.m, U, jnp.zeros((), U.dtype))
     return U
 
 

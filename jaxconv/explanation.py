@@ -183,11 +183,14 @@ def _maps() -> dict[str, Callable]:
 
 
 def _formula(name: str, f: Callable) -> tuple[str, str]:
-    """The first line of the docstring, and the call of lax as it stands in the source."""
+    """The first line of the docstring, and the source from where the padding is computed to the end of lax's call."""
     source = textwrap.dedent(inspect.getsource(f))
-    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    nodes = list(ast.walk(ast.parse(source)))
+    calls = (node for node in nodes if isinstance(node, ast.Call))
     (convolution,) = (call for call in calls if ast.unparse(call.func) == "lax.conv_general_dilated")
-    lines = source.splitlines()[convolution.lineno - 1 : convolution.end_lineno]
+    named = (node for node in nodes if isinstance(node, ast.Name) and node.id == "padding")
+    first = min(node.lineno for node in named)
+    lines = source.splitlines()[first - 1 : convolution.end_lineno]
     return (inspect.getdoc(f) or "").splitlines()[0], textwrap.dedent("\n".join(lines))
 
 

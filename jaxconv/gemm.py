@@ -34,6 +34,7 @@ from jax import Array, lax
 
 from jaxconv import layout, steps
 from jaxconv.geometry import Geometry
+from jaxconv.nonfinite import unless_finite
 from jaxconv.precision import Precision, accumulator
 from jaxconv.reference import adjoint, turned
 from jaxconv.unroll import (
@@ -76,16 +77,22 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
-
-    def of(x: Array, g: Array) -> Array:
-        return _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision)
-
     together = _moved_together(x, g, geometry)
-    if together == len(x):
-        dw = of(x, g)
-    else:
+
+    def made(first: bool) -> Array:
+        def of(x: Array, g: Array) -> Array:
+            return _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision, first)
+
+        if together == len(x):
+            return of(x, g)
         total = _zeros((g.shape[-1], x.shape[-1] // geometry.groups, *geometry.kernel_size), x)
-        dw = steps.summed(lambda total, x, g: total + of(x, g), total, (x, g), together)
+        return steps.summed(lambda total, x, g: total + of(x, g), total, (x, g), together)
+
+    channel = 1 if geometry.channels_first else -1
+    first = _first_with_g(x.shape[channel], g.shape[channel], geometry, "dw")
+    dw = made(first)
+    if first:  # V holds zeros for the rows of x that a tap does not meet
+        dw = unless_finite(dw, lambda: made(False))
     return layout.kernel_from_first(dw, geometry).astype(x.dtype)
 
 
@@ -115,9 +122,9 @@ class Split(NamedTuple):
         return range(self.geometry.axes)[self.rows is not None :]
 
 
-def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize: int, which: str) -> Split:
+def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize: int, first: bool) -> Split:
+    """How the work is split; `first`: the taps of the first axis are laid out on the side of g where that can be."""
     k, m = geometry.kernel_size, geometry.output_size
-    first = _first_with_g(channels, filters, geometry, which)
     if geometry.axes == 1 and k[0] * filters * m[0] * itemsize > 16 * PIECE_BYTES:
         first = False  # a long sequence is cut into pieces, which then needs its only axis on the side of x
     rows = (rows_by_remainder(geometry) if first else None) or None  # no rows: every tap reads padding alone
@@ -210,7 +217,8 @@ def _grouped(split: Split, x: Array) -> Array:
 
 
 def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    split = _split(x.shape[0], x.shape[1], w.shape[0], geometry, w.dtype.itemsize, "y")
+    first = _first_with_g(x.shape[1], w.shape[0], geometry, "y")
+    split = _split(x.shape[0], x.shape[1], w.shape[0], geometry, w.dtype.itemsize, first)
     matrices = _matrices(w, split)
 
     def images(narrow: Array) -> Array:
@@ -251,7 +259,8 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> 
         around = turned(w, replace(geometry, layout="channels_first"))
         return _conv(g, around, adjoint(geometry), precision)
     channels = w.shape[1] * geometry.groups
-    split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, "dx")
+    first = _first_with_g(channels, w.shape[0], geometry, "dx")
+    split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, first)
     matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
 
     def images(narrow: Array) -> Array:
@@ -297,12 +306,12 @@ def _pulled_back(g: Array, matrices: Sequence[Array], split: Split, precision: P
     return interleave([parts.get(r, zero) for r in range(s)], FIRST, n[0])
 
 
-def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) -> Array:
+def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, first: bool) -> Array:
     if _in_pairs(x, geometry):  # two images are two groups, whose sums are added up
         x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
-        dw = _weight_vjp(x, g, replace(geometry, groups=2), precision)
+        dw = _weight_vjp(x, g, replace(geometry, groups=2), precision, first)
         return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
-    split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, "dw")
+    split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, first)
 
     def images(total: list[Array], x: Array, g: Array) -> list[Array]:
         x, g = (layout.wide(_grouped(split, each)) for each in (x, g))

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv import layout, reference
+from jaxconv import gemm, layout, reference
 from jaxconv.geometry import Geometry
+from jaxconv.nonfinite import unless_finite
 from jaxconv.precision import Precision
 
 
@@ -42,7 +43,9 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     )
     phases = reference.conv(layout.wide(g), kernel, unstrided, precision)
     dx = layout.together(phases.reshape(len(g), *counts, *s, w.shape[-2]), geometry.axes)
-    return lax.slice(dx, [0] * dx.ndim, [len(g), *n, dx.shape[-1]]).astype(g.dtype)
+    dx = lax.slice(dx, [0] * dx.ndim, [len(g), *n, dx.shape[-1]]).astype(g.dtype)
+    # The zeros of w̃ meet every g.
+    return unless_finite(dx, lambda: gemm.conv_input_vjp(g, w, geometry, precision))
 
 
 def _kernel(w: Array, before_zero: Sequence[int], geometry: Geometry) -> Array:

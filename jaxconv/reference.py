@@ -21,10 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -39,16 +37,18 @@ Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     array, kernel = _specs(geometry)
-    return _convolve(
+    x, padding = _sliced(x, array[2:], geometry.padding)
+    return lax.conv_general_dilated(
         x,
         w,
         window_strides=geometry.stride,
-        padding=geometry.padding,
+        padding=padding,
         rhs_dilation=geometry.dilation,
         dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
         feature_group_count=geometry.groups,
         precision=precision,
-    )
+        preferred_element_type=accumulator(x.dtype),
+    ).astype(x.dtype)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -61,17 +61,20 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     # A symbolic size leaves r open: pad for the largest one, and cut off what that gives too much.
     sizes = geometry.input_size, geometry.stride, rest(geometry)
     r = [s - 1 if is_symbolic(n) else over for n, s, over in zip(*sizes, strict=True)]
-    dx = _convolve(
+    padding = [(d * (k - 1) - lo, d * (k - 1) - hi + r) for k, (lo, hi), d, r in _per_axis(geometry, r)]
+    g, padding = _sliced(g, array[2:], padding, geometry.stride)
+    dx = lax.conv_general_dilated(
         g,
         turned(w, geometry),
         window_strides=(1,) * geometry.axes,
-        padding=[(d * (k - 1) - lo, d * (k - 1) - hi + r) for k, (lo, hi), d, r in _per_axis(geometry, r)],
+        padding=padding,
         lhs_dilation=geometry.stride,
         rhs_dilation=geometry.dilation,
         dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
         feature_group_count=geometry.groups,
         precision=precision,
-    )
+        preferred_element_type=accumulator(g.dtype),
+    ).astype(g.dtype)
     return _cut(dx, array[2:], geometry.input_size)
 
 
@@ -85,18 +88,20 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     r = [0 if is_symbolic(n) else over for n, over in zip(geometry.input_size, rest(geometry), strict=True)]
     batch, channels, *space = array
     out, per_group, *taps = kernel
-    dw = _convolve(
+    x, padding = _sliced(x, space, [(lo, hi - r) for _, (lo, hi), _, r in _per_axis(geometry, r)])
+    dw = lax.conv_general_dilated(
         x,
         g,
         window_strides=geometry.dilation,
-        padding=[(lo, hi - r) for _, (lo, hi), _, r in _per_axis(geometry, r)],
+        padding=padding,
         rhs_dilation=geometry.stride,
         dimension_numbers=lax.ConvDimensionNumbers(
             (channels, batch, *space), (channels, batch, *space), (per_group, out, *taps)
         ),
         batch_group_count=geometry.groups,
         precision=precision,
-    )
+        preferred_element_type=accumulator(x.dtype),
+    ).astype(x.dtype)
     return _cut(dw, taps, geometry.kernel_size)
 
 
@@ -124,33 +129,25 @@ def left_to_jax(which: Map, a: Array, b: Array, geometry: Geometry, precision: P
     return of[which](a, b, inner, precision)
 
 
-def _convolve(
-    x: Array,
-    w: Array,
-    padding: Sequence[tuple[int, int]],
-    dimension_numbers: lax.ConvDimensionNumbers,
-    lhs_dilation: Sequence[int] | None = None,
-    **how: Any,
-) -> Array:
-    """`lax.conv_general_dilated` in the dtype of x; what a negative padding cuts off is sliced off."""
-    lax_conv = partial(
-        lax.conv_general_dilated,
-        dimension_numbers=dimension_numbers,
-        lhs_dilation=lhs_dilation,
-        preferred_element_type=accumulator(x.dtype),
-        **how,
-    )
-    kept, left = x, []
-    for axis, pair, s in zip(dimension_numbers.lhs_spec[2:], padding, lhs_dilation or (1,) * len(padding), strict=True):
-        # Of x dilated by s: to cut off c positions on one side is to drop ⌈c/s⌉ elements and to pad what is too much.
-        low, high = (0 if is_symbolic(width) else -(min(width, 0) // s) for width in pair)
+def _sliced(
+    x: Array, axes: Sequence[int], padding: Sequence[tuple[int, int]], dilation: Sequence[int] | None = None
+) -> tuple[Array, list[tuple[int, int]]]:
+    """x without what negative paddings cut off of it, and the paddings that are left, none of them negative.
+
+    Of x dilated by s, to cut off c positions on one side is to drop ⌈c/s⌉ elements and to pad what that is too much.
+    """
+    left = []
+    for axis, (lo, hi), s in zip(axes, padding, dilation or (1,) * len(axes), strict=True):
+        low, high = (0 if is_symbolic(width) else -(min(width, 0) // s) for width in (lo, hi))
+        if (low or high) and low + high >= x.shape[axis]:  # no window meets an element: one zero stands for all of x
+            left.append((s * (x.shape[axis] - 1) + lo + hi, 0))
+            zero = jnp.zeros((*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
+            x = vary(zero, axes_of(x))
+            continue
         if low or high:
-            if low + high >= x.shape[axis]:  # no window meets an element
-                made = jax.eval_shape(partial(lax_conv, padding=padding), x, w)
-                return vary(jnp.zeros(made.shape, x.dtype), axes_of(x) | axes_of(w))
-            kept = lax.slice_in_dim(kept, low, x.shape[axis] - high, axis=axis)
-        left.append((pair[0] + s * low, pair[1] + s * high))
-    return lax_conv(kept, w, padding=left).astype(x.dtype)
+            x = lax.slice_in_dim(x, low, x.shape[axis] - high, axis=axis)
+        left.append((lo + s * low, hi + s * high))
+    return x, left
 
 
 def _between(x: Array, axis: int, start: int, stop: int) -> Array:

@@ -6,10 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 from many_devices import collectives, mesh_of, put
 
+import oracles
 from cases import FEW, Case, assert_same, by_id, integers
 from jaxconv import conv
 
@@ -57,3 +59,15 @@ def test_whole_groups_over_the_devices_send_nothing() -> None:
     mesh = mesh_of(8)
     placed = put(x, mesh, P(None, "i")), put(w, mesh, P("i")), put(g, mesh, P(None, "i"))
     assert collectives(triple(case, "auto").lower(*placed).compile()) == {}
+
+
+@pytest.mark.parametrize("case", **by_id(CASES))
+def test_a_number_that_no_sum_has_stays_out(case: Case) -> None:
+    """NaN in one position of x: y and dw are NaN where the loops' are."""
+    x, w, g = integers(1, case.x_shape, case.w_shape, case.y_shape)
+    position = (0, ..., *[-1] * case.axes) if case.channels_first else (0, *[-1] * case.axes, slice(None))
+    x = x.at[position].set(jnp.nan)
+    y, _, dw = triple(case, "gemm")(x, w, g)
+    assert (np.isnan(y) == np.isnan(oracles.conv(x, w, **case.options))).all()
+    right = oracles.conv_weight_vjp(x, g, kernel_size=case.kernel_size, **case.options)
+    assert (np.isnan(dw) == np.isnan(right)).all()
