@@ -23,7 +23,7 @@ from jaxconv import oracle, reference
 from jaxconv.arguments import wrong_kind, wrong_value
 from jaxconv.convolution import conv
 from jaxconv.geometry import Geometry
-from jaxconv.rounding import C, units
+from jaxconv.rounding import C, flushed_part, units
 from jaxconv.sizes import split_array, split_kernel
 from jaxconv.worked import narrow, worked
 
@@ -228,7 +228,16 @@ def _checks(geometry: Geometry, at: tuple, ours: tuple, options: dict[str, Any])
     for name, (f, factors), length, value, other in zip(("y", "dx", "dw"), sums, lengths, ours, theirs, strict=True):
         exact = f(*factors, geometry).reshape(value.shape)
         squares = f(*(np.abs(a) ** 2 for a in factors), geometry).reshape(value.shape)
-        judged = (units(each, exact, squares, length, x.dtype) for each in (value, exact + _wide(value) - _wide(other)))
+        flushed = np.zeros(value.shape)
+        for k, factor in enumerate(factors):
+            lost = flushed_part(factor, x.dtype)
+            if lost.any():
+                sizes = [lost if j == k else np.abs(a) for j, a in enumerate(factors)]
+                flushed += f(*sizes, geometry).reshape(value.shape)
+        judged = (
+            units(each, exact, squares, length, x.dtype, flushed)
+            for each in (value, exact + _wide(value) - _wide(other))
+        )
         checks.append(Check(name, *(float(each.max(initial=0)) for each in judged)))
     return tuple(checks)
 

@@ -7,6 +7,7 @@ import html
 import inspect
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -82,6 +83,28 @@ def test_a_geometry_is_checked_with_random_numbers(geometry):
     assert all(check.passed for check in explained.checks)
     assert any(check.units > 0 for check in explained.checks)
     assert "DISAGREES" not in str(explained)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "dtype", "off"),
+    [
+        (1e-20, 1e-20, "float32", 5 * 27 * 2**-126),
+        (1e-20, 1e-20, "bfloat16", 5 * 27 * 2**-126),
+        (1e-4, 1e-4, "float16", 5 * 2**-24),
+        (1e-20, 1e-20 + 1e-20j, "complex64", 10 * 27 * 2**-126),
+        (1e-160, 1e-160, "float64", 5 * 27 * 2**-1022),
+        (1e-39, 1e10, "float32", 5 * 27e-29),
+        (1e10, -1e-39, "bfloat16", 5 * 27e-29),
+    ],
+)
+def test_what_is_flushed_to_zero_agrees_and_what_is_not_is_still_judged(x, w, dtype, off, monkeypatch):
+    """`off` is five times what may be lost of a sum of 27 products, and more than float16 rounds by."""
+    with jax.enable_x64(dtype == "float64"):
+        at = (jnp.full((2, 3, 8, 8), x, dtype), jnp.full((4, 3, 3, 3), w, dtype))
+        assert "DISAGREES" not in str(explain(conv, *at))
+        wrong = lambda x, w, **options: conv(x, w, **options) + jnp.asarray(off, dtype)  # noqa: E731
+        monkeypatch.setattr(explanation, "conv", wrong)
+        assert [check.passed for check in explain(wrong, *at).checks] == [False, True, True]
 
 
 def test_a_wrong_gradient_is_called_wrong(monkeypatch):
