@@ -183,12 +183,16 @@ def _maps() -> dict[str, Callable]:
 
 
 def _formula(name: str, f: Callable) -> tuple[str, str]:
-    """The first line of the docstring, and the call of lax as it stands in the source."""
+    """The first line of the docstring, and the call of lax, both as they stand in the source: under ``python -OO``
+    there is no docstring elsewhere.
+    """
     source = textwrap.dedent(inspect.getsource(f))
-    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    tree = ast.parse(source)
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    (definition,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     (convolution,) = (call for call in calls if ast.unparse(call.func) == "lax.conv_general_dilated")
     lines = source.splitlines()[convolution.lineno - 1 : convolution.end_lineno]
-    return (inspect.getdoc(f) or "").splitlines()[0], textwrap.dedent("\n".join(lines))
+    return (ast.get_docstring(definition) or "").splitlines()[0], textwrap.dedent("\n".join(lines))
 
 
 def _sizes(geometry: Geometry) -> list[str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import inspect
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +77,15 @@ def test_code_is_the_source(explained):
         assert formula in source
         assert all(line.strip() in source for line in code.splitlines())
         assert "lax.conv_general_dilated(" in code
+
+
+def test_the_same_is_said_where_docstrings_are_stripped(explained):
+    code = "import numpy as np; from jaxconv import conv, explain; "
+    code += f"print(explain(conv, np.float32({X.tolist()}), np.float32({W.tolist()}), stride=2))"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, encoding="utf-8",
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8"})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{explained}\n"
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda geometry: f"{geometry.axes}-D")
