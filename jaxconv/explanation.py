@@ -23,6 +23,7 @@ from jaxconv import oracle, reference
 from jaxconv.arguments import wrong_kind, wrong_value
 from jaxconv.convolution import conv
 from jaxconv.geometry import Geometry
+from jaxconv.output import legible
 from jaxconv.rounding import C, flushed_part, units
 from jaxconv.sizes import split_array, split_kernel
 from jaxconv.worked import narrow, worked
@@ -72,6 +73,9 @@ class Explanation:
     worked: tuple[tuple[str, ...], ...] = ((), (), ())
 
     def __str__(self) -> str:
+        return legible(self._text())
+
+    def _text(self) -> str:
         parts = [self.title, "", *(f"    {line}" for line in self.numbers)]
         for (name, formula, code), numbers, check in zip(self.formulas, self.worked, self.checks, strict=True):
             lines = (formula, *numbers, _verdict(check), "", *code.splitlines())
