@@ -167,9 +167,14 @@ _SIZE = """Each layer's output size with the numbers put into the formula, its c
 
 a layer in words:
   64 7x7 s2 p3      a convolution: 64 filters, kernel 7 x 7 (or k7), stride 2, padding 3
-  pool 3x3 s2 p1    pooling
+  pool 3x3 s2 p1    pooling; with ceil, the size is rounded up and no window begins in the padding behind
+  pool global       pooling of all there is: one output
   up 32 4x4 s2 p1   a transposed convolution; o1 is its output padding
-  also d2 (dilation), g4 (groups), p1:2 (1 before, 2 behind), pSAME, s2x1 (per axis)"""
+  upsample s2       every input repeated twice along each axis; with linear, interpolated
+  also d2 (dilation), g4 (groups), p1:2 (1 before, 2 behind), pSAME, s2x1 (per axis)
+
+Multiply-adds are those of one example that meet an input. Taps on padding are counted apart, in parentheses: most
+other tools count them in. Of pooling the inputs read are counted."""
 _SIZE_EXAMPLES = """examples:
   jaxconv size 3x224x224 "64 7x7 s2 p3" "pool 3x3 s2 p1"
   jaxconv size 3x10x11 --kernel 3 --filters 8 --stride 2"""
