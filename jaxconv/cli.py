@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxconv.interrupt import heeded
+from jaxconv.output import Legible, OutputError, complain, shown, unwritable, written
 
 if TYPE_CHECKING:
     from jaxconv.verify.run import Row
 
-EXTRAS = {"rich": "cli", "optax": "demo", "sklearn": "demo"}
+
+class _Parser(argparse.ArgumentParser):
+    """Its help is output like any other."""
+
+    def print_help(self, file: Any = None) -> None:
+        if file is not None:
+            super().print_help(file)
+        elif status := shown(self.prog, 0, lambda: Legible().write(self.format_help())):
+            self.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 all right, 1 something disagrees, 2 a wrong call or a file that cannot be written, 130 interrupted.
     """
-    parser = argparse.ArgumentParser(prog="jaxconv", description="Hand-written gradients for JAX, checked.")
+    parser = _Parser(prog="jaxconv", description="Hand-written gradients for JAX, checked.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify = commands.add_parser(
         "verify",
@@ -51,20 +60,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_check(commands)
     options = parser.parse_args(arguments)
     options.given = list(sys.argv[1:] if arguments is None else arguments)
-    if options.command == "size":
-        return _size(options)
-    if options.command == "bench":
-        return _bench(options)
-    if options.command == "check":
-        return _check(options)
-    missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
-    if missing:
-        extras = ",".join(sorted({EXTRAS[name] for name in missing}))
-        print(
-            f"jaxconv {options.command}: needs {', '.join(missing)}: pip install 'jaxconv[{extras}]'", file=sys.stderr
-        )
+    run = {"size": _size, "bench": _bench, "check": _check, "verify": _verify}[options.command]
+    try:
+        return run(options)
+    except OutputError as error:  # while it shows how far it has come
+        complain(f"jaxconv {options.command}: the output could not be written: {error}")
         return 2
-    return _verify(options)
+
+
+def _lacks(command: str, extras: dict[str, str]) -> bool:
+    """Whether a package is missing, which is then said with the extra that brings it: `extras` is package → extra."""
+    missing = [name for name in extras if importlib.util.find_spec(name) is None]
+    if missing:
+        wanted = ",".join(sorted({extras[name] for name in missing}))
+        complain(f"jaxconv {command}: needs {', '.join(missing)}: pip install 'jaxconv[{wanted}]'")
+    return bool(missing)
+
+
+def _all_writable(command: str, paths: dict[str, Path]) -> bool:
+    """Whether every file can be written, as far as can be told before the run; else what is wrong is said."""
+    for name, path in paths.items():
+        if fault := unwritable(path):
+            complain(f"jaxconv {command}: --{name} must name a file in a folder that exists; {fault}")
+            return False
+    if len({path.resolve() for path in paths.values()}) < len(paths):
+        both = " and ".join(f"--{name}" for name in paths)
+        complain(f"jaxconv {command}: {both} must name two files; got {next(iter(paths.values()))} for both")
+        return False
+    return True
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Path]:
+    return {name: path for name in names if (path := getattr(options, name)) is not None}
 
 
 def _add_bench(commands: argparse._SubParsersAction) -> None:
@@ -89,24 +116,11 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         bench.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write it as {name}, whole or not at all")
 
 
-def _lacks_rich(command: str) -> bool:
-    """Whether tables cannot be shown, which is then said."""
-    missing = importlib.util.find_spec("rich") is None
-    if missing:
-        print(f"jaxconv {command}: needs rich: pip install 'jaxconv[cli]'", file=sys.stderr)
-    return missing
-
-
 def _bench(options: argparse.Namespace) -> int:
-    if _lacks_rich("bench"):
+    if _lacks("bench", {"rich": "cli"}) or not _all_writable("bench", _given(options, "json", "markdown")):
         return 2
-    for name in ("json", "markdown"):
-        path = getattr(options, name)
-        if path is not None and (fault := _unwritable(path)):
-            print(f"jaxconv bench: --{name} must name a file in a folder that exists; {fault}", file=sys.stderr)
-            return 2
     if not options.limit > 0:
-        print(f"jaxconv bench: --limit must be positive; got {options.limit:g}", file=sys.stderr)
+        complain(f"jaxconv bench: --limit must be positive; got {options.limit:g}")
         return 2
     try:
         with heeded() as stop_if_told:
@@ -138,10 +152,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    if _lacks_rich("check"):
-        return 2
-    if options.json is not None and (fault := _unwritable(options.json)):
-        print(f"jaxconv check: --json must name a file in a folder that exists; {fault}", file=sys.stderr)
+    if _lacks("check", {"rich": "check"}) or not _all_writable("check", _given(options, "json")):
         return 2
     try:
         with heeded() as stop_if_told:
@@ -156,9 +167,14 @@ _SIZE = """Each layer's output size with the numbers put into the formula, its c
 
 a layer in words:
   64 7x7 s2 p3      a convolution: 64 filters, kernel 7 x 7 (or k7), stride 2, padding 3
-  pool 3x3 s2 p1    pooling
+  pool 3x3 s2 p1    pooling; with ceil, the size is rounded up and no window begins in the padding behind
+  pool global       pooling of all there is: one output
   up 32 4x4 s2 p1   a transposed convolution; o1 is its output padding
-  also d2 (dilation), g4 (groups), p1:2 (1 before, 2 behind), pSAME, s2x1 (per axis)"""
+  upsample s2       every input repeated twice along each axis; with linear, interpolated
+  also d2 (dilation), g4 (groups), p1:2 (1 before, 2 behind), pSAME, s2x1 (per axis)
+
+Multiply-adds are those of one example that meet an input. Taps on padding are counted apart, in parentheses: most
+other tools count them in. Of pooling the inputs read are counted."""
 _SIZE_EXAMPLES = """examples:
   jaxconv size 3x224x224 "64 7x7 s2 p3" "pool 3x3 s2 p1"
   jaxconv size 3x10x11 --kernel 3 --filters 8 --stride 2"""
@@ -179,32 +195,16 @@ def _size(options: argparse.Namespace) -> int:
             raise ValueError("jaxconv size: at least one layer must be given; got none.")
         shape = chain.read_shape(options.input)
         layers = [chain.read_layer(text, len(shape) - 1) for text in texts]
-        for line in chain.lines(shape, layers):
-            print(line)
+        text = "".join(f"{line}\n" for line in chain.lines(shape, layers))
     except ValueError as error:
-        print(error, file=sys.stderr)
+        complain(str(error))
         return 2
-    return 0
-
-
-def _unwritable(path: Path) -> str | None:
-    """Why a file cannot be written there, as far as can be told before the run, or None."""
-    folder = path.resolve().parent
-    if path.is_dir():
-        return f"got the folder {path}"
-    if not folder.is_dir():
-        return f"got {path}, and there is no folder {folder}"
-    return None if os.access(folder, os.W_OK | os.X_OK) else f"got {path}, and {folder} must not be written to"
+    return shown("jaxconv size", 0, lambda: Legible().write(text))
 
 
 def _verify(options: argparse.Namespace) -> int:
-    given = {name: path for name in ("json", "html") if (path := getattr(options, name)) is not None}
-    for name, path in given.items():
-        if fault := _unwritable(path):
-            print(f"jaxconv verify: --{name} must name a file in a folder that exists; {fault}", file=sys.stderr)
-            return 2
-    if len({path.resolve() for path in given.values()}) < len(given):
-        print(f"jaxconv verify: --json and --html must name two files; got {options.json} for both", file=sys.stderr)
+    given = _given(options, "json", "html")
+    if _lacks("verify", {"rich": "cli", "optax": "demo", "sklearn": "demo"}) or not _all_writable("verify", given):
         return 2
     rows: list[Row] = []
     planned: int | None = None
@@ -212,35 +212,35 @@ def _verify(options: argparse.Namespace) -> int:
     try:
         with heeded() as stop_if_told:
             from jaxconv import report
+            from jaxconv.console import Console, progress
             from jaxconv.verify import page, run
 
-            console = report.console()
+            console = Console()
             work = run.tasks(options.quick)
             planned = len(work)
-            with report.progress(console) as progress:
-                bar = progress.add_task("", total=sum(task.steps for task in work))
+            with progress(console) as display:
+                bar = display.add_task("", total=sum(task.steps for task in work))
                 for task in work:
                     stop_if_told()
-                    progress.update(bar, description=f"{task.part}: {task.name} ({task.platform})")
+                    display.update(bar, description=f"{task.part}: {task.name} ({task.platform})")
                     for row in task.work():
                         stop_if_told()  # before the row is believed: it may be what became of the ctrl-C
-                        progress.advance(bar)
+                        display.advance(bar)
                         if row is not None:
                             rows.append(row)
     except KeyboardInterrupt:
         if planned is None:  # nothing is there yet that could be shown
             return 130
         interrupted = True
-    console.print(report.table(rows, console.width))
-    console.print(report.sentence(rows, planned), soft_wrap=True)
-    texts = {"json": report.as_json, "html": page.as_html}
-    unwritten = False
-    for name, path in given.items():
-        try:
-            report.write_whole(path, texts[name](rows, planned))
-        except OSError as error:
-            print(f"jaxconv verify: --{name} could not be written: {error}", file=sys.stderr)
-            unwritten = True
-    if not all(row.passed for row in rows):
-        return 1
-    return 130 if interrupted else 2 if unwritten else 0
+    files = {
+        name: (path, partial({"json": report.as_json, "html": page.as_html}[name], rows, planned))
+        for name, path in given.items()
+    }
+    complete = written("jaxconv verify", files)
+    status = 1 if not all(row.passed for row in rows) else 130 if interrupted else 0 if complete else 2
+
+    def show() -> None:
+        console.print(report.table(rows, console.width))
+        console.print(report.sentence(rows, planned), soft_wrap=True)
+
+    return shown("jaxconv verify", status, show)

@@ -23,7 +23,8 @@ from jaxconv import oracle, reference
 from jaxconv.arguments import wrong_kind, wrong_value
 from jaxconv.convolution import conv
 from jaxconv.geometry import Geometry
-from jaxconv.rounding import C, units
+from jaxconv.output import legible
+from jaxconv.rounding import C, flushed_part, units
 from jaxconv.sizes import split_array, split_kernel
 from jaxconv.worked import narrow, worked
 
@@ -72,6 +73,9 @@ class Explanation:
     worked: tuple[tuple[str, ...], ...] = ((), (), ())
 
     def __str__(self) -> str:
+        return legible(self._text())
+
+    def _text(self) -> str:
         parts = [self.title, "", *(f"    {line}" for line in self.numbers)]
         for (name, formula, code), numbers, check in zip(self.formulas, self.worked, self.checks, strict=True):
             lines = (formula, *numbers, _verdict(check), "", *code.splitlines())
@@ -183,15 +187,18 @@ def _maps() -> dict[str, Callable]:
 
 
 def _formula(name: str, f: Callable) -> tuple[str, str]:
-    """The first line of the docstring, and the source from where the padding is computed to the end of lax's call."""
+    """The first line of the docstring, and the source from where the padding is computed to the end of lax's call.
+
+    Both as they stand in the source: under ``python -OO`` there is no docstring elsewhere.
+    """
     source = textwrap.dedent(inspect.getsource(f))
-    nodes = list(ast.walk(ast.parse(source)))
-    calls = (node for node in nodes if isinstance(node, ast.Call))
+    tree = ast.parse(source)
+    (definition,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     (convolution,) = (call for call in calls if ast.unparse(call.func) == "lax.conv_general_dilated")
-    named = (node for node in nodes if isinstance(node, ast.Name) and node.id == "padding")
-    first = min(node.lineno for node in named)
-    lines = source.splitlines()[first - 1 : convolution.end_lineno]
-    return (inspect.getdoc(f) or "").splitlines()[0], textwrap.dedent("\n".join(lines))
+    named = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "padding")
+    lines = source.splitlines()[min(node.lineno for node in named) - 1 : convolution.end_lineno]
+    return (ast.get_docstring(definition) or "").splitlines()[0], textwrap.dedent("\n".join(lines))
 
 
 def _sizes(geometry: Geometry) -> list[str]:
@@ -231,7 +238,16 @@ def _checks(geometry: Geometry, at: tuple, ours: tuple, options: dict[str, Any])
     for name, (f, factors), length, value, other in zip(("y", "dx", "dw"), sums, lengths, ours, theirs, strict=True):
         exact = f(*factors, geometry).reshape(value.shape)
         squares = f(*(np.abs(a) ** 2 for a in factors), geometry).reshape(value.shape)
-        judged = (units(each, exact, squares, length, x.dtype) for each in (value, exact + _wide(value) - _wide(other)))
+        flushed = np.zeros(value.shape)
+        for k, factor in enumerate(factors):
+            lost = flushed_part(factor, x.dtype)
+            if lost.any():
+                sizes = [lost if j == k else np.abs(a) for j, a in enumerate(factors)]
+                flushed += f(*sizes, geometry).reshape(value.shape)
+        judged = (
+            units(each, exact, squares, length, x.dtype, flushed)
+            for each in (value, exact + _wide(value) - _wide(other))
+        )
         checks.append(Check(name, *(float(each.max(initial=0)) for each in judged)))
     return tuple(checks)
 

@@ -15,6 +15,7 @@ from jax import Array, lax
 from jaxconv.cell import GatedParams, check_step
 from jaxconv.convolution import conv
 from jaxconv.gated import check_scan, gated_scan
+from jaxconv.output import legible
 from jaxconv.precision import accumulator
 
 
@@ -172,7 +173,7 @@ class GradientFlow:
             parts.append(f"not a number in {unknown} of {sequences}")
         low, high = np.min(logs[0]), np.max(logs[0])
         norm = f"exp({low:.4g})" if low == high or sequences == 1 else f"exp({low:.4g}) to exp({high:.4g})"
-        return f"{', '.join(parts)}: ‖∂h[T]/∂h[0]‖ = {norm} {whole}"
+        return legible(f"{', '.join(parts)}: ‖∂h[T]/∂h[0]‖ = {norm} {whole}")
 
 
 @jax.jit

@@ -1,83 +1,17 @@
-"""What a person sees of a run, and what a program reads: progress, tables, a closing sentence, a JSON file."""
+"""What a person sees of `jaxconv verify`, and what a program reads: a table, a closing sentence, a JSON file."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform as machine
-import sys
-import tempfile
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-import jaxconv
+from jaxconv.console import Table, number, versions
 from jaxconv.rounding import C
 from jaxconv.verify.run import PARTS, Row
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside its place first, then moved there."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def versions() -> dict[str, str]:
-    """What a figure depends on."""
-    kinds = Counter(device.device_kind for device in jax.devices())
-    return {
-        "jaxconv": jaxconv.__version__,
-        "jax": jax.__version__,
-        "jaxlib": version("jaxlib"),
-        "numpy": np.__version__,
-        "python": machine.python_version(),
-        "machine": f"{machine.machine()}, {os.cpu_count()} cores",
-        "system": machine.platform(),
-        "devices": ", ".join(f"{count} × {kind}" for kind, count in kinds.items()),
-    }
-
-
-def progress(console: Console) -> Progress:
-    """A live display: a bar, how many are done, the time, and what is being done."""
-    return Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
-        console=console,
-        transient=True,
-        # Without a terminal there is nothing to redraw: the table at the end says it all.
-        disable=not console.is_terminal,
-    )
-
-
-def number(value: float | None) -> str:
-    """Two decimals while they say something: "0.88", "8.7e+07"."""
-    return "" if value is None else f"{value:.2f}" if abs(value) < 1000 else f"{value:.1e}"
 
 
 def ratio(row: Row) -> float | None:
@@ -169,11 +103,3 @@ def as_json(rows: list[Row], planned: int | None) -> str:
     for row in outcome["rows"]:
         del row["heat"]  # a picture, for the page
     return json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def console() -> Console:
-    """Where results go. Piped output keeps whole lines: nothing is cut to a width that is not there.
-
-    Text is shown as it stands: to rich's markup the indices in `x[c, 2r + k]` are a tag, and vanish.
-    """
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)

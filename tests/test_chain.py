@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 
@@ -59,6 +60,11 @@ def test_transposed_layer():
         ("up 4 k3 pFULL",),
         ("up 4 k3 pSAME s2", "8 7x7"),
         ("up 4 4x4 s2 p9",),
+        ("pool 3x3 s2 ceil", "4 3x3"),
+        ("pool 2x2 s3 p1 ceil", "pool k5 s4 d2 ceil", "up 4 k2 s2"),
+        ("pool 3x3 s2 pSAME ceil", "4 k4"),
+        ("4 k3", "upsample s2", "8 k7"),
+        ("upsample s3 linear", "8 k7 s2", "pool global", "4 k1"),
     ],
 )
 def test_smallest_input_is_the_smallest(texts):
@@ -75,6 +81,65 @@ def test_smallest_input_is_the_smallest(texts):
     assert [works(size) for size in range(1, smallest + 1)] == [False] * (smallest - 1) + [True]
 
 
+def test_pooling_that_rounds_up_against_its_windows():
+    """A window more where it hangs over by less than a stride, none that begins behind the input."""
+    for n, k, s, d, lo, hi in product(range(1, 8), range(1, 4), range(1, 5), range(1, 3), range(3), range(3)):
+        window = d * (k - 1) + 1
+        count = len([p for p in range(99) if s * p + window < n + lo + hi + s and s * p < n + lo])
+        text = f"pool k{k} s{s} d{d} p{lo}:{hi} ceil"
+        if count:
+            (step,) = walk(*chain(f"3x{n}", text))
+            assert step.shape == (3, count), text
+            read = [j for p in range(count) for j in range(s * p - lo, s * p - lo + window, d) if 0 <= j < n]
+            assert (step.multiply_adds, step.with_padding) == (3 * len(read), 3 * count * k), text
+        else:
+            with pytest.raises(ValueError, match="must fit into the padded input but for"):
+                list(walk(*chain(f"3x{n}", text)))
+
+
+def test_pooling_that_rounds_up_says_how(capsys):
+    assert cli.main(["size", "64x112x112", "pool 3x3 s2 ceil"]) == 0  # GoogLeNet's
+    out = capsys.readouterr().out
+    assert "→ 64 × 56 × 56" in out
+    assert "m = ⌈(n + lo + hi − d(k − 1) − 1)/s⌉ + 1 = ⌈(112 + 0 + 0 − 1·(3 − 1) − 1)/2⌉ + 1 = 56" in out
+    assert "receptive field: 3 inputs, moving by 2, the first from 0" in out
+    assert cli.main(["size", "1x3", "pool k1 s2 p0:1 ceil"]) == 0
+    assert cli.main(["size", "1x3", "pool k1 s3 p0:2 ceil"]) == 0
+    limited = (
+        "m = ⌊(n + lo − 1)/s⌋ + 1 = ⌊(3 + 0 − 1)/3⌋ + 1 = 1: rounded up it were 3, but no window begins in the padding"
+    )
+    assert limited in capsys.readouterr().out
+
+
+def test_global_pooling_and_upsampling():
+    pooled, last = walk(*chain("512x7x9", "pool global", "10 1x1"))
+    assert (pooled.shape, pooled.multiply_adds, pooled.weights) == ((512, 1, 1), 512 * 63, 0)
+    assert last.field.size == (7, 9)
+    assert last.shape == (10, 1, 1)
+    nearest, linear, double = walk(*chain("8x5x6", "upsample s2", "upsample s3x1 linear", "upsample s1x2"))
+    assert [step.shape for step in (nearest, linear, double)] == [(8, 10, 12), (8, 30, 12), (8, 30, 24)]
+    assert (nearest.multiply_adds, nearest.weights) == (0, 0)
+    assert nearest.formulas == ("s·m = 2·5 = 10", "s·m = 2·6 = 12")
+    # Of every three outputs two lie between inputs and read two; the first and the last lie outside, and read one.
+    assert linear.multiply_adds == 8 * 12 * (10 * (2 + 1 + 2) - 2)
+    assert linear.weights == 0
+
+
+def test_a_global_pooling_leaves_no_room():
+    with pytest.raises(ValueError, match="layer 2") as caught:
+        list(walk(*chain("3x8x8", "pool global", "4 3x3")))
+    assert str(caught.value).endswith(" No input works for the whole chain: a global pooling leaves a size of 1.")
+
+
+def test_taps_on_padding_are_counted_apart(capsys):
+    """The 118 million of the usual tables for ResNet's first layer, and the fewer that meet an input."""
+    assert cli.main(["size", "3x224x224", "64 7x7 s2 p3", "64 1x1"]) == 0
+    out = capsys.readouterr().out
+    assert "116,214,528 multiply-adds (118,013,952 with the taps on padding), 9,408 weights" in out
+    assert "\n      51,380,224 multiply-adds, 4,096 weights" in out, "nothing is padded"
+    assert "total    167,594,752 multiply-adds (169,394,176 with the taps on padding), 13,504 weights" in out
+
+
 def test_a_layer_that_does_not_fit_says_which_and_what_would():
     with pytest.raises(ValueError, match="layer 3") as caught:
         list(walk(*chain("3x20x24", "64 7x7 s2", "pool 3x3 s2", "64 5x5")))
@@ -88,7 +153,20 @@ def test_a_layer_that_does_not_fit_says_which_and_what_would():
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["3x8x8", "8 3x3 q2"], "layer '8 3x3 q2': a word must be a number of filters, a kernel 3x3, or k s p d g o"),
+        (
+            ["3x8x8", "8 3x3 q2"],
+            "layer '8 3x3 q2': a word must be a number of filters, a kernel 3x3, k s p d g o with numbers, or one of "
+            "conv, pool, up, upsample, ceil, global, linear; got 'q2'.",
+        ),
+        (["3x8x8", "8 3x3 ceil"], "`ceil` must go with pooling, pool; got '8 3x3 ceil'."),
+        (["3x8x8", "pool 3x3 linear"], "`linear` must go with upsampling, upsample; got 'pool 3x3 linear'."),
+        (["3x8x8", "pool global 3x3"], "`pool global` must have no kernel; got 'pool global 3x3'."),
+        (["3x8x8", "pool global s2"], "`pool global` must have no stride; got 'pool global s2'."),
+        (["3x8x8", "upsample"], "`upsample` must have a stride, by how much the sizes grow, like s2; got 'upsample'."),
+        (["3x8x8", "upsample s2 p1"], "`upsample` must have no padding; got 'upsample s2 p1'."),
+        (["3x8x8", "4 upsample s2"], "`upsample` must have no number of filters; got '4 upsample s2'."),
+        (["3x8x8", "4 k" + "9" * 5000], "a word must be a number of filters"),
+        (["3x" + "9" * 5000, "4 k3"], "the input must be channels and sizes, like 3x224x224; got '3x999"),
         (["3x8x8", "8"], "layer '8': a kernel must be given, like 3x3 or k3; got '8'."),
         (["3x8x8", "3x3"], "`conv` must have a number of filters"),
         (["3x8x8", "pool 4 3x3"], "`pool` must have no number of filters"),

@@ -1,5 +1,6 @@
 """`check_vjp`: right rules pass, wrong ones are named, bad input is refused; everything of ours goes through it."""
 
+import warnings
 from functools import partial
 
 import jax
@@ -349,6 +350,40 @@ def test_trees_integers_and_options():
 def test_scale_changes_no_verdict(scale):
     assert check_vjp(spoilt(lambda dx, dw: (dx, dw)), X * scale, W, transforms=False).passed
     assert not check_vjp(spoilt(lambda dx, dw: (dx * 1.0001, dw)), X * scale, W, transforms=False).passed
+
+
+@pytest.mark.parametrize(
+    ("f", "backward", "x"),
+    [
+        (jnp.log, lambda args, g: (g / args[0],), [0.0, 1.0, 2.0]),
+        (jnp.sin, lambda args, g: (g * jnp.cos(args[0]),), [jnp.inf, 1.0, jnp.nan]),
+        (lambda x: jnp.exp(1e3 * x), lambda args, g: (2 * g,), [1.0, 2.0, -3.0]),
+        (jnp.sin, lambda args, g: (g * jnp.inf,), [1.0, 2.0, 3.0]),
+    ],
+    ids=["at a pole", "no numbers", "overflow", "infinite"],
+)
+def test_what_is_no_number_is_said_in_the_report_and_nowhere_else(f, backward, x):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        report = check_vjp(ruled(f, backward), jnp.asarray(x), transforms=False)
+    assert [str(each.message) for each in warned] == []
+    assert "args[0] float32[3]: " in str(report)
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(2, True), (3, False)])
+def test_float64_whose_squares_overflow(factor, passed):
+    with jax.enable_x64(True):
+        f = ruled(lambda x: x * 1e200 * 2, lambda args, g: (factor * 1e200 * g,))
+        assert check_vjp(f, jnp.ones(3) * 0.5, transforms=False).passed == passed
+
+
+def test_sums_of_what_is_flushed_to_zero():
+    """Compiled, a product may keep what the same product run by itself flushes, over 4096 terms; a factor is found."""
+    x = 3e-38 * (1 + 0.1 * normal(4096, 3))
+    report = check_vjp(spoilt(lambda *each: each), x, jnp.ones((3, 1)))
+    assert report.passed, report
+    wrong = check_vjp(spoilt(lambda dx, dw: (dx, 1.01 * dw)), x, jnp.ones((3, 1)), transforms=False)
+    assert [row.pattern for row in wrong.rows] == [None, "all by one factor: 1.01"]
 
 
 def test_long_cancelling_sum():

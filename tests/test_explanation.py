@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import inspect
+import os
 import re
+import subprocess
+import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,6 +79,15 @@ def test_code_is_the_source(explained):
         assert "lax.conv_general_dilated(" in code
 
 
+def test_the_same_is_said_where_docstrings_are_stripped(explained):
+    code = "import numpy as np; from jaxconv import conv, explain; "
+    code += f"print(explain(conv, np.float32({X.tolist()}), np.float32({W.tolist()}), stride=2))"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, encoding="utf-8",
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8"})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{explained}\n"
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda geometry: f"{geometry.axes}-D")
 def test_a_geometry_is_checked_with_random_numbers(geometry):
     explained = explain(geometry)
@@ -82,6 +95,28 @@ def test_a_geometry_is_checked_with_random_numbers(geometry):
     assert all(check.passed for check in explained.checks)
     assert any(check.units > 0 for check in explained.checks)
     assert "DISAGREES" not in str(explained)
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "dtype", "off"),
+    [
+        (1e-20, 1e-20, "float32", 5 * 27 * 2**-126),
+        (1e-20, 1e-20, "bfloat16", 5 * 27 * 2**-126),
+        (1e-4, 1e-4, "float16", 5 * 2**-24),
+        (1e-20, 1e-20 + 1e-20j, "complex64", 10 * 27 * 2**-126),
+        (1e-160, 1e-160, "float64", 5 * 27 * 2**-1022),
+        (1e-39, 1e10, "float32", 5 * 27e-29),
+        (1e10, -1e-39, "bfloat16", 5 * 27e-29),
+    ],
+)
+def test_what_is_flushed_to_zero_agrees_and_what_is_not_is_still_judged(x, w, dtype, off, monkeypatch):
+    """`off` is five times what may be lost of a sum of 27 products, and more than float16 rounds by."""
+    with jax.enable_x64(dtype == "float64"):
+        at = (jnp.full((2, 3, 8, 8), x, dtype), jnp.full((4, 3, 3, 3), w, dtype))
+        assert "DISAGREES" not in str(explain(conv, *at))
+        wrong = lambda x, w, **options: conv(x, w, **options) + jnp.asarray(off, dtype)  # noqa: E731
+        monkeypatch.setattr(explanation, "conv", wrong)
+        assert [check.passed for check in explain(wrong, *at).checks] == [False, True, True]
 
 
 def test_a_wrong_gradient_is_called_wrong(monkeypatch):

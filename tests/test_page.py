@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from test_verify import ROWS, fake
 
-from jaxconv import cli, report
+from jaxconv import cli, console, output
+from jaxconv.console import versions
 from jaxconv.verify import page, picture, run
 from jaxconv.verify.heat import COLUMNS, Heat
 from jaxconv.verify.heat import ROWS as HEIGHT
@@ -72,7 +73,7 @@ class Tree(HTMLParser):
 
 @pytest.fixture
 def tree(monkeypatch) -> Tree:
-    monkeypatch.setattr(report.machine, "platform", lambda: EVIL)
+    monkeypatch.setattr(console.machine, "platform", lambda: EVIL)
     return Tree(page.as_html(rows(), 7))
 
 
@@ -117,7 +118,7 @@ def test_verdict_and_machine_come_first():
     first = words(page.as_html(rows(), 7)).split("Where the worst")[0]
     assert "WRONG 2 of 7 checks disagree." in first
     assert "exercise 1 of 2 convolution 3 of 4 recurrence 1 of 1" in first
-    for value in report.versions().values():
+    for value in versions().values():
         assert " ".join(value.split()) in first
 
 
@@ -202,14 +203,14 @@ def test_a_wrong_path_is_said_before_the_work(arguments, said, monkeypatch, tmp_
 
 def test_a_full_disk_is_said_and_the_other_file_written(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run, "tasks", lambda quick: fake(ROWS))
-    whole = report.write_whole
+    whole = output.write_whole
 
     def full(path: Path, text: str) -> None:
         if path.suffix == ".json":
             raise OSError(28, "No space left on device")
         whole(path, text)
 
-    monkeypatch.setattr(report, "write_whole", full)
+    monkeypatch.setattr(output, "write_whole", full)
     arguments = ["verify", "--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
     assert cli.main(arguments) == 2
     assert "--json could not be written: [Errno 28] No space left on device" in capsys.readouterr().err

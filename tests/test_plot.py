@@ -311,6 +311,41 @@ def test_flow_draws_the_logarithms():
         np.testing.assert_allclose(line.get_ydata(), each.log_norms / np.log(10))
 
 
+def test_flow_draws_one_alone():
+    ax = plot.flow(GradientFlow(None, None, np.linspace(-3, 0, 5)))
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), np.linspace(-3, 0, 5) / np.log(10))
+    assert ax.get_legend() is None
+
+
+@pytest.mark.parametrize(
+    ("flows", "kind", "message"),
+    [
+        (
+            [1.0],
+            TypeError,
+            "flow: `flows` must be a GradientFlow, or a mapping from names to GradientFlows; got flows of type list.",
+        ),
+        ({"a": 3}, TypeError, "flow: `flows['a']` must be a GradientFlow; got flows['a'] of type int."),
+        (
+            {"a": GradientFlow(None, None, np.zeros((3, 2)))},
+            ValueError,
+            "flow: `flows['a']` must be that of one sequence; got norms.shape=(3, 2).",
+        ),
+        (
+            GradientFlow(None, None, np.zeros((3, 2))),
+            ValueError,
+            "flow: `flows` must be that of one sequence; got norms.shape=(3, 2).",
+        ),
+    ],
+)
+def test_flow_says_what_it_takes(flows, kind, message):
+    before = plt.get_fignums()
+    with pytest.raises(kind) as caught:
+        plot.flow(flows)
+    assert str(caught.value) == message
+    assert plt.get_fignums() == before
+
+
 def test_pictures_take_the_colours_of_the_style_and_leave_the_settings():
     before = dict(matplotlib.rcParams)
     with plt.style.context("dark_background"):

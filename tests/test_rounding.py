@@ -15,7 +15,8 @@ import pytest
 
 import oracles
 from cases import CASES, Arrays, Case, arrays, computed, expected, worst
-from jaxconv.rounding import C, measured_units, spread, tiny, unit_roundoff, units
+from jaxconv.precision import accumulator
+from jaxconv.rounding import C, flushed_part, measured_units, spread, underflow, unit_roundoff, units
 from oracles import Exact
 
 MAPS = ("y", "dx", "dw")
@@ -104,25 +105,67 @@ def test_long_sums_are_long() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "u", "smallest"),
+    ("dtype", "u", "normal", "smallest"),
     [
-        (jnp.float32, 2**-24, 2**-149),
-        (jnp.bfloat16, 2**-8, 2**-133),
-        (jnp.float16, 2**-11, 2**-24),
-        (jnp.float64, 2**-53, 2**-1074),
-        (jnp.complex64, 2**-24, 2**-149),
+        (jnp.float32, 2**-24, 2**-126, 2**-149),
+        (jnp.bfloat16, 2**-8, 2**-126, 2**-133),
+        (jnp.float16, 2**-11, 2**-126, 2**-24),  # its products are float32's
+        (jnp.float64, 2**-53, 2**-1022, 2**-1074),
+        (jnp.complex64, 2**-24, 2 * 2**-126, 2**-149),
     ],
     ids=lambda each: getattr(each, "__name__", None),
 )
-def test_of_a_dtype(dtype: Any, u: float, smallest: float) -> None:
+def test_of_a_dtype(dtype: Any, u: float, normal: float, smallest: float) -> None:
     assert unit_roundoff(dtype) == u
-    assert tiny(dtype) == smallest
+    assert underflow(dtype) == normal + smallest
+    assert underflow(dtype, 27) == 27 * normal + smallest
+
+
+SMALL = {"float32": 1e-20, "bfloat16": 1e-20, "float16": 1e-4, "float64": 1e-160, "complex64": 1e-20 - 5e-21j}
+
+
+@pytest.mark.parametrize("dtype", SMALL)
+def test_products_that_underflow_are_right_as_they_come_and_nothing_else_is(dtype: str) -> None:
+    """4096 products below the smallest normal number, summed in two ways; as large again and six times what may be lost
+    is wrong. So it is where one factor is 1, and nothing underflows.
+    """
+    length, wide_dtype = 4096, np.complex128 if dtype == "complex64" else np.float64
+    with jax.enable_x64(dtype == "float64"):
+        for first in (SMALL[dtype], 1.0):
+            x, w = jnp.full(length, first, dtype), jnp.full(length, SMALL[dtype], dtype)
+            x_, w_ = (np.asarray(each).astype(wide_dtype) for each in (x, w))
+            exact, squares = x_ @ w_, (np.abs(x_) ** 2) @ (np.abs(w_) ** 2)
+
+            def of(computed: Any, exact: Any = exact, squares: Any = squares) -> float:
+                return float(units(computed, exact, squares, length, dtype))
+
+            one_by_one = jax.jit(lambda x, w: jnp.sum(x.astype(accumulator(dtype)) * w))
+            for computed in (jnp.dot(x, w), one_by_one(x, w)):
+                assert of(np.asarray(computed)) <= C
+            assert of(2 * exact + 2 * C * underflow(dtype, length)) > C
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_input_below_the_smallest_normal_number_is_lost_with_its_products(dtype: str) -> None:
+    """10⁻³⁹ · 10¹⁰ may come out as 0, which is 10⁻²⁹ off."""
+    exact, squares = np.array([1e-29]), np.array([1e-58])
+    assert units(np.zeros(1), exact, squares, 1, dtype) > C
+    assert units(np.zeros(1), exact, squares, 1, dtype, flushed=exact) <= C
+    assert units(exact * 5, exact, squares, 1, dtype, flushed=exact) > C
+
+
+def test_the_part_that_may_be_lost() -> None:
+    """float16's small numbers are normal ones of float32, which it accumulates in; of complex numbers a part may be."""
+    np.testing.assert_array_equal(flushed_part([1e-39, 1e-5, -1e-39], np.float32), [1e-39, 0, 1e-39])
+    np.testing.assert_array_equal(flushed_part([6e-8, 1.0], np.float16), [0, 0])
+    np.testing.assert_array_equal(flushed_part([1e-310, 1e-300], np.float64), [1e-310, 0])
+    np.testing.assert_array_equal(flushed_part([1 + 1e-39j, 3e-39 - 4e-39j], np.complex64), [1e-39, 5e-39])
 
 
 def test_units() -> None:
     """One unit is u · √L · (|exact| + √Σ terms²), whatever the scale of the data."""
     u, length = 2**-24, 4
-    for scale in (1e-30, 1.0, 1e30):
+    for scale in (1e-20, 1.0, 1e30):
         exact, squares = np.array([3 * scale, 0.0]), np.array([16 * scale**2] * 2)
         computed = exact + np.array([u * 2 * 7 * scale, -u * 2 * 4 * scale])
         np.testing.assert_allclose(units(computed, exact, squares, length, np.float32), [1, 1], rtol=1e-6)

@@ -14,9 +14,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from rich.console import Console
+import rich.console
 
-from jaxconv import cli, convolution, gated, lowering, report, states
+from jaxconv import cli, convolution, gated, lowering, output, report, states
+from jaxconv.console import Console, progress
 from jaxconv.interrupt import heeded
 from jaxconv.rounding import C
 from jaxconv.verify import cases, digits, run
@@ -183,7 +184,7 @@ def test_a_file_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
     file.write_text("before")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        report.write_whole(file, "after")
+        output.write_whole(file, "after")
     assert file.read_text() == "before"
     assert os.listdir(tmp_path) == ["out.json"]
 
@@ -199,7 +200,7 @@ def test_text_is_shown_as_it_stands(width, capsys):
     rows = [
         Row("exercise", "y[c, 2r + k] :bomb: [red]", "cpu", False, detail="ValueError: closes what is not open [/b]")
     ]
-    console = report.console()
+    console = Console()
     console.width = width
     console.print(report.table(rows, width))
     console.print(report.sentence(rows, 1), soft_wrap=True)
@@ -209,16 +210,16 @@ def test_text_is_shown_as_it_stands(width, capsys):
 
 
 def test_progress_shows_names_as_they_stand():
-    terminal = Console(force_terminal=True, file=io.StringIO(), width=80)
-    with report.progress(terminal) as progress:
-        progress.add_task("exercise: y[c, 2r + k] [/b]", total=1)
+    terminal = rich.console.Console(force_terminal=True, file=io.StringIO(), width=80)
+    with progress(terminal) as shown:
+        shown.add_task("exercise: y[c, 2r + k] [/b]", total=1)
     assert "y[c, 2r + k] [/b]" in terminal.file.getvalue()
 
 
 @pytest.mark.parametrize("width", [80, 139, 140])
 def test_a_narrow_terminal_cuts_no_column_off(width, capsys):
     wrong = replace(ROWS[1], passed=False, units=8.6e7, where="second w[2, 2, 0, 2, 0]", detail="wrong: dx; right: y")
-    console = report.console()
+    console = Console()
     console.width = width
     console.print(report.table([*ROWS, wrong], width))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("┏", "│", "└"))]

@@ -6,12 +6,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from jaxconv import report
 from jaxconv.bench import run, show
 from jaxconv.bench.processes import Peer, PeerError, Same
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Recurrence, Workload, read
+from jaxconv.console import Console, progress
+from jaxconv.output import complain, shown, written
 
 
 def chosen(names: list[str], file: Path | None) -> tuple[Workload | Recurrence, ...]:
@@ -54,7 +56,7 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
     against: list[Peer] = []
     entries: list[run.Entry] = []
     gated = options.names[:1] == ["gated"]
-    console = report.console()
+    console = Console()
     try:
         work = chosen(options.names, options.file)
         settings = run.Options(options.layout, options.dtype, options.lowering, 3 if options.quick else 7)
@@ -64,21 +66,21 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
             )
         against = peers(options.against, gated, options.python, options.limit)
         names = [peer.name for peer in against]
-        with report.progress(console) as progress:
+        with progress(console) as display:
             maps = run.GATED_MAPS if gated else run.MAPS
-            bar = progress.add_task("the matrix product", total=len(work) * len(maps))
+            bar = display.add_task("the matrix product", total=len(work) * len(maps))
             product = run.product()
             for one in work:
                 for which in maps:
-                    progress.update(bar, description=f"{one.name} {which}")
+                    display.update(bar, description=f"{one.name} {which}")
                     stop_if_told()
                     entries.append(run.entry(one, which, against, settings, product))
-                    progress.advance(bar)
+                    display.advance(bar)
     except (ValueError, OSError, PeerError) as error:
-        print(error if str(error).startswith("jaxconv") else f"jaxconv bench: {error}", file=sys.stderr)
+        complain(str(error) if str(error).startswith("jaxconv") else f"jaxconv bench: {error}")
         return 2
     except KeyboardInterrupt:
-        print(f"jaxconv bench: stopped after {len(entries)} entries; nothing is written", file=sys.stderr)
+        complain(f"jaxconv bench: stopped after {len(entries)} entries; nothing is written")
         return 130
     finally:
         for peer in against:
@@ -86,21 +88,14 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
     for entry in entries:
         for facts in entry.facts.values():
             if "error" in facts:
-                print(f"jaxconv bench: {entry.name} {entry.map}: {facts['error']}", file=sys.stderr)
+                complain(f"jaxconv bench: {entry.name} {entry.map}: {facts['error']}")
     given = [
         word if before != "--python" else "PATH"
         for before, word in zip(["", *options.given], options.given, strict=False)
     ]
     command = shlex.join(["jaxconv", *given])
-    console.print(show.table(entries, names))
     texts = {"json": show.as_json, "markdown": show.markdown}
-    for key, text in texts.items():
-        path = getattr(options, key)
-        if path is None:
-            continue
-        try:
-            report.write_whole(path, text(entries, names, command))
-        except OSError as error:
-            print(f"jaxconv bench: --{key} could not be written: {error}", file=sys.stderr)
-            return 2
-    return 0
+    files = {key: (path, partial(text, entries, names, command)) for key, text in texts.items()
+             if (path := getattr(options, key)) is not None}  # fmt: skip
+    status = 0 if written("jaxconv bench", files) else 2
+    return shown("jaxconv bench", status, lambda: console.print(show.table(entries, names)))

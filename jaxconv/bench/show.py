@@ -9,11 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-
 from jaxconv.bench.measure import Ratio
 from jaxconv.bench.run import SIZE, Entry
-from jaxconv.report import number, versions
+from jaxconv.console import Table, number, versions
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:

@@ -12,11 +12,12 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
-from jaxconv import report as house
 from jaxconv.check.core import check_vjp
 from jaxconv.check.report import VjpReport, cause, number, place
+from jaxconv.console import Console, Table, progress, versions
+from jaxconv.console import number as rounded
+from jaxconv.output import complain, shown, written
 
 
 class BadCall(Exception):
@@ -36,16 +37,11 @@ def check(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
         report = _checked(f, args, reference, options, stop_if_told)
         stop_if_told()  # what failed because of it is no fault of the rule
     except BadCall as error:
-        print(f"jaxconv check: {error}", file=sys.stderr)
+        complain(f"jaxconv check: {error}")
         return 2
-    show(report)
-    if options.json is not None:
-        try:
-            house.write_whole(options.json, as_json(report))
-        except OSError as error:
-            print(f"jaxconv check: --json could not be written: {error}", file=sys.stderr)
-            return 1 if not report.passed else 2
-    return 0 if report.passed else 1
+    files = {} if options.json is None else {"json": (options.json, lambda: as_json(report))}
+    status = 0 if written("jaxconv check", files) else 2
+    return shown("jaxconv check", status if report.passed else 1, lambda: show(report))
 
 
 def found(what: str, name: str) -> Any:
@@ -93,7 +89,7 @@ def _checked(
     transforms = not options.no_transforms
     how = {"reference": reference, "directions": options.directions, "seed": options.seed, "transforms": transforms}
     try:
-        with house.progress(house.console()) as display:
+        with progress(Console()) as display:
             bar = display.add_task(options.function, total=None)
 
             def tell(done: int, total: int, what: str) -> None:
@@ -113,7 +109,7 @@ def _said(error: Exception) -> str:
 
 def show(report: VjpReport) -> None:
     """The report on the terminal; wrong is also said in words, for those who see no colour."""
-    console = house.console()
+    console = Console()
     for fault in report.faults:
         console.print(f"FAULT  {fault}", style="bold red", soft_wrap=True)
     if report.rows:
@@ -145,7 +141,7 @@ def _inputs(report: VjpReport) -> Table:
             "ok" if row.passed else "WRONG",
             f"{row.input} {row.dtype}{list(row.shape)}",
             "\n".join([row.verdict, *more]),
-            house.number(row.units),
+            rounded(row.units),
             place(row) if known else "",
             number(row.got) if known else "",
             number(row.expected) if known else "",
@@ -174,7 +170,7 @@ def as_json(report: VjpReport) -> str:
         return {name: plain(getattr(row, name)) for name in names if not name.endswith("_array")}
 
     outcome = {
-        "versions": house.versions(),
+        "versions": versions(),
         "function": report.name,
         "passed": report.passed,
         "seconds": report.seconds,

@@ -92,7 +92,8 @@ def check_vjp(
     if any(isinstance(x, jax.core.Tracer) for x in (*xs, *data)):
         wrong_value(NAME, "`args` must be concrete: call it outside jit, vmap and grad", "traced values")
     check = _Check(call, xs, data, paths, reference, directions, seed)
-    with shown(call.name, check.steps(bool(transforms)), progress):
+    # What overflows or is no number is judged, and said in the report.
+    with shown(call.name, check.steps(bool(transforms)), progress), np.errstate(all="ignore"):
         rows, table = check.run(bool(transforms))
     return VjpReport(call.name, rows, table, tuple(check.faults), time.perf_counter() - start)
 
@@ -122,8 +123,7 @@ class _Check:
             return self._no_gradient(fault), ()
         self.cotangents = [[self._draw(v) for v in out] for _ in range(self.directions)]
         g = self.cotangents[0]
-        with np.errstate(all="ignore"):
-            plain, fault = attempt("the rule", value_and_pull, self.call, self.xs, self.data, g)
+        plain, fault = attempt("the rule", value_and_pull, self.call, self.xs, self.data, g)
         if fault:
             return self._no_gradient(fault), ()
         self.call = (
@@ -143,7 +143,7 @@ class _Check:
         rows = found.made()
         if not transforms:
             return rows, ()
-        scene = under.Scene(self.call, self.xs, self.data, g, plain[1], found.spread)
+        scene = under.Scene(self.call, self.xs, self.data, g, plain[1], found.spread, found.length)
         return rows, under.table(scene, 4 * C)
 
     def _draw(self, like: Any) -> Any:

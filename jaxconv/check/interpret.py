@@ -74,6 +74,15 @@ def narrowest(jaxpr: Any) -> Any:
     return max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).eps), default=None)
 
 
+def longest(jaxpr: Any) -> int:
+    """L of the longest sum, however deep; a sum inside a scan goes on for as many steps."""
+    lengths = [1]
+    for equation in jaxpr.eqns:
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        lengths += [_length(equation), *(times * longest(inner) for inner in bodies(equation))]
+    return max(lengths)
+
+
 def _asked(precision: Any) -> list[Any]:
     """The dtype that a product rounds its factors to, where its algorithm is asked for by name: BF16_BF16_F32."""
     names = {"BF16": jnp.bfloat16, "F16": jnp.float16, "TF32": jnp.float16}  # TF32 keeps as many bits as float16

@@ -1,6 +1,6 @@
 """One gradient beside the right one: distances in units of the error model, and the row that the report shows.
 
-    units_i = |got_i − right_i| / (guard · u · (|right_i| + spread_i) + apart_i + tiny)        right is at most C
+    units_i = |got_i − right_i| / (guard · u · (|right_i| + spread_i) + apart_i + underflow)   right is at most C
 
 spread is measured (`jaxconv.check.interpret.noisy`), per unit of u. Where u is float64's, guard is 2¹⁰: float64 has
 digits to spare, and what is looked for there is algebra. apart is what the right answer itself may be off by.
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxconv.check.patterns import pattern
 from jaxconv.check.report import VjpRow
-from jaxconv.rounding import C, unit_roundoff
+from jaxconv.rounding import C, underflow, unit_roundoff
 
 GUARD = 2.0**10
 
@@ -50,8 +50,16 @@ def pooled(spread: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(square, np.min(long, axis=0)))
 
 
-def compare(got: Any, right: Any, spread: np.ndarray, dtype: Any, apart: Any = 0.0) -> Found:
-    """Distances of a gradient computed in `dtype`; an element where the right one is no number is not judged."""
+def floor(dtype: Any, length: int) -> float:
+    """What may be lost of a gradient below the smallest normal number: of its own dtype, and of each term of a sum."""
+    return max(float(jnp.finfo(dtype).tiny), underflow(dtype, length))
+
+
+def compare(got: Any, right: Any, spread: np.ndarray, dtype: Any, apart: Any = 0.0, length: int = 1) -> Found:
+    """Distances of a gradient computed in `dtype`, whose longest sum has `length` terms.
+
+    An element where the right one is no number is not judged.
+    """
     got, right = wide(got), wide(right)
     u, info = unit_roundoff(dtype), jnp.finfo(dtype)
     exact = u < 1e-15
@@ -59,7 +67,7 @@ def compare(got: Any, right: Any, spread: np.ndarray, dtype: Any, apart: Any = 0
     scale = spread if exact else pooled(spread)
     with np.errstate(all="ignore"):
         size = np.abs(right)
-        allowed = guard * u * (size + np.nan_to_num(scale, posinf=1e300)) + np.asarray(apart) + float(info.tiny)
+        allowed = guard * u * (size + np.nan_to_num(scale, posinf=1e300)) + np.asarray(apart) + floor(dtype, length)
         units = np.abs(got - right) / allowed
         units = np.where(np.isnan(units) | np.isinf(got), np.inf, units)
         over = np.isinf(got) & (size > 0.9 * float(info.max))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxconv.output import legible
 from jaxconv.rounding import C
 
 
@@ -138,7 +139,7 @@ class VjpReport:
         return html(self)
 
     def __str__(self) -> str:
-        return "\n".join(_lines(self))
+        return legible("\n".join(_lines(self)))
 
     __repr__ = __str__
 

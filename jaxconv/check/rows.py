@@ -17,7 +17,7 @@ import numpy as np
 from jaxconv.check import truth as of
 from jaxconv.check.asif import as_if
 from jaxconv.check.call import Call, outputs, program, pull, value_and_pull
-from jaxconv.check.interpret import narrowest
+from jaxconv.check.interpret import longest, narrowest
 from jaxconv.check.judge import Found, compare, row, wide
 from jaxconv.check.kinks import forgiven
 from jaxconv.check.progress import step
@@ -155,7 +155,7 @@ class Rows:
 
     def _values(self, got: Any, right: Any, spread: Any, words: str) -> None:
         for k, (a, b, s) in enumerate(zip(got, right, spread, strict=True)):
-            found = compare(a, b, s, of.own_dtype(self.xs))
+            found = compare(a, b, s, of.own_dtype(self.xs), length=self.length)
             if found.worst > C:
                 at = tuple(int(i) for i in np.unravel_index(int(np.argmax(found.units)), found.units.shape))
                 where = f" of output {k}" if len(got) > 1 else ""
@@ -176,7 +176,8 @@ class Rows:
         def beside(dtype: Any, more: Any = 0.0) -> list[Found]:
             apart = [10 * each[i] + more for each in truth.apart] if truth.apart else [more] * len(rule)
             return [
-                compare(a[i], b[i], spread, dtype, c) for a, b, c in zip(rule, truth.grads or [], apart, strict=True)
+                compare(a[i], b[i], spread, dtype, c, self.length)
+                for a, b, c in zip(rule, truth.grads or [], apart, strict=True)
             ]
 
         each = beside(dtype)
@@ -246,7 +247,9 @@ class Rows:
 
         def worst(grads: Any, by_jax: Any) -> Found:
             apart = measured(by_jax, answers, i)
-            each = [compare(a[i], b[i], spread, x.dtype, apart) for a, b in zip(grads, answers, strict=True)]
+            each = [
+                compare(a[i], b[i], spread, x.dtype, apart, self.length) for a, b in zip(grads, answers, strict=True)
+            ]
             if i in self.kinks:
                 each = [e._replace(units=np.where(self.kinks[i], 0.0, e.units)) for e in each]
             return max(each, key=lambda e: e.worst)
@@ -281,29 +284,39 @@ class Rows:
         for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):
             scale = 4 * (spread[i] + np.sqrt(np.mean(np.abs(truth.grads[0][i]) ** 2)) if x.size else spread[i])
             pairs = list(zip(self.own, truth.grads, strict=True))
-            found = row(path, x, worst_of(pairs, i, scale, x.dtype), "algebra", method, {}, True)
+            found = row(path, x, self._worst_of(pairs, i, scale, x.dtype), "algebra", method, {}, True)
             rows.append(found if found.passed else self._told(found, scale, truth.grads, i))
         return tuple(rows)
 
     def _told(self, found: VjpRow, spread: np.ndarray, answers: Any, i: int) -> VjpRow:
         """Algebra or rounding, where the rule refuses float64: once more at precision highest, and in float32."""
         x, again = self.xs[i], list(zip(self._again, answers, strict=True))
-        there = worst_of(again, i, spread, x.dtype)
+        there = self._worst_of(again, i, spread, x.dtype)
         if there.worst <= C:
             return replace(found, cause="rounding", rerun="agrees at precision highest")
         found = row(found.input, x, there, "algebra", found.method, {}, True)
         single, _ = attempt("", self._single)
         pairs = list(zip(single or [], answers, strict=False))
-        if pairs and worst_of(pairs, i, spread, jnp.float32).worst <= C:
+        if pairs and self._worst_of(pairs, i, spread, jnp.float32).worst <= C:
             return replace(found, cause="rounding", rerun=f"agrees in float32, not in {x.dtype}")
         with jax.default_matmul_precision("highest"):
             narrow, _ = attempt("", lambda: narrowest(program(self.call, self.xs, self.data, self.cotangents[0]).jaxpr))
         coarse = narrow and unit_roundoff(narrow) > unit_roundoff(x.dtype)
-        if found.pattern is None and coarse and worst_of(again, i, spread, narrow).worst <= C:
+        if found.pattern is None and coarse and self._worst_of(again, i, spread, narrow).worst <= C:
             found = replace(named(found, f"rounded as in {narrow}"), cause="rounding")
         if found.cause == "rounding":
             return replace(found, rerun="at precision highest too: the rule itself rounds")
         return replace(found, rerun="wrong at precision highest too")
+
+    def _worst_of(self, pairs: Any, i: int, spread: Any, dtype: Any) -> Found:
+        each = (compare(a[i], b[i], spread, dtype, length=self.length) for a, b in pairs)
+        return max(each, key=lambda found: found.worst)
+
+    @cached_property
+    def length(self) -> int:
+        """L of the longest sum on the way to a gradient."""
+        there, _ = attempt("", lambda: longest(program(self.call, self.xs, self.data, self.cotangents[0]).jaxpr))
+        return there or 1  # it may need concrete values
 
     @cached_property
     def full(self) -> bool:
@@ -343,10 +356,6 @@ class Rows:
 
 def named(found: VjpRow, pattern: str | None) -> VjpRow:
     return replace(found, pattern=pattern, verdict=f"{found.verdict}: {pattern}") if pattern else found
-
-
-def worst_of(pairs: Any, i: int, spread: Any, dtype: Any) -> Found:
-    return max((compare(a[i], b[i], spread, dtype) for a, b in pairs), key=lambda e: e.worst)
 
 
 def measured(by_jax: Any, answers: Any, i: int) -> np.ndarray | float:

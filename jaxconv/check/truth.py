@@ -146,11 +146,12 @@ def spreads(
             for kept, new, old in zip(
                 (values, grads), noisy_pull(call, xs, data, cotangents[c], k, u), exact[c], strict=True
             ):
-                squares = [np.abs(wide(a) - wide(b)) ** 2 for a, b in zip(new, old, strict=True)]
-                kept[:] = [a + b for a, b in zip(kept, squares, strict=True)] if kept else squares
+                off = [np.abs(wide(a) - wide(b)) for a, b in zip(new, old, strict=True)]
+                kept[:] = [np.hypot(a, b) for a, b in zip(kept, off, strict=True)] if kept else off
     except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
         return None
-    return [np.sqrt(v / draws) / u for v in values], [np.sqrt(g / draws) / u for g in grads]
+    root = np.sqrt(draws)  # hypot, and no squares: those of large float64 overflow
+    return [v / root / u for v in values], [g / root / u for g in grads]
 
 
 def of_constants(call: Call, xs: Any, data: Any, cotangents: Any, i: int) -> np.ndarray | float:

@@ -28,6 +28,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxconv import GatedParams, conv, gated_init, gated_scan, global_batch
 from jaxconv.collectives import collectives, least_bytes
+from jaxconv.output import write_whole
 
 LENGTH, CHANNELS, FEATURES, STATE, CLASSES = 64, 4, 16, 32, 5
 BATCH = 32  # examples of one device
@@ -186,7 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     result = train(given.steps, given.batch or BATCH * jax.device_count(), keep=given.save is not None)
     if given.save:
         gradients = [[leaf.tolist() for leaf in each] for each in result["gradients"]]
-        given.save.write_text(json.dumps({"losses": result["losses"], "gradients": gradients}), encoding="utf-8")
+        write_whole(given.save, json.dumps({"losses": result["losses"], "gradients": gradients}))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from jaxconv import report
+from jaxconv.console import number as rounded
+from jaxconv.console import versions
 from jaxconv.rounding import C
 from jaxconv.verify import picture
 from jaxconv.verify.heat import Heat
@@ -58,7 +60,7 @@ class Column(NamedTuple):
 
 
 def _number(heading: str, value: Callable[[Row], float | None]) -> Column:
-    return Column(heading, lambda row: report.number(value(row)), value, "number")
+    return Column(heading, lambda row: rounded(value(row)), value, "number")
 
 
 COLUMNS = (
@@ -105,7 +107,7 @@ def _first_screen(numbered: list[tuple[int, Row]], planned: int | None) -> str:
         if of_part:
             colour = "right" if passed == len(of_part) else "wrong"
             counts += f'<li class="count {colour}">{escape(part)} <strong>{passed} of {len(of_part)}</strong></li>'
-    facts = {**report.versions(), "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
+    facts = {**versions(), "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
     machine = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
     return (
         "<header><h1>jaxconv verify</h1>"
@@ -135,13 +137,13 @@ def _pictures(numbered: Iterable[tuple[int, Row]]) -> list[str]:
 
 def _figure(number: int, row: Row, heat: Heat) -> str:
     outputs = "".join(
-        f'<tr><td class="output">{escape(name)}</td><td class="number">{report.number(units)}</td>'
+        f'<tr><td class="output">{escape(name)}</td><td class="number">{rounded(units)}</td>'
         f"<td>{picture.bar(units)}</td></tr>"
         for name, units in row.outputs.items()
     )
     caption = (
         f'<strong>{escape(row.part)}: <a href="#check-{number}">{escape(row.name)}</a></strong> on '
-        f"{escape(row.platform)}, worst at <code>{escape(row.where)}</code>: {report.number(row.units)} units. "
+        f"{escape(row.platform)}, worst at <code>{escape(row.where)}</code>: {rounded(row.units)} units. "
         f"{escape(heat.reading)}"
     )
     table = f"<table><thead><tr><th>output</th><th>units</th><th></th></tr></thead><tbody>{outputs}</tbody></table>"
