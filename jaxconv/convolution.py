@@ -21,14 +21,14 @@ from jax import Array
 
 from jaxconv import reference
 from jaxconv.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
-from jaxconv.batching import folded, spec
+from jaxconv.batching import folded
 from jaxconv.call import Map
-from jaxconv.explicit import as_primal, check_once, freely, is_split, split, ways
+from jaxconv.explicit import as_primal
 from jaxconv.geometry import Geometry
 from jaxconv.lowering import LOWERINGS, Lowering, lowered
 from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
-from jaxconv.primitive import product
+from jaxconv.primitive import examples_laid, laid, product
 from jaxconv.rules import dense, is_wanted, values, wanted
 from jaxconv.sizes import (
     LAYOUTS,
@@ -42,6 +42,7 @@ from jaxconv.sizes import (
     split_kernel,
     transposed,
 )
+from jaxconv.unstable import vmap_rule_of
 from jaxconv.varying import alike
 
 Derivative = Literal["hand", "jax", "any"]
@@ -79,15 +80,9 @@ def _weight_vjp(x: Array, g: Array, plan: Plan) -> Array:
 def _map(which: Map, a: Array, b: Array, plan: Plan) -> Array:
     """The map, in the form that serves it; under `vmap` again one such map (see `jaxconv.batching`)."""
 
-    @jax.custom_batching.custom_vmap
     def one(a: Array, b: Array) -> Array:
-        if is_split(a, b):
-            result = spec(which, split(a), split(b), plan.geometry, ways(a, b))
-            check_once(which, result, "the result", "reshard one of the arrays first, with jax.sharding.reshard")
-            return freely(lambda a, b: (lowered(which, a, b, *plan),), (result,), a, b)[0]
         return lowered(which, a, b, *plan)
 
-    @one.def_vmap
     def many(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
         if which == "conv_weight_vjp" and all(mapped) and plan.geometry.groups == 1:
             # One product of all examples' patches, as JAX batches it: on JAX 0.10 twice as fast as groups.
@@ -95,7 +90,16 @@ def _map(which: Map, a: Array, b: Array, plan: Plan) -> Array:
         again = lambda which, a, b, geometry: _map(which, a, b, plan._replace(geometry=geometry))  # noqa: E731
         return folded(again, which, (a, b), mapped, plan.geometry), True
 
-    return one(a, b)
+    if not any(isinstance(each, jax.core.Tracer) for each in (a, b)):
+        # Nothing is mapped here, and `jax.debug_nans` does not look into a `custom_vmap`.
+        return laid(one, which, a, b, plan.geometry)
+    mappable = jax.custom_batching.custom_vmap(one)
+
+    def rule(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
+        return examples_laid(lambda a, b: many(size, mapped, a, b)[0], a, b, plan.geometry), True
+
+    mappable.def_vmap(vmap_rule_of(which, rule))
+    return laid(mappable, which, a, b, plan.geometry)
 
 
 Bilinear = Callable[[Array, Array, Plan], Array]
@@ -136,15 +140,18 @@ def _plus_bias(y: Array, b: Array, channel_axis: int) -> Array:
 _add_bias = jax.custom_vjp(_plus_bias, nondiff_argnums=(2,))
 
 
-def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, Array]:
-    return _add_bias(y.value, b.value, channel_axis), wanted(b)
+def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, tuple]:
+    return _add_bias(y.value, b.value, channel_axis), (b.value, wanted(b))
 
 
-def _add_bias_backward(channel_axis: int, for_b: Array, g: Any) -> tuple[Array, Array | None]:
+def _add_bias_backward(channel_axis: int, kept: tuple, g: Any) -> tuple[Array, Array | None]:
     """dy = g,  db[o] = Σ_{b,p} g[b,o,p]"""
+    b, for_b = kept
     g = dense(g)
     others = tuple(a for a in range(g.ndim) if a != channel_axis)
-    return g, jnp.sum(g, others, dtype=accumulator(g.dtype)).astype(g.dtype) if is_wanted(for_b) else None
+    if not is_wanted(for_b):
+        return g, None
+    return g, as_primal(jnp.sum(g, others, dtype=accumulator(g.dtype)).astype(g.dtype), b)
 
 
 _add_bias.defvjp(_add_bias_forward, _add_bias_backward, symbolic_zeros=True)
@@ -179,11 +186,12 @@ def _input_vjp_body(g: Array, w: Array, b: Array | None, *, plan: Plan, derivati
     return _unfold(_biased(dx, b, geometry, derivative), batch)
 
 
-@partial(jax.jit, static_argnames=("plan",))
-def _weight_vjp_body(x: Array, g: Array, *, plan: Plan) -> Array:
-    x, g = alike(x, g)
-    axes = plan.geometry.axes
-    return _weight_vjp(_fold(x, axes)[1], _fold(g, axes)[1], plan)
+@partial(jax.jit, static_argnames=("plan", "derivative"))
+def _weight_vjp_body(x: Array, g: Array, *, plan: Plan, derivative: str) -> Array:
+    x, g = (_fold(each, plan.geometry.axes)[1] for each in alike(x, g))
+    if derivative == "jax":
+        return reference.conv_weight_vjp(x, g, plan.geometry, plan.precision)
+    return _weight_vjp(x, g, plan) if derivative == "hand" else product("conv_weight_vjp", x, g, plan)
 
 
 def _fold(x: Array, axes: int) -> tuple[tuple[int, ...], Array]:
@@ -289,6 +297,7 @@ def conv_input_vjp(
     groups: int = 1,
     layout: Layout = "channels_first",
     precision: Precision = None,
+    derivative: Derivative = "hand",
     lowering: Lowering = "auto",
 ) -> Array:
     """Gradient of a convolution with respect to its input: the pull-back of g, linear in g and in w.
@@ -301,6 +310,7 @@ def conv_input_vjp(
         input_size: n, the spatial size of the convolution's input; one integer or one per axis. Several n give one
             output size, so it has to be said (see `input_sizes`).
         stride, padding, dilation, groups, layout, precision, lowering: those of the convolution, as in `conv`.
+        derivative: as in `conv`, of this map, which is linear in each of its arrays.
 
     Returns:
         dx, (*batch, in, *input_size), or (*batch, *input_size, in).
@@ -317,7 +327,7 @@ def conv_input_vjp(
     Array([[ 1.,  2., 13., 20., 30.]], dtype=float32)
     """
     function = "conv_input_vjp"
-    _read(function, {"g": g, "w": w}, layout, "hand", lowering)
+    _read(function, {"g": g, "w": w}, layout, derivative, lowering)
     out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
     _, channels, m = split_array(function, "g.shape", g.shape, len(k), layout)
     n = per_axis(function, "input_size", input_size, len(k), least=1, symbolic=True)
@@ -330,7 +340,7 @@ def conv_input_vjp(
         wrong_value(function, "`g` must have the kernel's output channels", f"{channels} for {out} ({context})")
     _check_output(function, "g", geometry, m)
     plan = Plan(geometry, read_precision(function, precision), lowering)
-    return _input_vjp_body(g, w, None, plan=plan, derivative="hand")
+    return _input_vjp_body(g, w, None, plan=plan, derivative=derivative)
 
 
 def conv_weight_vjp(
@@ -344,6 +354,7 @@ def conv_weight_vjp(
     groups: int = 1,
     layout: Layout = "channels_first",
     precision: Precision = None,
+    derivative: Derivative = "hand",
     lowering: Lowering = "auto",
 ) -> Array:
     """Gradient of a convolution with respect to its kernel: the pull-back of g, linear in x and in g.
@@ -355,6 +366,7 @@ def conv_weight_vjp(
         g: cotangent of the output, (*batch, out, *space_out); channels last: (*batch, *space_out, out).
         kernel_size: k, one integer per spatial axis; a single integer means one spatial axis (x has at most 3 axes).
         stride, padding, dilation, groups, layout, precision, lowering: those of the convolution, as in `conv`.
+        derivative: as in `conv`, of this map, which is linear in each of its arrays.
 
     Returns:
         dw, (out, in/groups, *kernel_size), or (*kernel_size, in/groups, out), summed over all batch axes.
@@ -371,7 +383,7 @@ def conv_weight_vjp(
     Array([[[20., 31., 42.]]], dtype=float32)
     """
     function = "conv_weight_vjp"
-    _read(function, {"x": x, "g": g}, layout, "hand", lowering)
+    _read(function, {"x": x, "g": g}, layout, derivative, lowering)
     axes = axes_of(function, kernel_size=kernel_size) or 1
     if not is_sequence(kernel_size) and x.ndim > 3:
         rule = "`kernel_size` must be one integer per spatial axis where `x` has more than three axes"
@@ -389,7 +401,8 @@ def conv_weight_vjp(
         wrong_value(function, rule, f"{batch} and {g_batch} ({context})")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
     _check_output(function, "g", geometry, m)
-    return _weight_vjp_body(x, g, plan=Plan(geometry, read_precision(function, precision), lowering))
+    plan = Plan(geometry, read_precision(function, precision), lowering)
+    return _weight_vjp_body(x, g, plan=plan, derivative=derivative)
 
 
 def conv_transpose(

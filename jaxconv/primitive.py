@@ -9,6 +9,7 @@ A `custom_vjp` is closed to forward mode; a primitive is open to every transform
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,16 +18,40 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxconv.batching import folded
+from jaxconv.batching import folded, spec
 from jaxconv.call import Map
+from jaxconv.explicit import check_once, freely, is_split, split, ways
+from jaxconv.geometry import Geometry
 from jaxconv.lowering import lowered
+from jaxconv.unstable import enter
 
 _product = Primitive("jaxconv")
 
 
 def product(which: Map, a: Array, b: Array, plan: Any) -> Array:
     """One of the three maps, by name; the plan is that of `jaxconv.convolution`."""
-    return _product.bind(a, b, which=which, plan=plan)
+    return laid(lambda a, b: _product.bind(a, b, which=which, plan=plan), which, a, b, plan.geometry)
+
+
+def laid(f: Callable[[Array, Array], Array], which: Map, a: Array, b: Array, geometry: Geometry) -> Array:
+    """f(a, b), which makes that map; in explicit mode it lies as `jaxconv.batching.spec` says."""
+    if not is_split(a, b):
+        return f(a, b)
+    result = spec(which, split(a), split(b), geometry, ways(a, b))
+    check_once(which, result, "the result", "reshard one of the arrays first, with jax.sharding.reshard")
+    return freely(lambda a, b: (f(a, b),), (result,), a, b)[0]
+
+
+def examples_laid(f: Callable[[Array, Array], Array], a: Array, b: Array, geometry: Geometry) -> Array:
+    """f(a, b) with a mapped axis before the others; in explicit mode the result's lies as the factors'.
+
+    No other axis is split here: where one is, `laid` has freed them all before `vmap` sees them.
+    """
+    examples = next((split(each)[0] for each in (a, b) if is_split(each)), None)
+    if examples is None:
+        return f(a, b)
+    result = (examples, *(None,) * (geometry.axes + 2))
+    return freely(lambda a, b: (f(a, b),), (result,), a, b)[0]
 
 
 def _value(a: Array, b: Array, *, which: Map, plan: Any) -> Array:
@@ -34,7 +59,7 @@ def _value(a: Array, b: Array, *, which: Map, plan: Any) -> Array:
 
 
 def _avals(a: Any, b: Any, **how: Any) -> Any:
-    """Shape, dtype and sharding of the result: those of the form that serves the call."""
+    """Shape, dtype and mesh axes of the result: those of the form that serves the call."""
     return jax.make_jaxpr(lambda a, b: _value(a, b, **how))(a, b).out_avals[0]
 
 
@@ -66,7 +91,8 @@ def _batched(factors: Any, axes: Any, *, which: Map, plan: Any) -> tuple[Array, 
     def one(which: Map, a: Array, b: Array, geometry: Any) -> Array:
         return product(which, a, b, plan._replace(geometry=geometry))
 
-    return folded(one, which, moved, mapped, plan.geometry), 0
+    batched = lambda a, b: folded(one, which, (a, b), mapped, plan.geometry)  # noqa: E731
+    return examples_laid(batched, moved[0], moved[1], plan.geometry), 0
 
 
 _product.def_impl(jax.jit(_value, static_argnames=("which", "plan")))
@@ -74,3 +100,4 @@ _product.def_abstract_eval(_avals)
 ad.defbilinear(_product, _in_first, _in_second)
 batching.primitive_batchers[_product] = _batched
 mlir.register_lowering(_product, mlir.lower_fun(_value, multiple_results=False))
+enter(_product)

@@ -1,6 +1,6 @@
 """The table: transform × op × derivative, one test a cell. Whole numbers, so that equal means equal to the last bit.
 
-Forward mode is refused by derivative="hand", and that cell tests the refusal.
+Forward mode and transposition are refused by derivative="hand", and those cells test the refusal.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import Array, export, lax
+from jax.experimental import jet
+from jax.scipy.sparse.linalg import bicgstab, gmres
 
 from cases import assert_same, integers
 from jaxconv import conv, conv_input_vjp, conv_transpose, conv_weight_vjp
@@ -56,8 +59,18 @@ OPS = {
         )
         for d in ("hand", "any", "jax")
     },
-    "conv_input_vjp-hand": Op(partial(conv_input_vjp, **OPTIONS, input_size=7), transposed_by_jax, (G, W), False),
-    "conv_weight_vjp-hand": Op(partial(conv_weight_vjp, **OPTIONS, kernel_size=(3,)), weights_by_jax, (X, G), False),
+    **{
+        f"conv_input_vjp-{d}": Op(
+            partial(conv_input_vjp, **OPTIONS, input_size=7, derivative=d), transposed_by_jax, (G, W), d != "hand"
+        )
+        for d in ("hand", "any", "jax")
+    },
+    **{
+        f"conv_weight_vjp-{d}": Op(
+            partial(conv_weight_vjp, **OPTIONS, kernel_size=(3,), derivative=d), weights_by_jax, (X, G), d != "hand"
+        )
+        for d in ("hand", "any", "jax")
+    },
 }
 
 
@@ -153,7 +166,36 @@ FORWARD: dict[str, tuple[Callable[[Callable], Callable], tuple]] = {
     "vmap-of-jvp": (lambda f: jax.vmap(lambda a, b: jax.jvp(f, (a, b), (a, b)), (0, None)), ((3,), ())),
     "jvp-of-third-order": (lambda f: lambda a, b: jax.jvp(jax.grad(cubed(f), 1), (a, b), (a, b)), ()),
 }
-TRANSFORMS = {**SAME, **FORWARD}
+
+
+def transposed(f: Callable, number: int) -> Callable:
+    """The adjoint of f in one factor, applied to f's own result."""
+
+    def run(a: Array, b: Array) -> Array:
+        linear, at = ((lambda a: f(a, b)), a) if number == 0 else ((lambda b: f(a, b)), b)
+        return jax.linear_transpose(linear, at)(f(a, b))[0]
+
+    return run
+
+
+def in_a_jvp_rule(f: Callable) -> Callable:
+    """The gradient of f's square, whose derivative is written out with f."""
+
+    @jax.custom_jvp
+    def squared(a: Array, b: Array) -> Array:
+        return f(a, b) ** 2
+
+    squared.defjvp(lambda at, along: (squared(*at), 2 * f(*at) * (f(along[0], at[1]) + f(at[0], along[1]))))
+    return jax.grad(lambda a, b: squared(a, b).sum(), (0, 1))
+
+
+TRANSPOSED: dict[str, tuple[Callable[[Callable], Callable], tuple]] = {
+    "linear_transpose-first": (lambda f: transposed(f, 0), ()),
+    "linear_transpose-second": (lambda f: jax.jit(transposed(f, 1)), ()),
+    "vmap-of-linear_transpose": (lambda f: jax.vmap(transposed(f, 0), (None, 0)), ((), (3,))),
+    "custom_jvp": (in_a_jvp_rule, ()),
+}
+TRANSFORMS = {**SAME, **FORWARD, **TRANSPOSED}
 ops = pytest.mark.parametrize("op", OPS.values(), ids=OPS)
 
 
@@ -172,6 +214,57 @@ def test_forward(how: str, op: Op) -> None:
         transform, leading = FORWARD[how]
         with pytest.raises(TypeError, match="forward-mode"):
             transform(op.f)(*data(op.shapes, *leading))
+
+
+@ops
+@pytest.mark.parametrize("how", TRANSPOSED)
+def test_transposition(how: str, op: Op) -> None:
+    if op.forward:
+        assert_as_jax_alone(how, op)
+    else:
+        transform, leading = TRANSPOSED[how]
+        with pytest.raises(NotImplementedError, match=r"Transpose rule.*custom_vjp_call"):
+            transform(op.f)(*data(op.shapes, *leading))
+
+
+@ops
+@pytest.mark.parametrize("solver", [bicgstab, gmres], ids=lambda each: each.__name__)
+def test_gradient_through_a_solver(solver: Callable, op: Op) -> None:
+    """Σ v where (16 + M) v = 1, beside a dense solution by JAX alone, in float64.
+
+    M is the map in its first factor, its result cut or filled up to that factor's size.
+    """
+    with jax.enable_x64(True):
+        a, b = (each.astype(jnp.float64) for each in data(op.shapes))
+
+        def system(f: Callable, v: Array, b: Array) -> Array:
+            y = f(v, b).ravel()
+            return 16 * v + jnp.pad(y, (0, max(0, v.size - y.size)))[: v.size].reshape(v.shape)
+
+        def solved(b: Array) -> Array:
+            return solver(lambda v: system(op.f, v, b), jnp.ones_like(a), tol=1e-12, atol=0.0)[0].sum()
+
+        def dense(b: Array) -> Array:
+            matrix = jax.jacfwd(lambda v: system(op.right, v, b))(a).reshape(a.size, a.size)
+            return jnp.linalg.solve(matrix, jnp.ones(a.size)).sum()
+
+        if op.forward:
+            np.testing.assert_allclose(jax.grad(solved)(b), jax.grad(dense)(b), rtol=1e-9, atol=1e-9)
+        else:
+            with pytest.raises(NotImplementedError, match=r"Transpose rule.*custom_vjp_call"):
+                jax.grad(solved)(b)
+
+
+@pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.forward])
+def test_taylor_series(name: str) -> None:
+    """y(t) = f(a + t·a' + t²·a'', b + t·b'): orders are products of the terms, summed; by `jax.experimental.jet`."""
+    op = OPS[name]
+    a, b = data(op.shapes)
+    first, second, tilt = jnp.sign(a), a - 1, jnp.sign(b)
+    for f in (op.f, jax.jit(op.f)):
+        y, terms = jet.jet(f, (a, b), ([first, second], [tilt, 0 * b]), factorial_scaled=False)
+        g = op.right
+        assert_same((y, *terms), (g(a, b), g(first, b) + g(a, tilt), g(second, b) + g(first, tilt) + g(a, 0 * b)))
 
 
 @ops
@@ -223,7 +316,9 @@ def test_exported(op: Op) -> None:
 
 
 @pytest.mark.parametrize("mapped", ["first", "second", "both"])
-@pytest.mark.parametrize("name", ["conv-hand", "conv-any", "conv_input_vjp-hand", "conv_weight_vjp-hand"])
+@pytest.mark.parametrize(
+    "name", [f"{op}-{d}" for op in ("conv", "conv_input_vjp", "conv_weight_vjp") for d in ("hand", "any")]
+)
 def test_vmap_is_one_map(name: str, mapped: str) -> None:
     """One convolution, however many examples, and its groups are multiplied only where both factors are mapped."""
     op = OPS[name]
