@@ -237,7 +237,9 @@ def conv(
         groups: the channels fall into this many groups that do not see each other.
         layout: "channels_first" or "channels_last".
         padding_mode: what stands in the padding: "zeros", "reflect", "edge" or "circular".
-        precision: as in lax; what the accelerator may round the factors to.
+        precision: what an accelerator may round the factors to, all that lax's convolution takes: None, a name
+            ("default", "high", "highest", "tensorfloat32", …), a `lax.Precision`, or a pair of either, for x and w.
+            A `lax.DotAlgorithm` or preset, which is for matrix products, means the default, as it does there.
         derivative: "hand", the rules below, reverse mode to any order; "any", the same rules on a primitive of our
             own, so that jvp, linearize, jacfwd and hessian work too, at the price that JAX keeps `jax.interpreters`,
             which it rests on, less stable than its other names; "jax" leaves the derivative to JAX.
