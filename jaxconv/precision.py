@@ -53,7 +53,7 @@ def read_precision(function: str, precision: Any) -> Precision:
     default, so its name must not reach a form that is a matrix product.
     """
     if precision is None:
-        precision = jax.config.jax_default_matmul_precision
+        precision = getattr(jax.config, "jax_default_matmul_precision", None)
     if precision is None or isinstance(precision, lax.Precision):
         return precision
     if isinstance(precision, (lax.DotAlgorithm, lax.DotAlgorithmPreset)):
