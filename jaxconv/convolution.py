@@ -26,7 +26,7 @@ from jaxconv.call import Map
 from jaxconv.explicit import as_primal, check_once, freely, is_split, split, ways
 from jaxconv.geometry import Geometry
 from jaxconv.lowering import LOWERINGS, Lowering, lowered
-from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
+from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart, pad_vjp
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.primitive import product
 from jaxconv.rules import dense, is_wanted, values, wanted
@@ -38,6 +38,7 @@ from jaxconv.sizes import (
     check_channels,
     input_sizes,
     layout_hint,
+    padding_pairs,
     split_array,
     split_kernel,
     transposed,
@@ -167,8 +168,10 @@ def _conv_body(x: Array, w: Array, b: Array | None, *, plan: Plan, mode: tuple |
     return _unfold(_biased(y, b, geometry, derivative), batch)
 
 
-@partial(jax.jit, static_argnames=("plan", "derivative"))
-def _input_vjp_body(g: Array, w: Array, b: Array | None, *, plan: Plan, derivative: str) -> Array:
+@partial(jax.jit, static_argnames=("plan", "derivative", "mode"))
+def _input_vjp_body(
+    g: Array, w: Array, b: Array | None, *, plan: Plan, derivative: str, mode: tuple | None = None
+) -> Array:
     g, w, b = alike(g, w, b)
     geometry = plan.geometry
     batch, folded = _fold(g, geometry.axes)
@@ -176,6 +179,8 @@ def _input_vjp_body(g: Array, w: Array, b: Array | None, *, plan: Plan, derivati
         dx = reference.conv_input_vjp(folded, w, geometry, plan.precision)
     else:
         dx = _input_vjp(folded, w, plan) if derivative == "hand" else product("conv_input_vjp", folded, w, plan)
+    if mode is not None:
+        dx = pad_vjp(dx, *mode)
     return _unfold(_biased(dx, b, geometry, derivative), batch)
 
 
@@ -406,6 +411,7 @@ def conv_transpose(
     dilation: PerAxis = 1,
     groups: int = 1,
     layout: Layout = "channels_first",
+    padding_mode: PaddingMode = "zeros",
     precision: Precision = None,
     derivative: Derivative = "hand",
     lowering: Lowering = "auto",
@@ -425,6 +431,8 @@ def conv_transpose(
         output_padding: 0 ≤ output_padding < stride, positions added behind: picks one of the sizes that
             the convolution maps to x's size.
         output_size: that size itself, the unambiguous form; one integer or one per axis.
+        padding_mode: what stood in the convolution's padding, "zeros", "reflect", "edge" or "circular": a copy's
+            share goes back to the position copied, a zero's nowhere.
 
     Returns:
         (*batch, out, *space_out) with s(m − 1) + d(k − 1) + 1 − lo − hi + output_padding positions per axis, or
@@ -457,8 +465,11 @@ def conv_transpose(
         function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
     )
     _check_bias(function, b, per_group * groups)
+    mode = None
+    if one_of(function, "padding_mode", padding_mode, PADDING_MODES) != "zeros":
+        geometry, mode = pad_apart(function, geometry, padding_mode)
     plan = Plan(geometry, read_precision(function, precision), lowering)
-    return _input_vjp_body(x, w, b, plan=plan, derivative=derivative)
+    return _input_vjp_body(x, w, b, plan=plan, derivative=derivative, mode=mode)
 
 
 # ------------------------------------------------------------------------------------------ reading arguments
@@ -485,6 +496,7 @@ def _transposed_size(
         wrong_value(function, rule, f"output_padding={output_padding!r}, output_size={output_size!r}")
     if any(map(is_symbolic, (*m, *n))):
         return n
+    padding_pairs(function, padding, m, k, s, d)  # its errors carry this function's name
     possible = input_sizes(m, k, stride=s, padding=padding, dilation=d)
     for axis, (size, sizes) in enumerate(zip(n, possible, strict=True)):
         if size not in sizes:
