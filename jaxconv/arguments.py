@@ -81,8 +81,12 @@ def one_of(function: str, name: str, value: object, choices: Sequence[str | None
     if not (isinstance(value, str) or (value is None and None in choices)):
         wrong_kind(function, f"`{name}` must be one of {', '.join(map(repr, choices))}", f"{name}={value!r}")
     if value not in choices:
-        near = get_close_matches(str(value).lower(), [w.lower() for w in words], n=1)
-        hint = next((f": did you mean {w!r}?" for w in words if near and w.lower() == near[0]), "")
         rule = f"`{name}` must be one of {', '.join(map(repr, choices))}"
-        raise ValueError(f"{function}: {rule}; got {name}={value!r}{hint or '.'}")
+        raise ValueError(f"{function}: {rule}; got {name}={value!r}{did_you_mean(str(value), words) or '.'}")
     return value
+
+
+def did_you_mean(word: str, words: Sequence[str]) -> str:
+    """The end of an error's sentence that guesses which of `words` was meant; empty where none is near."""
+    near = get_close_matches(word.lower(), [w.lower() for w in words], n=1)
+    return next((f": did you mean {w!r}?" for w in words if near and w.lower() == near[0]), "")

@@ -26,7 +26,7 @@ from jaxconv.call import Map
 from jaxconv.explicit import as_primal
 from jaxconv.geometry import Geometry
 from jaxconv.lowering import LOWERINGS, Lowering, lowered
-from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart
+from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart, pad_vjp
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.primitive import examples_laid, laid, product
 from jaxconv.rules import dense, is_wanted, values, wanted
@@ -38,6 +38,7 @@ from jaxconv.sizes import (
     check_channels,
     input_sizes,
     layout_hint,
+    padding_pairs,
     split_array,
     split_kernel,
     transposed,
@@ -174,8 +175,10 @@ def _conv_body(x: Array, w: Array, b: Array | None, *, plan: Plan, mode: tuple |
     return _unfold(_biased(y, b, geometry, derivative), batch)
 
 
-@partial(jax.jit, static_argnames=("plan", "derivative"))
-def _input_vjp_body(g: Array, w: Array, b: Array | None, *, plan: Plan, derivative: str) -> Array:
+@partial(jax.jit, static_argnames=("plan", "derivative", "mode"))
+def _input_vjp_body(
+    g: Array, w: Array, b: Array | None, *, plan: Plan, derivative: str, mode: tuple | None = None
+) -> Array:
     g, w, b = alike(g, w, b)
     geometry = plan.geometry
     batch, folded = _fold(g, geometry.axes)
@@ -183,6 +186,8 @@ def _input_vjp_body(g: Array, w: Array, b: Array | None, *, plan: Plan, derivati
         dx = reference.left_to_jax("conv_input_vjp", folded, w, geometry, plan.precision)
     else:
         dx = _input_vjp(folded, w, plan) if derivative == "hand" else product("conv_input_vjp", folded, w, plan)
+    if mode is not None:
+        dx = pad_vjp(dx, *mode)
     return _unfold(_biased(dx, b, geometry, derivative), batch)
 
 
@@ -245,7 +250,9 @@ def conv(
         groups: the channels fall into this many groups that do not see each other.
         layout: "channels_first" or "channels_last".
         padding_mode: what stands in the padding: "zeros", "reflect", "edge" or "circular".
-        precision: as in lax; what the accelerator may round the factors to.
+        precision: what an accelerator may round the factors to, all that lax's convolution takes: None, a name
+            ("default", "high", "highest", "tensorfloat32", …), a `lax.Precision`, or a pair of either, for x and w.
+            A `lax.DotAlgorithm` or preset, which is for matrix products, means the default, as it does there.
         derivative: "hand", the rules below, reverse mode to any order; "any", the same rules on a primitive of our
             own, so that jvp, linearize, jacfwd and hessian work too, at the price that JAX keeps `jax.interpreters`,
             which it rests on, less stable than its other names; "jax" leaves the derivative to JAX.
@@ -417,6 +424,7 @@ def conv_transpose(
     dilation: PerAxis = 1,
     groups: int = 1,
     layout: Layout = "channels_first",
+    padding_mode: PaddingMode = "zeros",
     precision: Precision = None,
     derivative: Derivative = "hand",
     lowering: Lowering = "auto",
@@ -436,6 +444,8 @@ def conv_transpose(
         output_padding: 0 ≤ output_padding < stride, positions added behind: picks one of the sizes that
             the convolution maps to x's size.
         output_size: that size itself, the unambiguous form; one integer or one per axis.
+        padding_mode: what stood in the convolution's padding, "zeros", "reflect", "edge" or "circular": a copy's
+            share goes back to the position copied, a zero's nowhere.
 
     Returns:
         (*batch, out, *space_out) with s(m − 1) + d(k − 1) + 1 − lo − hi + output_padding positions per axis, or
@@ -468,8 +478,11 @@ def conv_transpose(
         function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
     )
     _check_bias(function, b, per_group * groups)
+    mode = None
+    if one_of(function, "padding_mode", padding_mode, PADDING_MODES) != "zeros":
+        geometry, mode = pad_apart(function, geometry, padding_mode)
     plan = Plan(geometry, read_precision(function, precision), lowering)
-    return _input_vjp_body(x, w, b, plan=plan, derivative=derivative)
+    return _input_vjp_body(x, w, b, plan=plan, derivative=derivative, mode=mode)
 
 
 # ------------------------------------------------------------------------------------------ reading arguments
@@ -496,6 +509,7 @@ def _transposed_size(
         wrong_value(function, rule, f"output_padding={output_padding!r}, output_size={output_size!r}")
     if any(map(is_symbolic, (*m, *n))):
         return n
+    padding_pairs(function, padding, m, k, s, d)  # its errors carry this function's name
     possible = input_sizes(m, k, stride=s, padding=padding, dilation=d)
     for axis, (size, sizes) in enumerate(zip(n, possible, strict=True)):
         if size not in sizes:

@@ -6,7 +6,8 @@ For an axis of n positions, position j of the padding, j < 0 or j ≥ n, shows
     edge      the first or the last position:                           x[0]   or  x[n − 1]
     circular  the other end:                                            x[j mod n]
 
-A copy's gradient goes back to the position copied, so the rule is a sum, exact to any order, and left to JAX.
+A copy's gradient goes back to the position copied, so the rule is a sum, exact to any order, and left to JAX. The
+adjoint itself, which the transposed convolution is made with, is `pad_vjp`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jax import Array, lax
 
 from jaxconv.arguments import holds, is_symbolic, wrong_value
 from jaxconv.geometry import Geometry
+from jaxconv.precision import accumulator
 
 PaddingMode = Literal["zeros", "reflect", "edge", "circular"]
 PADDING_MODES = ("zeros", "reflect", "edge", "circular")
@@ -61,3 +63,40 @@ def pad(x: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first:
     more = [tuple(width - cut for width, cut in zip(*both, strict=True)) for both in zip(widths, less, strict=True)]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(before, behind, 0) for before, behind in less])
     return jnp.pad(x, more, mode=_NUMPY_MODES[mode])
+
+
+def pad_vjp(u: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first: bool) -> Array:
+    """The adjoint of `pad`, ⟨pad_vjp(u), x⟩ = ⟨u, pad(x)⟩: what stands in the padding goes to the position it copies."""
+    total = u.astype(accumulator(u.dtype))
+    for axis, (lo, hi) in enumerate(pairs, 2 if channels_first else 1):
+        total = _pad_vjp_axis(total, axis, lo, hi, mode)
+    return total.astype(u.dtype)
+
+
+def _pad_vjp_axis(u: Array, axis: int, lo: int, hi: int, mode: str) -> Array:
+    """u[j] + Σ u[c] over the copies c of position j; zeros where a negative padding cut the input off."""
+    # A symbolic width comes from a padding by name, which cuts nothing off.
+    cut = [0 if is_symbolic(width) else min(width, 0) for width in (lo, hi)]
+    before, behind = lo - cut[0], hi - cut[1]
+    kept = u.shape[axis] - before - behind
+    total = lax.slice_in_dim(u, before, before + kept, axis=axis)
+    ends = (
+        (before, 0, {"reflect": 1, "edge": 0, "circular": kept - before}),
+        (behind, before + kept, {"reflect": kept - 1 - behind, "edge": kept - 1, "circular": 0}),
+    )
+    for width, start, copied_from in ends:
+        if width == 0:
+            continue
+        copies = lax.slice_in_dim(u, start, start + width, axis=axis)
+        if mode == "reflect":
+            copies = lax.rev(copies, (axis,))
+        elif mode == "edge":
+            copies = jnp.sum(copies, axis, keepdims=True)
+        first = copied_from[mode]
+        total += _zeros_around(copies, axis, first, kept - first - copies.shape[axis])
+    return _zeros_around(total, axis, -cut[0], -cut[1])
+
+
+def _zeros_around(x: Array, axis: int, before: int, behind: int) -> Array:
+    widths = [(before, behind, 0) if each == axis else (0, 0, 0) for each in range(x.ndim)]
+    return lax.pad(x, jnp.zeros((), x.dtype), widths)

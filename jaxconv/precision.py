@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.arguments import wrong_kind
+from jaxconv.arguments import did_you_mean, wrong_kind
 
-Precision = Any  # as lax takes it: None, a name, a lax.Precision, or one for each operand
+Precision = Any  # as lax's convolution takes it: see `read_precision`
 
 HALF = (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
+PRECISIONS = ("default", "fastest", "bfloat16", "high", "bfloat16_3x", "tensorfloat32", "highest", "float32")
+PRESETS = tuple(lax.DotAlgorithmPreset.__members__)
 DTYPES = (*HALF, *map(jnp.dtype, ("float32", "float64", "complex64", "complex128")))
 
 
@@ -43,20 +46,39 @@ def read_arrays(function: str, arrays: dict[str, Any]) -> None:
 
 
 def read_precision(function: str, precision: Any) -> Precision:
-    """`precision` as lax takes it, hashable: None, one precision, or one for each of the two operands."""
-    if isinstance(precision, (tuple, list)) and len(precision) == 2:
-        return tuple(_read_one_precision(function, each) for each in precision)
-    return _read_one_precision(function, precision)
+    """What lax's convolution makes of `precision`, hashable: None, a `lax.Precision`, or one for each of two operands.
 
-
-def _read_one_precision(function: str, precision: Any) -> lax.Precision | None:
+    None is the precision in force (`jax.default_matmul_precision`) where the function is called, for its gradients,
+    too. A `lax.DotAlgorithm` or preset is for matrix products alone: lax's convolution takes it and computes by
+    default, so its name must not reach a form that is a matrix product.
+    """
+    if precision is None:
+        precision = getattr(jax.config, "jax_default_matmul_precision", None)
     if precision is None or isinstance(precision, lax.Precision):
         return precision
-    if not isinstance(precision, str):
-        rule = "`precision` must be None, a name, a lax.Precision or a pair of these"
+    if isinstance(precision, (lax.DotAlgorithm, lax.DotAlgorithmPreset)):
+        return lax.Precision.DEFAULT
+    if isinstance(precision, str):
+        return lax.Precision.DEFAULT if precision in PRESETS else _named(function, "precision", precision, PRESETS)
+    if isinstance(precision, (tuple, list)) and len(precision) == 2:
+        if all(isinstance(each, lax.Precision) for each in precision):
+            return tuple(precision)
+        if all(isinstance(each, str) for each in precision):
+            return tuple(_named(function, f"precision[{i}]", each) for i, each in enumerate(precision))
+        rule = "`precision` must be two names or two lax.Precision values where it is a pair"
         wrong_kind(function, rule, f"precision={precision!r}")
-    try:
-        return lax.Precision(precision)
-    except ValueError:
-        rule = "`precision` must be 'default', 'high' or 'highest'"
-        raise ValueError(f"{function}: {rule}; got precision={precision!r}.") from None
+    rule = (
+        "`precision` must be None, a name, a lax.Precision, a pair of names, a pair of lax.Precision values, "
+        "a lax.DotAlgorithm or a lax.DotAlgorithmPreset"
+    )
+    wrong_kind(function, rule, f"precision={precision!r}")
+
+
+def _named(function: str, argument: str, name: str, presets: Sequence[str] = ()) -> lax.Precision:
+    """The precision of that name."""
+    if name not in PRECISIONS:
+        preset = " or the name of a lax.DotAlgorithmPreset" if presets else ""
+        rule = f"`{argument}` must be one of {', '.join(map(repr, PRECISIONS))}{preset}"
+        hint = did_you_mean(name, (*PRECISIONS, *presets))
+        raise ValueError(f"{function}: {rule}; got {argument}={name!r}{hint or '.'}")
+    return lax.Precision(name)

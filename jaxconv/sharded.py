@@ -21,7 +21,7 @@ from jaxconv.geometry import Geometry
 from jaxconv.halo import halo_exchange
 from jaxconv.lowering import Lowering
 from jaxconv.padding import PADDING_MODES, pad_apart
-from jaxconv.precision import Precision, read_arrays
+from jaxconv.precision import Precision, read_arrays, read_precision
 from jaxconv.sizes import LAYOUTS, Layout, Padding, split_array, split_kernel
 from jaxconv.varying import names_of, shards
 
@@ -81,6 +81,7 @@ def conv_sharded(
     function = "conv_sharded"
     read_arrays(function, {"x": x, "w": w, **({} if b is None else {"b": b})})
     one_of(function, "layout", layout, LAYOUTS)
+    precision = read_precision(function, precision)
     k = split_kernel(function, "w.shape", w.shape, layout)[2]
     local = split_array(function, "x.shape", x.shape, len(k), layout)[2]
     names = _read_names(function, axis_name, len(k))

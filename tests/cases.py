@@ -181,6 +181,18 @@ FEW = tuple(
 )
 
 
+# With room enough for every padding mode, whose copies must be there.
+PADDED = (
+    _first("1d-padded", (2, 3, 9), (4, 3, 3), padding=2),
+    _first("1d-padded-unequally-strided", (2, 3, 9), (4, 3, 3), padding=[(3, 1)], stride=2),
+    _first("1d-cut-before", (2, 3, 9), (4, 3, 3), padding=[(-2, 3)]),
+    _first("1d-cut-both", (2, 3, 9), (4, 3, 3), padding=-1),
+    _last("1d-as-wide-as-can-be", (2, 5, 3), (3, 3, 4), padding=4),
+    _last("2d-padded-same", (2, 6, 7, 4), (3, 3, 2, 6), padding="SAME", groups=2),
+    _first("2d-padded-causal-dilated", (2, 3, 6, 7), (4, 3, 2, 3), padding="CAUSAL", dilation=2),
+)
+
+
 def by_id(cases: Iterable[Case]) -> dict[str, Any]:
     """The arguments of `pytest.mark.parametrize` that give every case its name."""
     cases = list(cases)

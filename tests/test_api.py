@@ -23,7 +23,7 @@ CONTRACT = {
     "conv_weight_vjp": "x, g, *, kernel_size, stride=1, padding=0, dilation=1, groups=1, layout='channels_first', "
     "precision=None, lowering='auto'",
     "conv_transpose": "x, w, b=None, *, stride=1, padding=0, output_padding=0, output_size=None, dilation=1, groups=1, "
-    "layout='channels_first', precision=None, derivative='hand', lowering='auto'",
+    "layout='channels_first', padding_mode='zeros', precision=None, derivative='hand', lowering='auto'",
     "conv_input_jacobian": "x, w, **options",
     "conv_weight_jacobian": "x, w, **options",
     "gated_step": "params, h, x",

@@ -136,16 +136,6 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
         "`padding_mode` must be one of 'zeros', 'reflect', 'edge', 'circular'; got padding_mode='zero': "
         "did you mean 'zeros'?",
     ),
-    (
-        {"precision": "best"},
-        ValueError,
-        "`precision` must be 'default', 'high' or 'highest'; got precision='best'.",
-    ),
-    (
-        {"precision": 3},
-        TypeError,
-        "`precision` must be None, a name, a lax.Precision or a pair of these; got precision=3.",
-    ),
     # copies of what is not there
     (
         {"padding": 32, "padding_mode": "reflect"},

@@ -13,7 +13,7 @@ from jax import Array
 
 import jaxconv
 import oracles
-from cases import CASES, FEW, Case, arrays, assert_right, assert_same, by_id, computed, expected, integers
+from cases import CASES, FEW, PADDED, Case, arrays, assert_right, assert_same, by_id, computed, expected, integers
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp
 from jaxconv.convolution import LOWERINGS
 from oracles import Exact, exact
@@ -98,16 +98,6 @@ def test_public_names() -> None:
 # ------------------------------------------------------------------------------------ padding that is not zeros
 
 MODES = {"reflect": "reflect", "edge": "edge", "circular": "wrap"}  # ours: NumPy's
-
-PADDED = (
-    Case("1d", (2, 3, 9), (4, 3, 3), {"padding": 2}),
-    Case("1d-asymmetric-strided", (2, 3, 9), (4, 3, 3), {"padding": [(3, 1)], "stride": 2}),
-    Case("1d-cut-before", (2, 3, 9), (4, 3, 3), {"padding": [(-2, 3)]}),
-    Case("1d-cut-both", (2, 3, 9), (4, 3, 3), {"padding": -1}),
-    Case("1d-as-wide-as-can-be", (2, 5, 3), (3, 3, 4), {"padding": 4, "layout": "channels_last"}),
-    Case("2d-same", (2, 6, 7, 4), (3, 3, 2, 6), {"padding": "SAME", "groups": 2, "layout": "channels_last"}),
-    Case("2d-causal-dilated", (2, 3, 6, 7), (4, 3, 2, 3), {"padding": "CAUSAL", "dilation": 2}),
-)
 
 
 def padding_matrices(case: Case, mode: str) -> list[np.ndarray]:
