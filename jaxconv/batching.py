@@ -21,10 +21,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxconv.arguments import is_symbolic
 from jaxconv.geometry import Geometry
+from jaxconv.varying import axes_of, vary
 
 MAPS = {"conv": "xwg", "conv_input_vjp": "gwx", "conv_weight_vjp": "xgw"}  # two factors, and what they make
 LETTERS = {"x": "bi", "w": "oi", "g": "bo"}
@@ -40,6 +43,8 @@ def folded(
     """The map of factors of which at least one is `mapped`, on its axis 0, and so is the result."""
     *names, made = tuple(MAPS[which])
     size = next(factor.shape[0] for factor, is_mapped in zip(factors, mapped, strict=True) if is_mapped)
+    if no_examples(size):
+        return empty(lambda a, b: product(which, a, b, geometry), factors, mapped)
     if all(mapped):
         a, b = (_join(factor, *_place(name, "G", geometry)) for name, factor in zip(names, factors, strict=True))
         result = product(which, a, b, replace(geometry, groups=size * geometry.groups))
@@ -49,6 +54,20 @@ def folded(
     joined = list(factors)
     joined[here] = _join(factors[here], *_place(names[here], letter, geometry))
     return _part(product(which, joined[0], joined[1], geometry), size, *_place(made, letter, geometry))
+
+
+def no_examples(size: Any) -> bool:
+    """Whether `vmap` maps over nothing; a symbolic number of examples is some."""
+    return not is_symbolic(size) and size == 0
+
+
+def empty(f: Callable[..., Any], factors: Sequence[Array], mapped: Sequence[bool]) -> Array:
+    """The result of f over no examples: of the shape and dtype that one would have, (0, …)."""
+    parts = zip(factors, mapped, strict=True)
+    one = [jax.ShapeDtypeStruct(f.shape[1:] if is_mapped else f.shape, f.dtype) for f, is_mapped in parts]
+    made = jax.eval_shape(f, *one)
+    axes = frozenset().union(*map(axes_of, factors))
+    return vary(jnp.zeros((0, *made.shape), made.dtype), axes)
 
 
 def spec(

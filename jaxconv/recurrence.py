@@ -27,6 +27,7 @@ Source: the adjoint is the chain rule along h[t−1] → h[t] (P. Werbos, "Backp
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -116,20 +117,25 @@ def _recall(params: GatedParams, x: Array, live: Array | None, start: Array, kep
     return linear(lambda c, v: (1 - c) * v, c, v, start, plan, before=True)[1], c, v
 
 
+def _rows(a: Array) -> Array:
+    """(steps, *batch, m) as (steps · batch, m); m may be 0."""
+    return a.reshape(prod(a.shape[:-1]), a.shape[-1])
+
+
 def _turned(a: Array) -> Array:
     """(steps, *batch, m) as (m, steps · batch), and so in memory where that pays; the axes apart over several devices,
     where one that is split would have to be gathered.
     """
     if several():
         return jnp.moveaxis(a, -1, 0)
-    turned = a.reshape(-1, a.shape[-1]).T
+    turned = _rows(a).T
     return lax.optimization_barrier(turned) if a.shape[-1] >= TURN else turned
 
 
 def _outer(turned: Array, b: Array) -> Array:
     """Σ_t a[t] b[t]ᵀ, over the batch as well, of a turned by `_turned`."""
     if turned.ndim == 2:
-        return turned @ b.reshape(-1, b.shape[-1])
+        return turned @ _rows(b)
     return jnp.tensordot(turned, b, b.ndim - 1)
 
 

@@ -50,7 +50,7 @@ class Plan(NamedTuple):
             return Blocks(time, min(self.residuals, time), self.reverse)
         if any(map(is_symbolic, x.shape)):
             return Blocks(time, time, self.reverse)
-        rows = max(min(NUMBERS // params.w_c.shape[0], ROWS), LEAST)
+        rows = max(min(NUMBERS // max(1, params.w_c.shape[0]), ROWS), LEAST)
         target = -(-rows // max(1, prod(batch)))
         near = (k for k in range(max(1, target // 2), 2 * target + 1) if time % k == 0)
         length = time if time <= 2 * target else min(near, key=lambda k: abs(k - target), default=target)
