@@ -63,7 +63,7 @@ def _steps(x: Array, geometry: Geometry) -> int:
     each = math.prod(x.shape[1:]) * accumulator(x.dtype).itemsize * max(1, geometry.taps / TERMS)
     if geometry.channels_first and len(x) * each <= 2 * STEP_BYTES:
         return 1
-    counts = [n for n in range(1, max(2, len(x))) if len(x) % n == 0]
+    counts = [n for n in steps.divisors(len(x)) if n < max(2, len(x))]
     return next((n for n in counts if len(x) // n * each <= STEP_BYTES), counts[-1] if each < STEP_BYTES else len(x))
 
 

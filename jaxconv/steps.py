@@ -7,6 +7,7 @@ integers, and what depends on the step, behind a barrier, is not copied before t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,9 +21,24 @@ T = TypeVar("T")
 SLICED = jax.__version_info__ >= (0, 11)  # bfloat16 is, on a CPU: there integers would only be a copy
 
 
+@functools.lru_cache(maxsize=256)
+def divisors(n: int) -> tuple[int, ...]:
+    """Every divisor of n, ascending, from its prime factors: each is looked for up to the root of what is left."""
+    found, rest, prime = [1], n, 2
+    while rest > 1:
+        if prime * prime > rest:
+            prime = rest
+        power, here = 1, found
+        while rest % prime == 0:
+            rest, power = rest // prime, power * prime
+            found = found + [power * each for each in here]
+        prime += 1 + prime % 2
+    return tuple(sorted(found))
+
+
 def images_below(batch: int, nbytes: int, most: int) -> int:
     """How many images of so many bytes come to at most `most`: a divisor of the batch, 1 where none does."""
-    return max((n for n in range(1, batch + 1) if batch % n == 0 and n * nbytes <= most), default=1)
+    return max((n for n in divisors(batch) if n * nbytes <= most), default=1)
 
 
 def mapped(f: Callable[[Array], Array], x: Array, images: int) -> Array:
@@ -49,9 +65,9 @@ def summed(f: Callable[..., T], total: T, arrays: Sequence[Array], images: int) 
     return lax.scan(step, total, _every(arrays[0], images))[0]
 
 
-def _every(x: Array, images: int) -> np.ndarray:
-    """The number of every step."""
-    return np.arange(len(x) // images, dtype=np.int32)
+def _every(x: Array, images: int) -> Array:
+    """The number of every step, counted where the program runs: as a constant it would grow with the batch."""
+    return lax.iota(np.int32, len(x) // images)
 
 
 def _at(i: Any, arrays: Sequence[Array], images: int) -> list[Array]:
