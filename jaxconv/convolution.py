@@ -22,13 +22,13 @@ from jax import Array
 from jaxconv import reference
 from jaxconv.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
 from jaxconv.batching import folded
-from jaxconv.call import Map
 from jaxconv.explicit import as_primal
 from jaxconv.geometry import Geometry
 from jaxconv.lowering import LOWERINGS, Lowering, lowered
 from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart, pad_vjp
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.primitive import examples_laid, laid, product
+from jaxconv.reference import Map
 from jaxconv.rules import dense, is_wanted, values, wanted
 from jaxconv.sizes import (
     LAYOUTS,
@@ -195,7 +195,7 @@ def _input_vjp_body(
 def _weight_vjp_body(x: Array, g: Array, *, plan: Plan, derivative: str) -> Array:
     x, g = (_fold(each, plan.geometry.axes)[1] for each in alike(x, g))
     if derivative == "jax":
-        return reference.conv_weight_vjp(x, g, plan.geometry, plan.precision)
+        return reference.left_to_jax("conv_weight_vjp", x, g, plan.geometry, plan.precision)
     return _weight_vjp(x, g, plan) if derivative == "hand" else product("conv_weight_vjp", x, g, plan)
 
 

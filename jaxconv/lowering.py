@@ -33,9 +33,10 @@ from jax import Array, lax
 
 from jaxconv import blocks, canonical, depthwise, gemm, patches, phases, planes, reference, shifts, taps
 from jaxconv.arguments import is_symbolic
-from jaxconv.call import SMALL, Call, Map
+from jaxconv.call import SMALL, Call
 from jaxconv.geometry import Geometry
 from jaxconv.precision import Precision
+from jaxconv.reference import Map
 from jaxconv.varying import several
 
 Lowering = Literal["auto", "reference", "gemm"]

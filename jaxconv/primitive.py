@@ -19,10 +19,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxconv.batching import folded, spec
-from jaxconv.call import Map
 from jaxconv.explicit import check_once, freely, is_split, split, ways
 from jaxconv.geometry import Geometry
 from jaxconv.lowering import lowered
+from jaxconv.reference import Map
 from jaxconv.unstable import enter
 
 _product = Primitive("jaxconv")
