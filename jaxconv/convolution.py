@@ -247,7 +247,8 @@ def conv(
         padding_mode: what stands in the padding: "zeros", "reflect", "edge" or "circular".
         precision: as in lax; what the accelerator may round the factors to.
         derivative: "hand", the rules below, reverse mode to any order; "any", the same rules on a primitive of our
-            own, so that jvp, linearize, jacfwd and hessian work too, at the price that JAX keeps `jax.interpreters`,
+            own, so that forward mode (jvp, linearize, jacfwd, hessian, jet) and transposition (linear_transpose,
+            bicgstab, gmres, the rule of a custom_jvp) work too, at the price that JAX keeps `jax.interpreters`,
             which it rests on, less stable than its other names; "jax" leaves the derivative to JAX.
         lowering: "reference" is `lax.conv_general_dilated` as it stands, "gemm" matrix products, "auto" what is
             fastest for platform, geometry and devices: either, or lax in its tuned layout (see `jaxconv.lowering`).
