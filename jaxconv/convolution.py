@@ -254,7 +254,8 @@ def conv(
             ("default", "high", "highest", "tensorfloat32", …), a `lax.Precision`, or a pair of either, for x and w.
             A `lax.DotAlgorithm` or preset, which is for matrix products, means the default, as it does there.
         derivative: "hand", the rules below, reverse mode to any order; "any", the same rules on a primitive of our
-            own, so that jvp, linearize, jacfwd and hessian work too, at the price that JAX keeps `jax.interpreters`,
+            own, so that forward mode (jvp, linearize, jacfwd, hessian, jet) and transposition (linear_transpose,
+            bicgstab, gmres, the rule of a custom_jvp) work too, at the price that JAX keeps `jax.interpreters`,
             which it rests on, less stable than its other names; "jax" leaves the derivative to JAX.
         lowering: "reference" is `lax.conv_general_dilated` as it stands, "gemm" matrix products, "auto" what is
             fastest for platform, geometry and devices: either, or lax in its tuned layout (see `jaxconv.lowering`).

@@ -19,9 +19,9 @@ CONTRACT = {
     "conv": "x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1, layout='channels_first', "
     "padding_mode='zeros', precision=None, derivative='hand', lowering='auto'",
     "conv_input_vjp": "g, w, *, input_size, stride=1, padding=0, dilation=1, groups=1, layout='channels_first', "
-    "precision=None, lowering='auto'",
+    "precision=None, derivative='hand', lowering='auto'",
     "conv_weight_vjp": "x, g, *, kernel_size, stride=1, padding=0, dilation=1, groups=1, layout='channels_first', "
-    "precision=None, lowering='auto'",
+    "precision=None, derivative='hand', lowering='auto'",
     "conv_transpose": "x, w, b=None, *, stride=1, padding=0, output_padding=0, output_size=None, dilation=1, groups=1, "
     "layout='channels_first', padding_mode='zeros', precision=None, derivative='hand', lowering='auto'",
     "conv_input_jacobian": "x, w, **options",

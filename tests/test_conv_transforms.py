@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array, export, lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import subjaxprs
 
 from cases import FEW, Case, assert_same, by_id, integers, named
@@ -241,6 +242,56 @@ def test_only_the_wanted_gradients_are_computed(wanted: tuple[int, ...], expecte
     loss = lambda x, w: conv(x, w, b, lowering="reference").sum()  # noqa: E731
     assert len(convolutions(loss, x, w)) == 1
     assert len(convolutions(jax.grad(loss, wanted), x, w)) == expected
+
+
+def remade(derivative: str, named: bool, policy: Any) -> int:
+    """Convolutions, lax's or ours, that a rematerialised gradient holds beyond the value and the two gradients."""
+    x, w = integers(10, (2, 3, 9), (4, 3, 3))
+
+    def layer(x: Array, w: Array) -> Array:
+        y = conv(x, w, derivative=derivative, lowering="reference")
+        return jnp.sin(checkpoint_name(y, "y") if named else y)
+
+    def found(jaxpr: Any) -> int:
+        ours = [
+            each.primitive.name for each in jaxpr.eqns if each.primitive.name in ("conv_general_dilated", "jaxconv")
+        ]
+        return len(ours) + sum(map(found, subjaxprs(jaxpr)))
+
+    rematerialised = jax.checkpoint(layer, policy=policy)
+    gradient = jax.grad(lambda x, w: rematerialised(x, w).sum(), (0, 1))
+    assert_same(gradient(x, w), jax.grad(lambda x, w: layer(x, w).sum(), (0, 1))(x, w))
+    return found(jax.make_jaxpr(gradient)(x, w).jaxpr) - 3
+
+
+@pytest.mark.parametrize("derivative", ["hand", "any", "jax"])
+def test_rematerialisation_keeps_a_named_result(derivative: str) -> None:
+    """A policy by lax's names remakes a convolution of ours; one by the result's own name does not."""
+    policies = jax.checkpoint_policies
+    assert remade(derivative, False, None) == 1
+    assert remade(derivative, False, policies.dots_saveable) == (0 if derivative == "jax" else 1)
+    assert remade(derivative, True, policies.save_only_these_names("y")) == 0
+
+
+def test_left_to_jax_a_program_holds_laxs_primitives_alone() -> None:
+    """What exporters walk, for which neither a custom rule nor a primitive of ours is known."""
+    x, w, b, g = integers(10, (2, 3, 9), (4, 3, 3), (4,), (2, 4, 7))
+
+    def names(jaxpr: Any) -> set[str]:
+        return {each.primitive.name for each in jaxpr.eqns}.union(*map(names, subjaxprs(jaxpr)))
+
+    def found(derivative: str) -> set[str]:
+        def several(x: Array, w: Array, b: Array, g: Array) -> tuple[Array, ...]:
+            y = conv(x, w, b, derivative=derivative)
+            dx = conv_input_vjp(g, w, input_size=9, derivative=derivative)
+            dw = conv_weight_vjp(x, g, kernel_size=3, derivative=derivative)
+            return y, dx, dw, conv_transpose(g, w, derivative=derivative)
+
+        unknown = ("custom", "jaxconv", "cond")
+        return {name for name in names(jax.make_jaxpr(several)(x, w, b, g).jaxpr) if name.startswith(unknown)}
+
+    assert not found("jax")
+    assert all(map(found, ("hand", "any")))
 
 
 def test_a_bias_alone_costs_no_convolution_backward() -> None:
