@@ -44,22 +44,44 @@ def holds(comparison: Any) -> bool:
         raise
 
 
+def is_traced(value: object) -> bool:
+    """Whether `value` is an array whose numbers are not known yet; false where jax was never imported."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.core.Tracer)
+
+
+def is_integer(value: object) -> bool:
+    """Whether `value` is one known integer: of Python, of NumPy, or an integer array of no axes. A bool is none."""
+    if isinstance(value, (bool, np.bool_)) or is_symbolic(value):
+        return False
+    try:
+        operator.index(value)  # type: ignore[arg-type]  # that is the question
+    except TypeError:  # an array with axes, of another dtype, or traced, too
+        return False
+    return True
+
+
 def integer(function: str, name: str, value: object, *, least: int | None = None, symbolic: bool = False) -> Any:
     """`value` as an int. A bool is no int here: ``stride=True`` is a slip, not a stride of 1."""
     if symbolic and is_symbolic(value):
         return value
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        known = " known while tracing" if hasattr(value, "aval") else ""  # an array inside a jit
-        wrong_kind(function, f"`{name}` must be an integer{known}", f"{name}={value!r} ({type(value).__name__})")
-    number = operator.index(value)
+    if not is_integer(value):
+        got = f"{name}={value!r} ({type(value).__name__})"
+        if is_traced(value):
+            advice = "write a Python integer, or name it in static_argnames of jax.jit"
+            wrong_kind(function, f"`{name}` must be an integer known while tracing", f"{got}: {advice}")
+        wrong_kind(function, f"`{name}` must be an integer", got)
+    number = operator.index(value)  # type: ignore[arg-type]  # it is one
     if least is not None and number < least:
         wrong_value(function, f"`{name}` must be at least {least}", f"{name}={number}")
     return number
 
 
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
-    if isinstance(value, np.ndarray):
-        return value.ndim >= 1
+    """Whether `value` is a sequence, an array with axes included, and no string."""
+    jax = sys.modules.get("jax")
+    if isinstance(value, np.ndarray) or (jax is not None and isinstance(value, jax.Array)):
+        return value.ndim >= 1  # type: ignore[attr-defined]  # of an array of jax
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from jaxconv import recurrence
-from jaxconv.arguments import integer, one_of, wrong_kind, wrong_value
+from jaxconv.arguments import integer, is_integer, is_traced, one_of, wrong_kind, wrong_value
 from jaxconv.cell import GatedParams, check_features, check_params, check_step, gate, mix, project, wide
 from jaxconv.explicit import check_once, freely, is_split, split
 from jaxconv.precision import DTYPES
@@ -261,7 +261,7 @@ def read_lengths(function: str, lengths: Any, x: Any, time_axis: int) -> Any:
 
 def read_residuals(function: str, residuals: object) -> Residuals:
     """`residuals` as a policy's name or a number of steps."""
-    if isinstance(residuals, (int, np.integer)) and not isinstance(residuals, bool):
+    if is_integer(residuals) or is_traced(residuals):
         steps: int = integer(function, "residuals", residuals, least=1)
         return steps
     if not isinstance(residuals, str):

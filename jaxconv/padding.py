@@ -66,7 +66,7 @@ def pad(x: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first:
 
 
 def pad_vjp(u: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first: bool) -> Array:
-    """The adjoint of `pad`, ⟨pad_vjp(u), x⟩ = ⟨u, pad(x)⟩: the padding goes to the positions that it copies."""
+    """The adjoint of `pad`, ⟨pad_vjp(u), x⟩ = ⟨u, pad(x)⟩: each copy goes to the position copied."""
     total = u.astype(accumulator(u.dtype))
     for axis, (lo, hi) in enumerate(pairs, 2 if channels_first else 1):
         total = _pad_vjp_axis(total, axis, lo, hi, mode)

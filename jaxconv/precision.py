@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,12 @@ def read_arrays(function: str, arrays: dict[str, Any]) -> None:
     first: tuple[str, Any] | None = None
     for name, value in arrays.items():
         if not isinstance(value, (jax.Array, np.ndarray)):
-            hint = "" if value is None else f": convert with jax.numpy.asarray({name}, 'float32')"
-            wrong_kind(function, f"`{name}` must be an array", f"{name} of type {type(value).__name__}{hint}")
+            not_an_array(function, name, value, list(arrays))
         if value.dtype not in DTYPES:
             rule = f"`{name}` must have dtype bfloat16, float16, float32, float64, complex64 or complex128"
-            wrong_kind(function, rule, f"{name}.dtype={value.dtype}: convert with {name}.astype('float32')")
+            numbers = jnp.issubdtype(value.dtype, np.number) or value.dtype == bool
+            hint = f": convert with {name}.astype('float32')" if numbers else ""
+            wrong_kind(function, rule, f"{name}.dtype={value.dtype}{hint}")
         if first is None:
             first = name, value.dtype
         elif value.dtype != first[1]:
@@ -43,6 +44,28 @@ def read_arrays(function: str, arrays: dict[str, Any]) -> None:
             one, to = (first[0], name) if first[1] == np.float64 else (name, first[0])
             dtypes = f"{first[0]}.dtype={first[1]}, {name}.dtype={value.dtype}"
             wrong_kind(function, rule, f"{dtypes}: convert with {one}.astype({to}.dtype)")
+
+
+def not_an_array(function: str, name: str, value: Any, arguments: Sequence[str], dtype: str = "float32") -> NoReturn:
+    """Raise for a `value` that is no array, with what can be done; `arguments` are those of the function, in order."""
+    kind, hint = type(value).__name__, ""
+    if isinstance(value, jax.Ref):
+        kind, hint = "Ref", f": read it with {name}[...]"
+    elif isinstance(value, jax.ShapeDtypeStruct):
+        whole = dict.fromkeys(each.split(".")[0] for each in arguments)  # params.w_c is in params
+        call = ", ".join(sorted(whole, key=lambda each: each != "params"))
+        hint = f": for the shapes alone call jax.eval_shape(functools.partial({function}, …), {call})"
+    elif value is not None and _can_be_an_array(value, dtype):
+        hint = f": convert with jax.numpy.asarray({name}, {dtype!r})"
+    wrong_kind(function, f"`{name}` must be an array", f"{name} of type {kind}{hint}")
+
+
+def _can_be_an_array(value: Any, dtype: str) -> bool:
+    try:
+        jnp.asarray(value, dtype)
+    except Exception:
+        return False
+    return True
 
 
 def read_precision(function: str, precision: Any) -> Precision:

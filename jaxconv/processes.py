@@ -48,7 +48,7 @@ def global_batch(tree: Any, *, mesh: Mesh, axis_name: Any, axis: int = 0, check:
     (4, 3)
     """
     function = "global_batch"
-    integer(function, "axis", axis, least=0)
+    axis = integer(function, "axis", axis, least=0)
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     for path, leaf in leaves:
         if not isinstance(leaf, (jax.Array, np.ndarray)):

@@ -327,7 +327,9 @@ def split_kernel(function: str, name: str, shape: Sequence[int], layout: str) ->
     first = layout == "channels_first"
     out, per_group, kernel = (shape[0], shape[1], shape[2:]) if first else (shape[-1], shape[-2], shape[:-2])
     if not all(size >= 1 for size in (out, per_group, *kernel)):
-        wrong_value(function, f"`{name}` must have no axis of size 0", f"shape {tuple(shape)}")
+        empty = "output channels" if out == 0 else "input channels" if per_group == 0 else "kernel size"
+        at = f" on spatial axis {list(kernel).index(0)}" if empty == "kernel size" else ""
+        wrong_value(function, f"`{name}` must have no axis of size 0", f"{empty} 0{at}, shape {tuple(shape)}")
     return out, per_group, tuple(kernel)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,8 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cases import integers
-from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_transpose, conv_weight_vjp, output_shape
+from cases import assert_same, integers
+from jaxconv import (
+    TransposedWindow,
+    Window,
+    conv,
+    conv_input_jacobian,
+    conv_input_vjp,
+    conv_transpose,
+    conv_weight_vjp,
+    output_shape,
+    output_size,
+    receptive_field,
+)
 from jaxconv.convolution import LOWERINGS
 
 X, W, G = integers(0, (2, 8, 32), (4, 8, 3), (2, 4, 30))
@@ -190,12 +202,100 @@ def test_second_axis_is_named() -> None:
 
 @pytest.mark.parametrize("option", ["stride", "padding", "dilation", "groups"])
 def test_traced_option(option: str) -> None:
-    """An option decides the shape of the result, so it cannot be a value that is only known later."""
+    """An option decides what is computed, so it cannot be a value that is only known later."""
     with pytest.raises(TypeError) as raised:
         jax.jit(lambda value: conv(X, W, **{option: value}))(2)
+    advice = "write a Python integer, or name it in static_argnames of jax.jit"
     assert re.fullmatch(
-        rf"conv: `{option}` must be an integer known while tracing; got {option}=.*Tracer.*\.", str(raised.value)
+        rf"conv: `{option}` must be an integer known while tracing; got {option}=.*Tracer.*: {advice}\.",
+        str(raised.value),
     )
+    by_name = jax.jit(lambda x, w, value: conv(x, w, **{option: value}), static_argnames="value")
+    assert by_name(X, W, value=2 if option != "groups" else 1).shape[1] == 4
+
+
+def test_traced_in_a_sequence() -> None:
+    rule = r"`stride\[0\]` must be an integer known while tracing; got stride\[0\]=.*Tracer.*"
+    for strides in (lambda value: (value,), lambda value: value[None]):
+        with pytest.raises(TypeError, match=rule):
+            jax.jit(lambda value: conv(X, W, stride=strides(value)))(2)  # noqa: B023
+
+
+# Each makes one integer; an array of NumPy or JAX with no axes is a number, with one axis one per spatial axis.
+INTEGERS = (np.int64, np.uint8, np.array, jnp.int32, jnp.uint8, lambda i: np.array([i]), lambda i: jnp.array([i]))
+IDS = ["int64", "uint8", "array", "jax-int32", "jax-uint8", "array-of-one", "jax-array-of-one"]
+KNOWN: dict[str, Callable[[Any], Any]] = {
+    "stride": lambda i: conv(X, W, stride=i),
+    "padding": lambda i: conv(X, W, padding=i),
+    "padding-pair": lambda i: conv(X, W, padding=[(i, i)] if np.ndim(i) == 0 else [jnp.array([2, 2])]),
+    "dilation": lambda i: conv(X, W, dilation=i),
+    "input_size": lambda i: conv_input_vjp(G[..., :1], W, input_size=i, padding=[(0, 1)]),
+    "kernel_size": lambda i: conv_weight_vjp(X[..., :31], G, kernel_size=i),
+    "output_padding": lambda i: conv_transpose(G, W, stride=3, output_padding=i),
+    "output_size": lambda i: conv_transpose(G[..., :2], W, padding=1, output_size=i),
+    "sizes": lambda i: np.array(output_size((9,), i, stride=i, padding=i)),
+    "window": lambda i: np.array(receptive_field([Window((3,), i, i), TransposedWindow((3,), i)]).size),
+    "shape": lambda i: np.array(output_shape((4, 9), np.array([8, 4, 3]), stride=i)),
+}
+
+
+@pytest.mark.parametrize("make", INTEGERS, ids=IDS)
+@pytest.mark.parametrize("call", KNOWN.values(), ids=KNOWN)
+def test_integers_that_are_known(call: Callable[[Any], Any], make: Callable[[int], Any]) -> None:
+    """Whatever says 2, NumPy or JAX, is 2."""
+    assert_same(call(make(2)), call(2))
+
+
+@pytest.mark.parametrize("make", INTEGERS[:5], ids=IDS[:5])
+def test_groups_that_are_known(make: Callable[[int], Any]) -> None:
+    groups = make(2)
+    assert_same(conv(X, W[:, :4], groups=groups), conv(X, W[:, :4], groups=2))
+    # A number from outside is known inside a jit as well.
+    assert_same(jax.jit(lambda x: conv(x, W[:, :4], groups=groups))(X), conv(X, W[:, :4], groups=2))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [jnp.float32(2), jnp.bool_(True), np.bool_(True), np.array(True), np.array(2.0), np.float32(2), jnp.complex64(2)],
+    ids=lambda value: f"{type(value).__name__}-{value.dtype}",
+)
+@pytest.mark.parametrize("option", ["stride", "padding", "dilation", "groups"])
+def test_numbers_that_are_no_integers(option: str, value: Any) -> None:
+    message = f"conv: `{option}` must be an integer; got {option}={value!r} ({type(value).__name__})."
+    assert_refuses(lambda: conv(X, W, **{option: value}), TypeError, message)
+
+
+def test_a_ref_is_read_first() -> None:
+    """Outside of a jit and inside; and what the message says works."""
+    message = "conv: `x` must be an array; got x of type Ref: read it with x[...]."
+    ref = jax.new_ref(X)
+    assert_refuses(lambda: conv(ref, W), TypeError, message)
+    assert_refuses(lambda: jax.jit(lambda x: conv(jax.new_ref(x), W))(X), TypeError, message)
+    assert_same(conv(ref[...], W), conv(X, W))
+
+
+def test_a_shape_has_no_numbers() -> None:
+    """What the message says works."""
+    x, w, b = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (X.shape, W.shape, (4,)))
+    start = "must be an array; got x of type ShapeDtypeStruct: for the shapes alone call jax.eval_shape"
+    message = f"conv: `x` {start}(functools.partial(conv, …), x, w)."
+    assert_refuses(lambda: conv(x, w, stride=2), TypeError, message)
+    message = f"conv: `x` {start}(functools.partial(conv, …), x, w, b)."
+    assert_refuses(lambda: conv(x, W, b), TypeError, message)
+    assert jax.eval_shape(partial(conv, stride=2), x, w, b).shape == conv(X, W, stride=2).shape
+    message = f"conv_input_vjp: `g` {start}(functools.partial(conv_input_vjp, …), g, w).".replace(" x ", " g ")
+    assert_refuses(lambda: conv_input_vjp(x, w, input_size=32), TypeError, message)
+
+
+@pytest.mark.parametrize("value", ["abc", {"x": 1.0}, object, [[1.0], [1.0, 2.0]]], ids=repr)
+def test_what_cannot_be_converted_gets_no_advice_to(value: Any) -> None:
+    message = f"conv: `x` must be an array; got x of type {type(value).__name__}."
+    assert_refuses(lambda: conv(value, W), TypeError, message)
+
+
+def test_keys_are_no_numbers() -> None:
+    message = f"conv: `x` must have dtype {DTYPES}; got x.dtype=key<fry>."
+    assert_refuses(lambda: conv(jax.random.key(0), W), TypeError, message)
 
 
 ARRAYS: list[tuple[str, tuple[Any, ...], type[Exception], str]] = [
@@ -276,8 +376,30 @@ ARRAYS: list[tuple[str, tuple[Any, ...], type[Exception], str]] = [
         ValueError,
         "`x.shape` may have size 0 on batch axes alone; got shape (2, 0, 32).",
     ),
-    ("no-taps", (X, W[:, :, :0]), ValueError, "`w.shape` must have no axis of size 0; got shape (4, 8, 0)."),
-    ("no-output-channels", (X, W[:0]), ValueError, "`w.shape` must have no axis of size 0; got shape (0, 8, 3)."),
+    (
+        "no-taps",
+        (X, W[:, :, :0]),
+        ValueError,
+        "`w.shape` must have no axis of size 0; got kernel size 0 on spatial axis 0, shape (4, 8, 0).",
+    ),
+    (
+        "no-taps-on-the-second-axis",
+        (X[..., None], W[..., None, None][..., :0, :]),
+        ValueError,
+        "`w.shape` must have no axis of size 0; got kernel size 0 on spatial axis 1, shape (4, 8, 3, 0, 1).",
+    ),
+    (
+        "no-output-channels",
+        (X, W[:0]),
+        ValueError,
+        "`w.shape` must have no axis of size 0; got output channels 0, shape (0, 8, 3).",
+    ),
+    (
+        "no-input-channels-of-w",
+        (X, W[:, :0]),
+        ValueError,
+        "`w.shape` must have no axis of size 0; got input channels 0, shape (4, 0, 3).",
+    ),
 ]
 
 

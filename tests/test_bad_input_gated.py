@@ -112,6 +112,27 @@ def test_a_number_for_the_state(name):
     refuses(TypeError, not_an_array(name, state, "float"), CALLS[name], h=0.0)
 
 
+ARGUMENTS = {"gated_scan": "params, x", "gated_step": "params, h, x", "gated_step_jacobian": "params, h, x"}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_shape_for_x(name):
+    """What the message says works."""
+    x = jax.ShapeDtypeStruct(CALLS_X[name].shape, "float32")
+    advice = f"for the shapes alone call jax.eval_shape(functools.partial({name}, …), {ARGUMENTS[name]}"
+    advice += ", h0)" if name == "gated_scan" else ")"
+    message = f"{name}: `x` must be an array; got x of type ShapeDtypeStruct: {advice}."
+    refuses(TypeError, message, CALLS[name], x=x)
+    told, right = jax.eval_shape(lambda x: CALLS[name](x=x), x), CALLS[name]()
+    assert jax.tree.map(jnp.shape, told) == jax.tree.map(jnp.shape, right)
+
+
+@every
+def test_a_ref_for_a_weight(name):
+    message = f"{name}: `params.w_c` must be an array; got params.w_c of type Ref: read it with params.w_c[...]."
+    refuses(TypeError, message, CALLS[name], GOOD._replace(w_c=jax.new_ref(GOOD.w_c)))
+
+
 DTYPES = "bfloat16, float16, float32, float64, complex64 or complex128"
 
 
@@ -295,6 +316,23 @@ def test_time_axis_out_of_range(axis):
 def test_time_axis_no_integer(axis):
     got = f"time_axis={axis!r} ({type(axis).__name__})"
     refuses(TypeError, f"gated_scan: `time_axis` must be an integer; got {got}.", gated_scan, GOOD, X, time_axis=axis)
+
+
+@pytest.mark.parametrize("make", [np.int64, np.array, jnp.int32, jnp.uint8])
+def test_integers_that_are_known(make):
+    """Whatever says an integer, NumPy or JAX, is one."""
+    x = jnp.arange(30.0).reshape(X.shape)
+    for option, value in (("time_axis", 1), ("unroll", 2), ("residuals", 2)):
+        of = lambda value, option=option: gated_scan(GOOD, x, **{option: value})  # noqa: E731
+        jax.tree.map(np.testing.assert_array_equal, of(make(value)), of(value))
+    assert gated_init(KEY, make(3), make(4)).w_c.shape == (4, 3)
+
+
+@pytest.mark.parametrize("option", ["time_axis", "unroll", "residuals"])
+def test_integers_that_are_not_known(option):
+    rule = rf"gated_scan: `{option}` must be an integer known while tracing; got {option}=.*Tracer.*: write a Python "
+    with pytest.raises(TypeError, match=rule):
+        jax.jit(lambda value: gated_scan(GOOD, X, **{option: value}))(1)
 
 
 def test_shape_of_h0_beside_a_time_axis():

@@ -251,7 +251,8 @@ def test_a_strategy_draws_whatever_the_function_takes():
 
 
 def test_a_right_rule_has_no_failure():
-    assert smallest_failure(slow, shapes, examples=2) is None
+    for two in (2, np.int64(2), jnp.int32(2)):
+        assert smallest_failure(slow, shapes, examples=two) is None
 
 
 def test_bad_calls_of_smallest_failure(monkeypatch):

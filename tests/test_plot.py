@@ -442,3 +442,13 @@ def test_halos_are_what_a_shard_sees(size, shards, before, after):
     assert outside == sum(text.get_position()[0] not in range(size) for text in ax.texts)
     with pytest.raises(ValueError, match="`shards` must divide `size`; got size=7, shards=2"):
         plot.halos(7, 2, before=0, after=0)
+
+
+def test_integers_of_numpy_and_jax_are_drawn():
+    two = jax.numpy.int32(2)
+    by_int = plot.halos(8, 2, before=2, after=2)
+    assert len(plot.halos(np.array(8), two, before=np.int64(2), after=two).patches) == len(by_int.patches)
+    by_int = plot.receptive_field([Window(3, 2, 2, 2)], 9).get_title()
+    assert plot.receptive_field([Window(np.int64(3), two, two, two)], 9).get_title() == by_int
+    with pytest.raises(TypeError, match=r"halos: `before` must be an integer; got before=1\.5"):
+        plot.halos(8, 2, before=1.5, after=0)

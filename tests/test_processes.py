@@ -154,6 +154,12 @@ def test_bad_shares() -> None:
         global_batch(np.ones(3), mesh=mesh, axis_name="data", axis=1)
 
 
+def test_the_axis_may_come_from_an_array() -> None:
+    mesh = jax.sharding.Mesh(jax.devices()[:1], "data")
+    for one in (1, np.int64(1), jax.numpy.int32(1)):
+        assert global_batch(np.ones((2, 3)), mesh=mesh, axis_name="data", axis=one).sharding.spec[1] == "data"
+
+
 def test_scaling_on_paper_is_at_its_limit() -> None:
     """On one device nothing is sent."""
     (row,) = example.scaling([1])

@@ -84,7 +84,7 @@ def smallest_failure(
         import hypothesis
     except ImportError as error:
         raise ImportError("smallest_failure: needs hypothesis; pip install 'jaxconv[check]'") from error
-    integer("smallest_failure", "examples", examples, least=1)
+    examples = integer("smallest_failure", "examples", examples, least=1)
     search = _Search(f, {"reference": reference, "directions": directions, "seed": seed}, time.monotonic() + seconds)
     if isinstance(draw, hypothesis.strategies.SearchStrategy):
         search.go(draw, examples)

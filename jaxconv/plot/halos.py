@@ -31,6 +31,7 @@ def halos(size: int, shards: int, *, before: int, after: int, ax: Axes | None = 
     'shard r'
     """
     size, shards = integer("halos", "size", size, least=1), integer("halos", "shards", shards, least=1)
+    before, after = integer("halos", "before", before, least=0), integer("halos", "after", after, least=0)
     if size % shards:
         wrong_value("halos", "`shards` must divide `size`", f"size={size}, shards={shards}")
     own = size // shards

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from jaxconv.arguments import integer, wrong_kind, wrong_value
+from jaxconv.arguments import integer, is_sequence, wrong_kind, wrong_value
 from jaxconv.geometry import Geometry
 from jaxconv.plot.style import SKY, axes_or_new, bare, cell_inches, ink, marks_told, square
 from jaxconv.reads import AxisLayer
@@ -91,7 +91,7 @@ def _levels(layers: Sequence[Window | TransposedWindow], size: int) -> list[_Lev
         wrong_value("receptive_field", "`layers` must name at least one layer to be drawn", "none")
     levels = []
     for i, layer in enumerate(layers):
-        if not all(isinstance(value, int | str) for value in (layer.kernel, layer.stride, layer.dilation)):
+        if any(map(is_sequence, (layer.kernel, layer.stride, layer.dilation))):
             wrong_kind("receptive_field", f"`layers[{i}]` must have one axis to be drawn", f"{layer!r}")
         options = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
         transposed, below = isinstance(layer, TransposedWindow), size
