@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -20,11 +21,13 @@ WORDS = {
     "×": "x", "·": "*", "−": "-", "–": "-", "—": "-", "±": "+-", "√": "sqrt ", "…": "...", "′": "'", "∞": "inf",
     "≤": "<=", "≥": ">=", "≪": "<<", "≠": "!=", "≈": "~", "≡": "==", "→": "->", "←": "<-", "⇔": "<=>", "∈": "in",
     "Σ": "sum", "∏": "prod", "∂": "d", "⊙": "*", "‖": "||", "⟨": "<", "⟩": ">", "⌊": "floor(", "⌋": ")", "⌈": "ceil(",
-    "⌉": ")", "²": "^2", "³": "^3", "⁴": "^4", "¹": "^1", "⁰": "^0", "⁻": "^-", "ᵀ": "^T", "§": "section ", "₀": "_0",
-    "₁": "_1", "₂": "_2", "₃": "_3", "α": "alpha", "β": "beta", "δ": "delta", "ν": "nu", "ξ": "xi", "σ": "sigma",
+    "⌉": ")", "ᵀ": "^T", "§": "section ",
+    "α": "alpha", "β": "beta", "δ": "delta", "ν": "nu", "ξ": "xi", "σ": "sigma",
     "ϕ": "phi", "µ": "u", "°": "degrees", "“": '"', "”": '"', "‘": "'", "’": "'",
 }  # fmt: skip
-_SIGNS = "".join(WORDS)
+_RAISED, _LOWERED = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "₋₀₁₂₃₄₅₆₇₈₉"
+_DIGITS = str.maketrans(_RAISED + _LOWERED, 2 * "-0123456789")
+_SIGNS = "".join(WORDS) + _RAISED + _LOWERED
 
 
 class OutputError(Exception):
@@ -39,6 +42,8 @@ def legible(text: str, stream: TextIO | None = None) -> str:
     encoding = getattr(sys.stdout if stream is None else stream, "encoding", None)
     if not encoding or text.isascii() or _fits(_SIGNS + text, encoding):
         return text
+    for sign, digits in ("^", _RAISED), ("_", _LOWERED):
+        text = re.sub(f"[{digits}]+", lambda found, sign=sign: sign + found.group().translate(_DIGITS), text)  # type: ignore[misc]
     return "".join(char if char.isascii() else _word(char, encoding) for char in text)
 
 

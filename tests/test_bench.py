@@ -1,5 +1,6 @@
 """`jaxconv bench`: what is measured, in which order, and what a wrong call is told. No time is asserted."""
 
+import io
 import json
 import sys
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from jaxconv.bench import measure, show
 from jaxconv.bench.processes import Peer, PeerError, Same
 from jaxconv.bench.run import SIZE, Entry
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Workload, read
+from jaxconv.console import Console
 
 
 class Clock:
@@ -56,6 +58,16 @@ def test_a_call_that_does_not_finish_is_a_lower_bound():
     assert f"{2 * SIZE**3 / 0.25 / 1e9:.0f} GFLOP/s" in text
 
 
+def test_its_table_in_words(monkeypatch):
+    plain = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(plain, "cp1252"))
+    peak = measure.Ratio(0.5, 0.25, 0.5, 0.4, 0.6, 7)
+    Console().print(show.table([Entry("w", "dw", 1e9, 0.5, peak=peak)], ["lax"]))
+    said = plain.getvalue().decode("ascii")
+    assert "| x lax |" in said
+    assert "beside a 2048^3 matrix product" in " ".join(said.split())
+
+
 def test_the_geometric_mean():
     assert show.geometric_mean([1, 100]) == pytest.approx(10)
     assert show.geometric_mean([]) is None
@@ -73,6 +85,25 @@ def test_a_file_gives_back_what_was_written(tmp_path):
     path = tmp_path / "own.json"
     path.write_text(json.dumps([asdict(one) for one in CONVOLUTIONS], indent=1))
     assert read(path) == CONVOLUTIONS
+
+
+def test_a_file_as_windows_writes_it(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text(f"[{ONE}]", encoding="utf-8-sig")
+    assert read(path)[0].name == "a"
+    path.write_bytes(b"\xff\xfe[")
+    with pytest.raises(ValueError, match=r"own\.json: must be UTF-8: .* can't decode byte 0xff"):
+        read(path)
+
+
+def test_what_does_not_fit_is_named(tmp_path, capsys):
+    for name, x, stride in (("large", 10**15, 1), ("far", 5, 10**30)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps([{"name": name, "x": [1, 2, x], "w": [1, 2, 3], "stride": stride}]))
+        assert cli.main(["bench", "--file", str(path), "--against", ",", "--quick"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"jaxconv bench: {name} y cannot be run here: ")
+        assert said.count("\n") == 1
 
 
 ONE = '{"name": "a", "x": [1, 2, 5], "w": [1, 2, 3]}'
@@ -96,6 +127,7 @@ ONE = '{"name": "a", "x": [1, 2, 5], "w": [1, 2, 3]}'
         ('[\n{"name": "a", "x": [1, 2, 5], "w": [1, 2, 9]}]', 2, "needs at least 9"),
         ('[\n{"name": "a", "x": [1, 2, 5], "w": [1, 2, 3, 3]}]', 2, "spatial"),
         (f"[{ONE}]\nmore", 2, "nothing must follow"),
+        ("[" * 100_000, 1, "must not be nested as deep"),
     ],
 )
 def test_a_wrong_file_is_named_with_line_and_rule(tmp_path, text, line, rule):
@@ -131,6 +163,7 @@ def test_a_run_against_lax_writes_what_the_picture_reads(tmp_path, capsys):
         (["--file", "/nowhere/own.json"], "No such file"),
         (["--json", "/nowhere/out.json"], "no folder"),
         (["--limit", "0"], "must be positive"),
+        (["--json", "out", "--markdown", "out"], "must name two files; got out for both"),
         (["gated", "--file", "own.json"], "leave it out"),
         (["gated", "--dtype", "bfloat16"], "leave them out"),
         (["--dtype", "bfloat16", "gated", "--layout", "channels_last"], "leave them out"),

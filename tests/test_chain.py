@@ -1,5 +1,8 @@
 """`jaxconv size`: layers in words, sizes by formula, the smallest input that works, messages that name the layer."""
 
+import io
+import re
+import shlex
 import subprocess
 import sys
 from itertools import product
@@ -192,6 +195,44 @@ def test_wrong_words_are_named(texts, message, capsys):
 def test_one_layer_by_options(capsys):
     assert cli.main(["size", "3x10x11", "--kernel", "3", "--filters", "8", "--stride", "2"]) == 0
     assert "→ 8 × 4 × 5" in capsys.readouterr().out
+
+
+def test_words_in_place_of_signs_a_full_disk_and_a_closed_pipe(monkeypatch, capsys):
+    words = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(words, "cp1252"))
+    assert cli.main(["size", "3x8x8", "4 3x3"]) == 0
+    line = "m = floor((n + lo + hi - d(k - 1) - 1)/s) + 1 = floor((8 + 0 + 0 - 1*(3 - 1) - 1)/1) + 1 = 6\n"
+    assert line in words.getvalue().decode("ascii").replace("\r\n", "\n")
+    for arguments in (["size", "3x8x8", "4 3x3"], ["size", "--help"]):
+        with open("/dev/full", "w") as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            try:
+                status = cli.main(arguments)
+            except SystemExit as stopped:
+                status = stopped.code
+        assert status == 2
+        assert capsys.readouterr().err == "jaxconv size: the output could not be written: No space left on device\n"
+
+
+def test_the_command_ends_without_a_traceback():
+    """Where Python writes what is left at its end, too: a full disk, a closed pipe, no output at all."""
+    command = f"{shlex.quote(sys.executable)} -m jaxconv size 3x8x8 '4 3x3'"
+    for where, said in ((">/dev/full", "No space left on device"), ("| (exit 0)", "the pipe is closed"), (">&-", "")):
+        script = f"(sleep 0.3; {command}; echo $? >&2) {where}" if "|" in where else f"{command} {where}; echo $? >&2"
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+        expected = f"jaxconv size: the output could not be written: .*{said}\n2\n" if said else "0\n"
+        assert re.fullmatch(expected, done.stderr), where
+
+
+def test_every_help_is_plain(capsys):
+    """In whatever encoding: argparse writes it as it is."""
+    for command in ([], ["size"], ["verify"], ["bench"], ["check"]):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([*command, "--help"])
+        assert stopped.value.code == 0
+        said = capsys.readouterr().out
+        assert said.startswith("usage: jaxconv")
+        assert said.isascii()
 
 
 def test_needs_neither_jax_nor_an_extra():

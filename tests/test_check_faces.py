@@ -1,5 +1,6 @@
 """The faces of `check_vjp`: its page and picture, the command, the helper for tests, the smallest failing case."""
 
+import io
 import json
 import os
 import re
@@ -319,6 +320,15 @@ def make_two():
 
 def make_fault():
     raise KeyError("no data")
+
+def make_exit():
+    raise SystemExit(3)
+
+class Guarded:
+    def __getattr__(self, name):
+        raise RuntimeError("not yet")
+
+guarded = Guarded()
 """
 
 
@@ -329,10 +339,11 @@ def rules(tmp_path, monkeypatch):
     (tmp_path / "mine" / "__init__.py").write_text("")
     (tmp_path / "mine" / "rules.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("import no_such_thing")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(5)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
-    for name in [name for name in sys.modules if name.split(".")[0] in ("mine", "broken")]:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("mine", "broken", "leaves")]:
         del sys.modules[name]
 
 
@@ -367,6 +378,14 @@ def test_exit_status_and_json_say_right_or_wrong(rules, capsys):
         ("mine.rules:right", "mine.rules:none", "--args: the module 'mine.rules' has no attribute 'none'"),
         ("mine.rules:right", "mine.rules:make_array", "--args: mine.rules:make_array() must return a tuple"),
         ("mine.rules:right", "mine.rules:make_fault", "--args: mine.rules:make_fault() raised KeyError: 'no data'"),
+        ("mine.rules:right", "mine.rules:make_exit", "--args: mine.rules:make_exit() raised SystemExit: 3\n"),
+        ("mine.rules:make_exit", "mine.rules:nothing", "--args: the module 'mine.rules' has no attribute 'nothing'"),
+        ("leaves:f", "mine.rules:make", "function: the module 'leaves' could not be imported: SystemExit: 5\n"),
+        (
+            "mine.rules:guarded.f",
+            "mine.rules:make",
+            "function: 'mine.rules:guarded.f' could not be had: RuntimeError: not",
+        ),
         (
             "mine.rules:right",
             "mine.rules:make_two",
@@ -377,6 +396,34 @@ def test_exit_status_and_json_say_right_or_wrong(rules, capsys):
 def test_a_bad_call_is_named(rules, function, make, said, capsys):
     assert run(function, "--args", make) == 2
     assert f"jaxconv check: {said}" in capsys.readouterr().err
+
+
+def test_a_terminal_without_the_signs_gets_words(rules, monkeypatch):
+    """`print` of a report too; what is no sign stays, what the encoding lacks is escaped."""
+    plain = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(plain, "cp1252"))
+    assert run("mine.rules:wrong", "--args", "mine.rules:make") == 1
+    print(VjpReport("größe\u0434", (row(),)))
+    sys.stdout.flush()
+    said = plain.getvalue().decode("cp1252")
+    assert "| WRONG | args[0] float32[7] |" in said
+    assert "check_vjp of größe\\u0434: WRONG" in said
+    assert "units of the error model (right: <= 3)" in said
+
+
+def test_the_file_is_there_though_the_disk_is_full(rules, monkeypatch, capsys):
+    arguments = ("mine.rules:right", "--args", "mine.rules:make", "--json", "out.json")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert run(*arguments) == 2
+    assert capsys.readouterr().err == "jaxconv check: the output could not be written: No space left on device\n"
+    assert json.loads((rules / "out.json").read_text(encoding="utf-8"))["passed"]
+
+
+def test_neither_the_checker_nor_the_bench_needs_what_trains():
+    code = "import sys; sys.modules |= dict.fromkeys(('optax', 'sklearn'))\n"
+    code += "import jaxconv.check.command, jaxconv.bench.command, jaxconv.check.picture"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_other_bad_calls(rules, capsys):

@@ -189,6 +189,71 @@ def test_a_file_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
     assert os.listdir(tmp_path) == ["out.json"]
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_signs_become_words_where_the_encoding_has_none(encoding, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "tasks", lambda quick: fake(ROWS))
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
+    assert cli.main(["verify", "--json", str(tmp_path / "out.json")]) == 0
+    times = "×" if encoding == "utf-8" else "x"
+    line = "│" if encoding == "utf-8" else "|"
+    said = written.getvalue().decode(encoding)
+    assert f"{line} exercise 1. sizes" in said or f"{line} 1. sizes" in said
+    assert f"3 {times} 3" in said
+    assert "All 2 checks agree (1 exercise, 1 convolution); the worst is 0.50 of 3 units" in said
+    columns = [text for text in said.splitlines() if text.startswith(line)]
+    assert len({len(text) for text in columns}) == 1, "what is longer in words is laid out so"
+    assert "3 × 3" in (tmp_path / "out.json").read_text(encoding="utf-8")
+
+
+def test_legible_leaves_what_can_be_shown(monkeypatch):
+    text = "⌊n/s⌋ ≤ 3·10⁻² → größe \u0434 \ud800"
+    for encoding, said in {
+        "ascii": "floor(n/s) <= 3*10^-2 -> gro\\xdfe \\u0434 \\ud800",
+        "cp1252": "floor(n/s) <= 3*10^-2 -> größe \\u0434 \\ud800",
+    }.items():
+        stream = io.TextIOWrapper(io.BytesIO(), encoding)
+        assert output.legible(text, stream) == said
+        assert output.legible("plain", stream) == "plain"
+    assert output.legible(text[:-1], io.TextIOWrapper(io.BytesIO(), "utf-8")) == text[:-1]
+    assert output.legible(text, io.StringIO()) == text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "full"),
+    [(False, 2, True), (True, 1, True), (False, 2, False)],
+    ids=["right", "wrong", "closed"],
+)
+def test_the_files_are_there_though_nothing_can_be_shown(wrong, status, full, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(run, "tasks", lambda quick: fake([replace(ROWS[1], passed=not wrong)]))
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = ["verify", "--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
+    # Closing raises nothing: what is left goes nowhere.
+    with os.fdopen(writer, "w") as closed, open("/dev/full", "w") as on_full_disk:
+        monkeypatch.setattr(sys, "stdout", on_full_disk if full else closed)
+        assert cli.main(arguments) == status
+    why = "No space left on device" if full else "nobody reads it any more: the pipe is closed"
+    assert capsys.readouterr().err == f"jaxconv verify: the output could not be written: {why}\n"
+    assert json.loads((tmp_path / "out.json").read_text())["passed"] is not wrong
+    assert sorted(os.listdir(tmp_path)) == ["out.html", "out.json"]
+
+
+def test_a_link_and_a_device_stay_what_they_are(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_text("before")
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    (tmp_path / "null").symlink_to(os.devnull)
+    for name in ("link", "null"):
+        assert output.unwritable(tmp_path / name) is None
+        output.write_whole(tmp_path / name, "after")
+        assert (tmp_path / name).is_symlink()
+    assert (tmp_path / "there" / "file").read_text() == "after"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert output.unwritable(tmp_path / "loop").endswith("Too many levels of symbolic links")
+    assert output.unwritable(tmp_path / ("a" * 300)).endswith("File name too long")
+
+
 def test_infinity_is_valid_json():
     row = Row("convolution", "c", "cpu", False, np.inf, outputs={"dx": np.inf}, heat=Heat.of("dx", np.full(3, np.inf)))
     (read,) = json.loads(report.as_json([row], 1))["rows"]

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import jax
+
 from jaxconv.bench import run, show
 from jaxconv.bench.processes import Peer, PeerError, Same
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Recurrence, Workload, read
@@ -74,7 +76,11 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
                 for which in maps:
                     display.update(bar, description=f"{one.name} {which}")
                     stop_if_told()
-                    entries.append(run.entry(one, which, against, settings, product))
+                    try:
+                        entries.append(run.entry(one, which, against, settings, product))
+                    except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
+                        said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+                        raise ValueError(f"jaxconv bench: {one.name} {which} cannot be run here: {said}") from error
                     display.advance(bar)
     except (ValueError, OSError, PeerError) as error:
         complain(str(error) if str(error).startswith("jaxconv") else f"jaxconv bench: {error}")

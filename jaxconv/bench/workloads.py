@@ -107,7 +107,10 @@ def read(path: Path) -> tuple[Workload, ...]:
         ValueError: naming the file, the line and the rule.
         OSError: it cannot be read.
     """
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"jaxconv bench: {path}: must be UTF-8: {error}") from error
     decoder, at = json.JSONDecoder(), _skip(text, 0)
     if text[at : at + 1] != "[":
         _wrong(path, text, at, "the file must hold a list of objects, and begin with [")
@@ -118,6 +121,8 @@ def read(path: Path) -> tuple[Workload, ...]:
             value, end = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             _wrong(path, text, error.pos, f"must be JSON: {error.msg}")
+        except RecursionError:
+            _wrong(path, text, at, "must not be nested as deep as this")
         try:
             found.append(_workload(value))
         except (TypeError, ValueError) as error:

@@ -55,12 +55,15 @@ def found(what: str, name: str) -> Any:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise BadCall(f"{what}: there is no module {error.name!r}, here or installed; got {name!r}") from error
         raise BadCall(f"{what}: the module {module_name!r} could not be imported: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadCall(f"{what}: the module {module_name!r} could not be imported: {_said(error)}") from error
     for part in attribute.split("."):
-        if not hasattr(value, part):
-            raise BadCall(f"{what}: the module {module_name!r} has no attribute {attribute!r}")
-        value = getattr(value, part)
+        try:
+            value = getattr(value, part)
+        except AttributeError as error:
+            raise BadCall(f"{what}: the module {module_name!r} has no attribute {attribute!r}") from error
+        except (Exception, SystemExit) as error:
+            raise BadCall(f"{what}: {name!r} could not be had: {_said(error)}") from error
     if not callable(value):
         raise BadCall(f"{what}: {name!r} must be callable; got {type(value).__name__}")
     return value
@@ -70,7 +73,7 @@ def _arguments(name: str) -> tuple:
     make = found("--args", name)
     try:
         args = make()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadCall(f"--args: {name}() raised {_said(error)}") from error
     if type(args) not in (tuple, list):
         raise BadCall(f"--args: {name}() must return a tuple of the arguments; got {type(args).__name__}")
@@ -84,7 +87,7 @@ def _checked(
     for name, function in given.items():
         try:
             function(*args)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BadCall(f"{name} does not take the arguments of {options.args}: {_said(error)}") from error
     transforms = not options.no_transforms
     how = {"reference": reference, "directions": options.directions, "seed": options.seed, "transforms": transforms}
@@ -102,7 +105,7 @@ def _checked(
         raise BadCall(f"{options.function} could not be checked: {_said(error)}") from error
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 

@@ -61,7 +61,7 @@ def flow(flows: GradientFlow | Mapping[str, GradientFlow], *, ax: Axes | None = 
     ax.axhline(0, color=ink(), linewidth=0.8, linestyle=LINES[3])
     ax.set_xlabel("time t (steps); the gradient travels from right to left")
     ax.set_ylabel("log₁₀ ‖∂h[T]/∂h[t]‖₂  (powers of ten)")
-    if not alone:
+    if lines and not alone:
         ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
