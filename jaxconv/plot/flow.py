@@ -37,10 +37,12 @@ def flow(flows: Mapping[str, Any], *, ax: Axes | None = None) -> Axes:
     >>> flow({"vanish": gradient_flow(half, jnp.zeros((3, 1)))}).get_xlabel()
     'time t (steps); the gradient travels from right to left'
     """
+    import jax  # not above: all other pictures are drawn without it
+
     ax = axes_or_new(ax, 8.5, 4.2)
     tones = [VERMILION, ink(), BLUE]
     for number, (name, each) in enumerate(flows.items()):
-        logs = np.asarray(each.log_norms, np.float64) / np.log(10)
+        logs = np.asarray(jax.device_get(each.log_norms), np.float64) / np.log(10)
         if logs.ndim != 1:
             wrong_value("flow", f"`flows[{name!r}]` must be that of one sequence", f"norms.shape={logs.shape}")
         look: dict[str, Any] = {"linestyle": LINES[number % 6], "marker": MARKERS[number % 6], "markersize": 5}
