@@ -62,8 +62,13 @@ def project(x: Array, w: Array, b: Array | None) -> Array:
 
 
 def biased(a: Array, b: Array | None) -> Array:
-    """a + b, or a where there is no bias."""
-    return a if b is None else a + b
+    """a + b in the dtype of a, or a where there is no bias."""
+    return a if b is None else a + led(b.astype(a.dtype), a.ndim)
+
+
+def led(array: Array, rank: int) -> Array:
+    """An array with axes of size one before its own, `rank` in all: what broadcasting would add in silence."""
+    return jnp.expand_dims(array, tuple(range(rank - array.ndim)))
 
 
 def gate(pre: Array, h: Array, turned: Array | None) -> Array:

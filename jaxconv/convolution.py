@@ -29,7 +29,7 @@ from jaxconv.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad
 from jaxconv.precision import Precision, accumulator, read_arrays, read_precision
 from jaxconv.primitive import examples_laid, laid, product
 from jaxconv.reference import Map
-from jaxconv.rules import dense, is_wanted, values, wanted
+from jaxconv.rules import Ruled, dense, is_wanted, values, wanted
 from jaxconv.sizes import (
     LAYOUTS,
     Layout,
@@ -63,17 +63,17 @@ class Plan(NamedTuple):
 # ---------------------------------------------------------------------------------------------- the three maps
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+@partial(Ruled, nondiff_argnums=(2,))
 def _conv(x: Array, w: Array, plan: Plan) -> Array:
     return _map("conv", x, w, plan)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+@partial(Ruled, nondiff_argnums=(2,))
 def _input_vjp(g: Array, w: Array, plan: Plan) -> Array:
     return _map("conv_input_vjp", g, w, plan)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+@partial(Ruled, nondiff_argnums=(2,))
 def _weight_vjp(x: Array, g: Array, plan: Plan) -> Array:
     return _map("conv_weight_vjp", x, g, plan)
 
@@ -124,7 +124,7 @@ def _register(product: Any, first: Bilinear, second: Bilinear) -> None:
         da = as_primal(first(t, b, plan), a) if is_wanted(for_a) else None
         return da, as_primal(second(a, t, plan), b) if is_wanted(for_b) else None
 
-    product.defvjp(forward, backward, symbolic_zeros=True)
+    product.defvjp(forward, backward)
 
 
 # The whole calculus. Each line: a product, its derivative in the first factor, its derivative in the second.
@@ -138,7 +138,7 @@ def _plus_bias(y: Array, b: Array, channel_axis: int) -> Array:
     return y + jnp.expand_dims(b, tuple(a for a in range(y.ndim) if a != channel_axis))
 
 
-_add_bias = jax.custom_vjp(_plus_bias, nondiff_argnums=(2,))
+_add_bias = Ruled(_plus_bias, nondiff_argnums=(2,))
 
 
 def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, tuple]:
@@ -155,7 +155,7 @@ def _add_bias_backward(channel_axis: int, kept: tuple, g: Any) -> tuple[Array, A
     return g, as_primal(jnp.sum(g, others, dtype=accumulator(g.dtype)).astype(g.dtype), b)
 
 
-_add_bias.defvjp(_add_bias_forward, _add_bias_backward, symbolic_zeros=True)
+_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 
 
 # ------------------------------------------------------------------------- the jitted bodies, batch axes folded

@@ -160,6 +160,11 @@ def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanat
         if name not in OPTIONS:
             rule = f"options must be those that change a window, {', '.join(OPTIONS)}: leave the others out"
             wrong_value(function, rule, f"{name}={options[name]!r}")
+    with jax.transfer_guard("allow"):  # numbers are read off the device one by one
+        return _explained(function, x, w, options)
+
+
+def _explained(function: str, x: Any, w: Any, options: dict[str, Any]) -> Explanation:
     x, w = jax.numpy.asarray(x), jax.numpy.asarray(w)
     y, pull_back = jax.vjp(lambda x, w: conv(x, w, **options), x, w)
     layout = options.get("layout", "channels_first")

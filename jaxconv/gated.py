@@ -15,7 +15,7 @@ from jax import Array
 
 from jaxconv import recurrence
 from jaxconv.arguments import integer, is_integer, is_traced, one_of, wrong_kind, wrong_value
-from jaxconv.cell import GatedParams, check_features, check_params, check_step, gate, mix, project, wide
+from jaxconv.cell import GatedParams, check_features, check_params, check_step, gate, led, mix, project, wide
 from jaxconv.explicit import check_once, freely, is_split, split
 from jaxconv.precision import DTYPES
 from jaxconv.states import Plan, Residuals, zero_like_all
@@ -60,6 +60,11 @@ def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jn
     if not real:
         wrong_kind("gated_init", "`dtype` must be a real floating-point dtype", f"dtype={dtype!r}")
 
+    return _drawn(key, n, m, bias, jnp.dtype(dtype))
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _drawn(key: Array, n: int, m: int, bias: bool, dtype: Any) -> GatedParams:
     def uniform(key: Array, shape: tuple[int, int], variance: float) -> Array:
         bound = (3 * variance) ** 0.5
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -71,6 +76,7 @@ def gated_init(key: Array, n: int, m: int, *, bias: bool = True, dtype: Any = jn
 
 @jax.jit
 def _step_body(params: GatedParams, h: Array, x: Array) -> Array:
+    h, x = (led(each, max(h.ndim, x.ndim)) for each in (h, x))
     pre, v = project(x, params.w_c, params.b_c), project(x, params.w_x, params.b_x)
     turned = None if params.w_h is None else wide(params.w_h).T
     return mix(gate(pre, wide(h), turned), wide(h), v).astype(x.dtype)
@@ -244,19 +250,21 @@ def read_lengths(function: str, lengths: Any, x: Any, time_axis: int) -> Any:
         hint = "convert with jax.numpy.asarray(lengths, 'int32')"
         wrong_kind(function, "`lengths` must be an array", f"lengths of type {type(lengths).__name__}: {hint}")
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        wrong_kind(function, "`lengths` must be integers", f"lengths.dtype={lengths.dtype}")
+        mask = f": of a mask of the steps that count give its sum along time, lengths.sum({time_axis})"
+        got = f"lengths.dtype={lengths.dtype}{mask if lengths.dtype == bool else ''}"
+        wrong_kind(function, "`lengths` must be integers", got)
     batch, time = _batch(x, time_axis), x.shape[time_axis]
     if lengths.shape != batch:
         rule = f"`lengths` must have the shape (*batch,) = {batch}"
         wrong_value(function, rule, f"lengths.shape={lengths.shape} (x.shape={x.shape}, time_axis={time_axis})")
     try:
-        known = np.asarray(lengths)
+        known = np.asarray(jax.device_get(lengths))
     except jax.errors.TracerArrayConversionError:
         return lengths
     wrong = known[(known < 0) | (known > time)]
     if wrong.size:
         wrong_value(function, f"`lengths` must lie between 0 and the time {time}", f"a length of {wrong[0]}")
-    return lengths
+    return lengths if isinstance(lengths, Array) else jax.device_put(lengths)
 
 
 def read_residuals(function: str, residuals: object) -> Residuals:

@@ -103,6 +103,18 @@ _exchange.defvjp(lambda x, halo: (_exchange(x, halo), None), lambda halo, _, g: 
 _send_back.defvjp(lambda g, halo: (_send_back(g, halo), None), lambda halo, _, t: (_exchange(t, halo),))
 
 
+@partial(jax.jit, static_argnames=("halo", "derivative"))
+def _exchange_body(x: Array, *, halo: Halo, derivative: str) -> Array:
+    exchange = _exchange_plain if derivative == "jax" else _exchange
+    return exchange(vary(x, frozenset(names_of(halo.axis_name))), halo)
+
+
+@partial(jax.jit, static_argnames=("halo", "derivative"))
+def _send_back_body(g: Array, *, halo: Halo, derivative: str) -> Array:
+    send_back = _send_back_plain if derivative == "jax" else _send_back
+    return send_back(vary(g, frozenset(names_of(halo.axis_name))), halo)
+
+
 def halo_exchange(
     x: Array,
     *,
@@ -144,8 +156,7 @@ def halo_exchange(
     Array([2., 3., 0., 1., 2., 3., 0.], dtype=float32)
     """
     halo = _read_halo("halo_exchange", "x", x, axis, axis_name, before, after, periodic, derivative)
-    exchange = _exchange_plain if derivative == "jax" else _exchange
-    return exchange(vary(x, frozenset(names_of(axis_name))), halo)
+    return _exchange_body(x, halo=halo, derivative=derivative)
 
 
 def halo_exchange_vjp(
@@ -190,8 +201,7 @@ def halo_exchange_vjp(
     if g.shape[halo.axis] <= before + after:
         rule = "`g` must have more positions on `axis` than the halos before + after"
         wrong_value(function, rule, f"g.shape={g.shape}, axis={axis}, before={before}, after={after}")
-    send_back = _send_back_plain if derivative == "jax" else _send_back
-    return send_back(vary(g, frozenset(names_of(axis_name))), halo)
+    return _send_back_body(g, halo=halo, derivative=derivative)
 
 
 def _read_halo(
@@ -216,4 +226,5 @@ def _read_halo(
     if not isinstance(periodic, bool):
         wrong_kind(function, "`periodic` must be True or False", f"periodic={periodic!r}")
     one_of(function, "derivative", derivative, ("hand", "jax"))
+    axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
     return Halo(at % x.ndim, axis_name, shards(function, axis_name), *widths, periodic)

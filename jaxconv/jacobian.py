@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxconv.cell import GatedParams, check_step
+from jaxconv.cell import GatedParams, biased, check_step, gate, led
 from jaxconv.convolution import conv
 from jaxconv.gated import check_scan, gated_scan
 from jaxconv.output import legible
@@ -76,9 +77,14 @@ def conv_weight_jacobian(x: Array, w: Array, **options: Any) -> Array:
 def _rows(f: Any, at: Array) -> Array:
     """The Jacobian of f, one pull-back per element of its value."""
     y, pull_back = jax.vjp(f, at)
-    units = jnp.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
-    (rows,) = jax.vmap(pull_back)(units)
+    (rows,) = jax.vmap(pull_back)(_units(y.shape, y.dtype))
     return rows.reshape(*y.shape, *at.shape)
+
+
+@partial(jax.jit, static_argnums=(0, 1))  # eagerly its scalars would be sent to the device one by one
+def _units(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Every array of that shape that is 1 in one place and 0 elsewhere."""
+    return jnp.eye(prod(shape), dtype=dtype).reshape(prod(shape), *shape)
 
 
 @jax.jit
@@ -86,12 +92,13 @@ def _step_jacobian(params: GatedParams, h: Array, x: Array) -> Array:
     wide = accumulator(x.dtype)
     w_c, w_h, w_x, b_c, b_x = jax.tree.map(lambda p: p.astype(wide), params)
     h, x = h.astype(wide), x.astype(wide)
-    pre = x @ w_c.T + (0 if b_c is None else b_c) + (0 if w_h is None else h @ w_h.T)
-    c = jax.nn.sigmoid(pre)
-    v = x @ w_x.T + (0 if b_x is None else b_x)
+    h, x = (led(each, max(h.ndim, x.ndim)) for each in (h, x))
+    c = gate(biased(x @ w_c.T, b_c), h, None if w_h is None else w_h.T)
+    v = biased(x @ w_x.T, b_x)
     slope = (h - v) * c * (1 - c)
-    straight = jnp.broadcast_to(c, slope.shape)[..., None] * jnp.eye(c.shape[-1], dtype=wide)
-    return straight if w_h is None else straight + slope[..., None] * w_h
+    rank = slope.ndim + 1
+    straight = jnp.broadcast_to(c, slope.shape)[..., None] * led(jnp.eye(c.shape[-1], dtype=wide), rank)
+    return straight if w_h is None else straight + slope[..., None] * led(w_h, rank)
 
 
 def gated_step_jacobian(params: GatedParams, h: Array, x: Array) -> Array:
@@ -156,7 +163,7 @@ class GradientFlow:
         >>> GradientFlow(jnp.exp(log_norms), jnp.zeros(1), log_norms).summary()
         'vanish within 2 steps: ‖∂h[T]/∂h[0]‖ = exp(-3) over T = 3 steps'
         """
-        logs = np.asarray(self.log_norms, np.float64).reshape(len(self.log_norms), -1)
+        logs = np.asarray(jax.device_get(self.log_norms), np.float64).reshape(len(self.log_norms), -1)
         time, sequences = logs.shape[0] - 1, logs.shape[1]
         whole = f"over T = {time} steps"
         if not sequences:
@@ -177,7 +184,9 @@ class GradientFlow:
 
 
 @jax.jit
-def _flow(params: GatedParams, x: Array, h0: Array) -> GradientFlow:
+def _flow(params: GatedParams, x: Array, h0: Array | None) -> GradientFlow:
+    if h0 is None:
+        h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
     _, h = gated_scan(params, x, h0, derivative="jax")
     before = jnp.concatenate([h0[None], h[:-1]]) if x.shape[0] else h
     wide = accumulator(x.dtype)
@@ -206,7 +215,7 @@ def _flow(params: GatedParams, x: Array, h0: Array) -> GradientFlow:
     stretch = jnp.zeros(h0.shape, wide)
     (_, log_stretch), _ = lax.scan(forward, (identity, stretch), (before, x))
     exponents = -jnp.sort(-log_stretch / max(x.shape[0], 1), axis=-1)
-    return GradientFlow(jnp.exp(log_norms), exponents, log_norms)
+    return GradientFlow(*(each.astype(x.dtype) for each in (jnp.exp(log_norms), exponents, log_norms)))
 
 
 def gradient_flow(params: GatedParams, x: Array, h0: Array | None = None) -> GradientFlow:
@@ -239,7 +248,4 @@ def gradient_flow(params: GatedParams, x: Array, h0: Array | None = None) -> Gra
     'vanish within 2 steps: ‖∂h[T]/∂h[0]‖ = exp(-69.31) over T = 100 steps'
     """
     check_scan("gradient_flow", params, x, h0)
-    if h0 is None:
-        h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
-    flow = _flow(params, x, h0)
-    return GradientFlow(*(each.astype(x.dtype) for each in (flow.norms, flow.exponents, flow.log_norms)))
+    return _flow(params, x, h0)

@@ -30,12 +30,11 @@ from functools import partial
 from math import prod
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv.cell import GatedParams, project, wide
-from jaxconv.rules import given, is_wanted, values, wanted
+from jaxconv.rules import Ruled, given, is_wanted, values, wanted
 from jaxconv.states import (
     Kept,
     Plan,
@@ -63,7 +62,7 @@ def _forward(
     time = x.shape[0]
     if not time:
         return h0, jnp.zeros((0, *h0.shape), x.dtype), Kept(wide(h0)[None][:0])
-    start, t = wide(h0), jnp.arange(time)
+    start, t = wide(h0), jnp.arange(time, dtype=jnp.int32)
 
     def room(*policies: str) -> Array | None:
         return blank(time, start, start.dtype) if residuals in policies else None
@@ -100,7 +99,7 @@ def _reverse_scan(
         g = g if y_bar is None else g + y_bar
         return (c * g + (g * slope) @ w_h, put(stack, g[None], t)), None
 
-    at = (jnp.arange(c.shape[0]), y_bar, c, slope)
+    at = (jnp.arange(c.shape[0], dtype=jnp.int32), y_bar, c, slope)
     return lax.scan(step, (g, over), at, reverse=not plan.reverse, unroll=plan.unroll)[0]
 
 
@@ -109,7 +108,7 @@ def _recall(params: GatedParams, x: Array, live: Array | None, start: Array, kep
     if kept.c is None:
         steps = x.shape[0]
         into = Kept(h=blank(steps, start, start.dtype), c=blank(steps, start, start.dtype))
-        _, into, v = states(params, x, start, live, jnp.arange(steps), into, plan)
+        _, into, v = states(params, x, start, live, jnp.arange(steps, dtype=jnp.int32), into, plan)
         return states_before(start, into.h, plan.reverse), into.c, v
     if kept.h is not None:
         return states_before(start, kept.h, plan.reverse), kept.c, kept.v
@@ -169,7 +168,7 @@ def _backward(
 
     asked = [name for name, mark in for_params._asdict().items() if mark is not None and is_wanted(mark)]
     sums = {name: jnp.zeros_like(wide(getattr(params, name))) for name in asked}
-    g, dx, t = wide(g_last), jnp.zeros_like(x), None if lengths is None else jnp.arange(x.shape[0])
+    g, dx, t = wide(g_last), jnp.zeros_like(x), None if lengths is None else jnp.arange(x.shape[0], dtype=jnp.int32)
     if x.shape[0]:
         at = (x, t, y_bar, kept._replace(starts=None))
         (g, sums), dx, _ = over_blocks(block, (g, sums), at, kept.starts, plan.blocks(params, x), back=True)
@@ -186,7 +185,7 @@ def forward(params: GatedParams, x: Array, h0: Array, lengths: Array | None, pla
     return _forward(params, x, h0, lengths, plan, None)[:2]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
+@partial(Ruled, nondiff_argnums=(4,))
 def scan(params: GatedParams, x: Array, h0: Array, lengths: Array | None, plan: Plan) -> tuple[Array, Array]:
     """(h_last, h), differentiated by hand."""
     return forward(params, x, h0, lengths, plan)
@@ -207,4 +206,4 @@ def _rule_backward(plan: Plan, residuals: tuple, cotangents: tuple[Any, Any]) ->
     return *_backward(params, x, lengths, kept, g_last, y_bar, marks, plan), None
 
 
-scan.defvjp(_rule_forward, _rule_backward, symbolic_zeros=True)
+scan.defvjp(_rule_forward, _rule_backward)

@@ -7,11 +7,41 @@ stale, since inside a shared jit JAX pulls every trace back with the structure o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+
+class Ruled:
+    """A function with a hand-written rule that knows which derivatives are asked for: as ``jax.custom_vjp``.
+
+    It is registered a second time, with a rule that is asked for all: under ``jax.disable_jit``, where
+    ``jax.shard_map`` runs one operation after the other, JAX takes no rule that it would have to tell.
+    """
+
+    def __init__(self, f: Callable[..., Any], nondiff_argnums: tuple[int, ...]) -> None:
+        self.fixed = nondiff_argnums
+        self.asked, self.all = (jax.custom_vjp(f, nondiff_argnums=nondiff_argnums) for _ in range(2))
+
+    def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
+        """The rule: `forward` takes what `values` and `wanted` read, `backward` cotangents as `dense` or `given` do."""
+
+        def forward_for_all(*args: Any) -> Any:
+            return forward(*(each if k in self.fixed else _all_wanted(each) for k, each in enumerate(args)))
+
+        self.asked.defvjp(forward, backward, symbolic_zeros=True)
+        self.all.defvjp(forward_for_all, backward)
+
+    def __call__(self, *args: Any) -> Any:
+        untold = getattr(jax.config, "jax_disable_jit", False) and jax.sharding.get_abstract_mesh().manual_axes
+        return (self.all if untold else self.asked)(*args)
+
+
+def _all_wanted(arrays: Any) -> Any:
+    return jax.tree.map(lambda value: jax.custom_derivatives.CustomVJPPrimal(value, True), arrays)
 
 
 def _is_primal(leaf: Any) -> bool:

@@ -78,7 +78,7 @@ def within(lengths: Array | None, t: Array | None) -> Array | None:
     """Whether the steps t lie within each sequence: (steps, *batch, 1); None where all do."""
     if lengths is None or t is None:
         return None
-    return (t.reshape(-1, *(1,) * lengths.ndim) < lengths)[..., None]
+    return (t.reshape(-1, *(1,) * lengths.ndim) < lengths[None])[..., None]
 
 
 def masked(live: Array | None, value: Array, otherwise: float) -> Array:
@@ -123,7 +123,7 @@ def prefix_sum(c: Array, b: Array, start: Array, reverse: bool) -> Array:
         return second[0] * first[0], second[0] * first[1] + second[1]
 
     slopes, shifts = lax.associative_scan(after, (c, b), reverse=reverse)
-    return slopes * start + shifts
+    return slopes * start[None] + shifts
 
 
 def blank(steps: int, start: Array, dtype: Any) -> Array:

@@ -86,14 +86,17 @@ def check_vjp(
         wrong_kind(NAME, "`progress` must be True, False, None or a function", f"progress={progress!r}")
     if reference is not None and not callable(reference):
         wrong_kind(NAME, "`reference` must be a function or None", f"reference={reference!r}")
-    call, xs, data, paths = take_apart(NAME, f, args)
+    with jax.transfer_guard("allow"):
+        call, xs, data, paths = take_apart(NAME, f, args)
     if not xs:
         wrong_kind(NAME, "`args` must hold an array of floats", f"{len(args)} arguments without any")
     if any(isinstance(x, jax.core.Tracer) for x in (*xs, *data)):
         wrong_value(NAME, "`args` must be concrete: call it outside jit, vmap and grad", "traced values")
     check = _Check(call, xs, data, paths, reference, directions, seed)
-    # What overflows or is no number is judged, and said in the report.
-    with shown(call.name, check.steps(bool(transforms)), progress), np.errstate(all="ignore"):
+    # What overflows or is no number is judged, and said in the report. The checker itself takes arrays from device to
+    # host and back, whatever f may do in a program of its own.
+    quiet = jax.transfer_guard("allow"), np.errstate(all="ignore")
+    with quiet[0], quiet[1], shown(call.name, check.steps(bool(transforms)), progress):
         rows, table = check.run(bool(transforms))
     return VjpReport(call.name, rows, table, tuple(check.faults), time.perf_counter() - start)
 

@@ -266,4 +266,5 @@ def _disturbed(value: Any, seed: Any, size: float) -> Array:
     z = (z ^ (z >> jnp.uint64(27))) * jnp.uint64(0x94D049BB133111EB)
     z = z ^ (z >> jnp.uint64(31))
     xi = (z >> jnp.uint64(11)).astype(jnp.float64) * (2.0**-52) - 1
-    return (value * (1 + size * math.sqrt(3) * xi)).astype(value.dtype)
+    wide = jnp.complex128 if jnp.iscomplexobj(value) else jnp.float64
+    return (value.astype(wide) * (1 + size * math.sqrt(3) * xi).astype(wide)).astype(value.dtype)

@@ -333,7 +333,7 @@ class Rows:
         """Half precision's rule in float32; None for others."""
         if unit_roundoff(of.own_dtype(self.xs)) < 1e-6:
             return None
-        up = lambda values: [v.astype(jnp.promote_types(v.dtype, jnp.float32)) for v in values]  # noqa: E731
+        up = lambda values: [v.astype(np.promote_types(v.dtype, np.float32)) for v in values]  # noqa: E731
         with jax.default_matmul_precision("highest"):
             cotangents = [up(g) for g in self.cotangents]
             return wide_grads(pulled(self.call, up(self.xs), self.data, cotangents, "the rule in float32"))

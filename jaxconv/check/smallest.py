@@ -86,12 +86,13 @@ def smallest_failure(
         raise ImportError("smallest_failure: needs hypothesis; pip install 'jaxconv[check]'") from error
     examples = integer("smallest_failure", "examples", examples, least=1)
     search = _Search(f, {"reference": reference, "directions": directions, "seed": seed}, time.monotonic() + seconds)
-    if isinstance(draw, hypothesis.strategies.SearchStrategy):
-        search.go(draw, examples)
-    else:
-        search.go(_any_values(draw), examples)  # sizes first: whatever has other shapes is compiled anew
-        if search.best is not None:
-            search.go(_simple_values([arg.shape for arg in search.best[0]]), 100)
+    with jax.transfer_guard("allow"):  # what is drawn on the host
+        if isinstance(draw, hypothesis.strategies.SearchStrategy):
+            search.go(draw, examples)
+        else:
+            search.go(_any_values(draw), examples)  # sizes first: whatever has other shapes is compiled anew
+            if search.best is not None:
+                search.go(_simple_values([arg.shape for arg in search.best[0]]), 100)
     if not search.suited and not search.ended:
         raise ValueError(
             f"smallest_failure: `draw` must make arguments that f takes; the last were refused: {search.refusal}"
@@ -99,7 +100,8 @@ def smallest_failure(
     if search.best is None:
         return None
     notes = [f"# stopped after {seconds:g} s: there may be a smaller one"] if search.ended else []
-    return _snippet(f, reference, *search.best, notes, directions=directions, seed=seed)
+    with jax.transfer_guard("allow"):
+        return _snippet(f, reference, *search.best, notes, directions=directions, seed=seed)
 
 
 class _OutOfTime(BaseException):

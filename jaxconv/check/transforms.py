@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -78,8 +78,11 @@ def _scan(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
 
 
 def _again(call: Call, xs: Any, data: Any, g: Any) -> tuple[Any, Any]:
+    wide = reduce(np.promote_types, (x.dtype for x in xs), np.dtype(np.float32))
+
     def product(xs: Any, g: Any) -> Any:
-        return sum(jnp.sum(d * jnp.cos(jnp.arange(d.size)).reshape(d.shape)).real for d in rule(call, xs, data, g))
+        v = [np.cos(np.arange(x.size)).reshape(x.shape).astype(wide) for x in xs]
+        return sum(jnp.sum(d.astype(wide) * p).real for d, p in zip(rule(call, xs, data, g), v, strict=True))
 
     return jax.value_and_grad(product, argnums=(0, 1))(xs, g)
 

@@ -39,6 +39,8 @@ def flow(flows: GradientFlow | Mapping[str, GradientFlow], *, ax: Axes | None = 
     >>> flow({"vanish": gradient_flow(half, jnp.zeros((3, 1)))}).get_xlabel()
     'time t (steps); the gradient travels from right to left'
     """
+    import jax  # not above: all other pictures are drawn without it
+
     alone = isinstance(flows, GradientFlow)
     if not alone and not isinstance(flows, Mapping):
         rule = "`flows` must be a GradientFlow, or a mapping from names to GradientFlows"
@@ -48,7 +50,7 @@ def flow(flows: GradientFlow | Mapping[str, GradientFlow], *, ax: Axes | None = 
     for name, each in named.items():
         if not isinstance(each, GradientFlow):
             wrong_kind("flow", f"`{name}` must be a GradientFlow", f"{name} of type {type(each).__name__}")
-        lines.append(np.asarray(each.log_norms, np.float64) / np.log(10))
+        lines.append(np.asarray(jax.device_get(each.log_norms), np.float64) / np.log(10))
         if lines[-1].ndim != 1:
             wrong_value("flow", f"`{name}` must be that of one sequence", f"norms.shape={lines[-1].shape}")
     ax = axes_or_new(ax, 8.5, 4.2)
