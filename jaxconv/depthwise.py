@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +26,8 @@ from jaxconv.varying import axes_of, vary
 
 IMAGES = 8  # whose products are added up at once
 TERMS = 16  # blocks of images and rows that are: more come out of one set of the cache, fewer leave more to be summed
+MANY = 128  # taps: of more some are gone through at a time
+CHUNK = 64  # of those
 STEP_BYTES = 1 << 23  # of x, at a time; half as much leaves one of two cores idle, twice as much the cache
 
 
@@ -35,22 +37,47 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     A sum over an array is not vectorised here, a sum of arrays is: blocks of the products are added up first, and what
     is left of them is summed as a product with ones. A channel's taps follow one another, while a cache holds it.
     """
-    channels = 1 if geometry.channels_first else -1
-    filters = g.shape[channels]
-    x = jnp.repeat(x, filters // x.shape[channels], axis=channels)
+    per_group = x.shape[1 if geometry.channels_first else -1] // geometry.groups
+    x, g = _paired(x, g, geometry)
+    pairs = x.shape[1 if geometry.channels_first else -1]
 
     def images(total: Array, x: Array, g: Array) -> Array:
         # Arrays of their own: what is only about to be padded or widened would be so anew for every tap.
         read = prepared(lambda: padded(layout.wide(x), _space(geometry)[0], geometry.padding), x)
         g = g if g.dtype == read.dtype else prepared(lambda: layout.wide(g), g)
-        blocks = _blocks(read, g, geometry)
-        products = (_products(*block, geometry) for block in blocks)
-        return lax.add(total, _summed(functools.reduce(lax.add, products), geometry))
 
-    total = vary(jnp.zeros((geometry.taps, filters), accumulator(x.dtype)), axes_of(x))
+        def some(taps: Array) -> Array:
+            products = (_products(*block, taps, geometry) for block in _blocks(read, g, geometry))
+            return _summed(functools.reduce(lax.add, products), geometry)
+
+        return lax.add(total, _by_taps(some, geometry))
+
+    total = vary(jnp.zeros((geometry.taps, pairs), accumulator(x.dtype)), axes_of(x))
     total = steps.summed(images, total, (x, g), len(x) // _steps(x, geometry))
-    dw = layout.kernel_from_last(total.reshape(*geometry.kernel_size, 1, filters), geometry)
-    return dw.astype(x.dtype)
+    dw = total.reshape(*geometry.kernel_size, -1, per_group).swapaxes(-1, -2)
+    return layout.kernel_from_last(dw, geometry).astype(x.dtype)
+
+
+def _paired(x: Array, g: Array, geometry: Geometry) -> tuple[Array, Array]:
+    """x and g with a channel for every pair (filter, channel of its group), in this order."""
+    first, groups = geometry.channels_first, geometry.groups
+    at = 1 if first else x.ndim - 1
+    per_group, filters = x.shape[at] // groups, g.shape[at] // groups
+    grouped = x.reshape(*x.shape[:at], groups, per_group, *x.shape[at + 1 :])
+    repeated = jnp.repeat(grouped, filters, axis=at) if filters > 1 else grouped
+    return repeated.reshape(*x.shape[:at], -1, *x.shape[at + 1 :]), jnp.repeat(g, per_group, axis=at)
+
+
+def _by_taps(some: Callable[[Array], Array], geometry: Geometry) -> Array:
+    """some(taps) for all taps, in a loop over some at a time where they are many."""
+    taps = jnp.asarray(_taps(geometry))
+    if len(taps) <= MANY:
+        return some(taps)
+    size = len(taps) // -(-len(taps) // CHUNK)
+    whole = len(taps) // size * size
+    made = lax.map(some, taps[:whole].reshape(-1, size, taps.shape[-1]))
+    made = made.reshape(whole, -1)
+    return made if whole == len(taps) else jnp.concatenate([made, some(taps[whole:])])
 
 
 def _steps(x: Array, geometry: Geometry) -> int:
@@ -60,7 +87,7 @@ def _steps(x: Array, geometry: Geometry) -> int:
     With channels first two steps take 0.9 to 1.15 times as long as one, whose program compiles in 0.6 of the time; with
     channels last 0.8.
     """
-    each = math.prod(x.shape[1:]) * accumulator(x.dtype).itemsize * max(1, geometry.taps / TERMS)
+    each = math.prod(x.shape[1:]) * accumulator(x.dtype).itemsize * max(1, min(geometry.taps, MANY) / TERMS)
     if geometry.channels_first and len(x) * each <= 2 * STEP_BYTES:
         return 1
     counts = [n for n in steps.divisors(len(x)) if n < max(2, len(x))]
@@ -90,9 +117,9 @@ def _split(x: Array, count: int, axis: int) -> Sequence[Array]:
     return lax.split(x, [x.shape[axis] // count] * count, axis) if count > 1 else [x]
 
 
-def _products(x: Array, g: Array, geometry: Geometry) -> Array:
-    """g[p] · x[s·p + d·q] for all taps q."""
-    windows = _windows(x, geometry)
+def _products(x: Array, g: Array, taps: Array, geometry: Geometry) -> Array:
+    """g[p] · x[s·p + d·q] for these taps q."""
+    windows = _windows(x, taps, geometry)
     of_g = [axis for axis in range(windows.ndim) if axis != _tap_axis(geometry)]
     return lax.mul(windows, lax.broadcast_in_dim(g, windows.shape, of_g))
 
@@ -102,26 +129,30 @@ def _tap_axis(geometry: Geometry) -> int:
     return 2 if geometry.channels_first else geometry.axes
 
 
-def _windows(x: Array, geometry: Geometry) -> Array:
-    """x[s·p + d·q] for all taps q, on an axis of their own; of whole windows, so that a row is read as vectors."""
+def _windows(x: Array, taps: Array, geometry: Geometry) -> Array:
+    """x[s·p + d·q] for these taps q, on an axis of their own; of whole windows, so that a row is read as vectors."""
     space, at = list(_space(geometry)), _tap_axis(geometry)
-    taps = [d * np.arange(k) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
     sizes = list(x.shape)
-    for axis, offsets in zip(space, taps, strict=True):
-        sizes[axis] -= int(offsets[-1])
+    for axis, k, d in zip(space, geometry.kernel_size, geometry.dilation, strict=True):
+        sizes[axis] -= d * (k - 1)
     numbers = lax.GatherDimensionNumbers(
         offset_dims=tuple(axis + (axis >= at) for axis in range(x.ndim)),
         collapsed_slice_dims=(),
         start_index_map=tuple(space),
     )
-    starts = np.stack(np.meshgrid(*taps, indexing="ij"), -1).reshape(-1, len(space)).astype(np.int32)
-    read = lax.gather(x, jnp.asarray(starts), numbers, tuple(sizes), mode="clip")
+    read = lax.gather(x, taps, numbers, tuple(sizes), mode="clip")
     if max(geometry.stride) == 1:
         return read
     steps = [1] * read.ndim
     for axis, s in zip(space, geometry.stride, strict=True):
         steps[axis + (axis >= at)] = s
     return lax.slice(read, [0] * read.ndim, read.shape, steps)
+
+
+def _taps(geometry: Geometry) -> np.ndarray:
+    """d·q of all taps q, (taps, axes)."""
+    offsets = [d * np.arange(k) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
+    return np.stack(np.meshgrid(*offsets, indexing="ij"), -1).reshape(-1, geometry.axes).astype(np.int32)
 
 
 def _summed(total: Array, geometry: Geometry) -> Array:

@@ -52,14 +52,28 @@ class Row(NamedTuple):
     because: str
 
 
-MOST_TAPS = 128  # of a depthwise dw: 31x31 are read three times as fast when they are laid out for a product
 LONG = 128  # taps, added up over the axes
+LONG_CHANNELS = 8  # of a group: between more of them lax is faster than sums
 TAPS_BYTES = 1 << 26  # that `taps` lays out of one image, where lax has left the cache, too
 PLANES_OUTPUTS = 1 << 15  # of a batch, for dw
 PLANES_TERMS = 128  # that dx folds, of few channels
 PLANES_POSITIONS = 1 << 12  # of a batch, for few channels
 # Since 0.11 lax's own convolution of images reaches its tuned product with channels first, too.
 TUNED = jax.__version_info__ >= (0, 11)
+
+
+def _long(call: Call) -> bool:
+    """Whether a form that writes down every tap of an axis would be a program of too many lines."""
+    return sum(call.geometry.kernel_size) > LONG
+
+
+def _in_loops(call: Call) -> bool:
+    """Which long kernels are gone through in loops: between few channels; windows that do not overlap are a reshape."""
+    if call.geometry.groups == 1:
+        return call.overlap and call.channels == call.filters == 1 and not call.dw
+    if call.dw:
+        return not call.overlap or call.channels == 1 or max(call.channels, call.filters) <= LONG_CHANNELS
+    return not call.overlap or (call.dx and call.strided) or call.read <= LONG_CHANNELS
 
 
 def _as_shifts(call: Call) -> bool:
@@ -239,7 +253,7 @@ def _small_dw(call: Call) -> bool:
 
 CPU = (
     Row(
-        lambda call: sum(call.geometry.kernel_size) > LONG,
+        lambda call: _long(call) and (several() or not _in_loops(call)),
         "canonical",
         "each tap would be a line of the program, and thousands of lines compile for minutes; over several devices, "
         "too, where rows and output channels must then not lie over two mesh axes",
@@ -251,15 +265,27 @@ CPU = (
         "lie over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped",
     ),
     Row(
+        lambda call: _long(call) and call.overlap and not call.dw,
+        "shifts",
+        "long kernels between few channels, some taps at a time: depthwise 15 to 60, strided dx 200 and more, of eight "
+        "channels 1.5 to 2, of one channel in all 4 to 8",
+    ),
+    Row(
+        lambda call: _long(call) and call.overlap,
+        "depthwise",
+        "the same: depthwise 5 to 14, of two to eight channels 10 to 400",
+    ),
+    Row(
         lambda call: call.geometry.groups > 1 and not call.dw and _as_shifts(call),
         "shifts",
         "matrices too small for a product: gemm 0.1 to 1.0, of 4x4 images 1.3, strided dx 0.2 to 1.1, of "
         "JAX 0.10 with channels first 0.3 to 1.1; lax itself 0.01 to 0.3",
     ),
     Row(
-        lambda call: call.geometry.groups > 1 and call.dw and call.channels == 1 and call.geometry.taps <= MOST_TAPS,
+        lambda call: call.geometry.groups > 1 and call.dw and call.channels == 1,
         "depthwise",
-        "no matrices at all: gemm 0.1 to 1.0, of 11x11 1.3; lax itself less than 0.08",
+        "no matrices at all: gemm 0.1 to 1.0, of 11x11 1.3, of 31x31, compiled in five times as long, 0.8 to 1.9; lax "
+        "itself less than 0.2",
     ),
     Row(
         lambda call: call.mapped,

@@ -17,9 +17,9 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +37,7 @@ TERM_BYTES = 24 << 10  # that they read for one position with channels last: a f
 FEWEST = 9  # terms of one loop even so: each loop reads and writes all of y
 LONG_SUM = 16  # terms: with more the loop takes twice as long where it rounds to half precision, too
 SHORT_SUM = 4  # terms, where sums are put together
+MANY = 128  # terms, which as lines of a program would compile for long: more are added up in a loop
 SELDOM = 4  # times that a number is read: for so few the channels are not moved first, nor numbers widened
 MOST_BYTES = 1 << 25  # of what is read and made: larger arrays are new memory in every call, at twice the time
 STEP_BYTES = 20 << 20  # of those in a step, then
@@ -60,6 +61,7 @@ class Sums(NamedTuple):
         sizes: of a view, and of a sum.
         stride: by whose remainders the sums are put together.
         result: positions of what they are then.
+        apart: the source's positions that leave one remainder by these are a channel of their own.
     """
 
     terms: list[list[Term]]
@@ -68,6 +70,7 @@ class Sums(NamedTuple):
     sizes: tuple[int, ...]
     stride: tuple[int, ...]
     result: tuple[int, ...]
+    apart: tuple[int, ...]
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -80,7 +83,9 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
         for row, (q, i) in enumerate(itertools.product(np.ndindex(*geometry.kernel_size), range(weights.shape[1])))
     ]
     m, ones = geometry.output_size, (1,) * geometry.axes
-    return _made(x, weights, Sums([terms], geometry.padding, geometry.stride, m, ones, m), geometry)
+    sums = Sums([terms], geometry.padding, geometry.stride, m, ones, m, ones)
+    strided = len(terms) > MANY and max(geometry.stride) > 1
+    return _made(x, weights, _by_remainder(sums, geometry) if strided else sums, geometry)
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -106,8 +111,20 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
         start, r = zip(*q, strict=True)
         terms[r].append(Term(row, start, o))
     ones = (1,) * geometry.axes
-    sums = Sums(list(terms.values()), edges, ones, counts, geometry.stride, geometry.input_size)
+    sums = Sums(list(terms.values()), edges, ones, counts, geometry.stride, geometry.input_size, ones)
     return _made(g, weights, sums, geometry)
+
+
+def _by_remainder(sums: Sums, geometry: Geometry) -> Sums:
+    """The same sum of views without steps: of the padded x by its remainders, each a channel of its own."""
+    s, count = geometry.stride, math.prod(geometry.stride)
+    terms = []
+    for row, start, i in sums.terms[0]:
+        shifts, r = zip(*map(divmod, start, s), strict=True)
+        terms.append(Term(row, shifts, i * count + int(np.ravel_multi_index(r, s))))
+    sizes = zip(geometry.input_size, geometry.padding, s, terms[-1].start, geometry.output_size, strict=True)
+    edges = [(lo, s_ * (last + m) - n - lo) for n, (lo, _), s_, last, m in sizes]
+    return sums._replace(terms=[terms], edges=edges, steps=(1,) * geometry.axes, apart=s)
 
 
 def _read(x: Array, geometry: Geometry) -> tuple[Array, Geometry]:
@@ -137,8 +154,9 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     # Flat, so that what follows one another in a loop does so in memory, too; moved and widened once for all loops.
     flat = alone(lambda: weights.reshape(-1), x)
     weights = flat.reshape(-1, G, made) if first else flat.reshape(-1, made, G)
-    several = len(sums.terms) > 1
-    reads = sum(map(len, sums.terms)) * math.prod(sums.sizes) * G * made
+    several, terms = len(sums.terms) > 1, sum(map(len, sums.terms))
+    many = terms > MANY
+    reads = terms * math.prod(sums.sizes) * G * made
     seldom = reads <= SELDOM * x.size // len(x) and not any(map(any, sums.edges))
 
     def apart(terms: Sequence[Term]) -> bool:
@@ -148,7 +166,7 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
 
     def images(x: Array) -> Array:
         def source(x: Array) -> Array:
-            return padded(_grouped(layout.wide(x), G, first), 3 if first else 1, sums.edges)
+            return _apart(padded(_grouped(layout.wide(x), G, first), 3 if first else 1, sums.edges), sums.apart, first)
 
         if times > 1:
             wide = source(jnp.repeat(prepared(lambda: layout.wide(x), x), times, axis=-1))
@@ -159,13 +177,20 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
         def one(terms: Sequence[Term]) -> Array:
             return steps.bits(_sum(terms, wide, weights, sums, first, apart(terms)).astype(x.dtype))
 
-        # Rounded before they are put together: the two in one loop would not be vectorised.
-        every = [alone(functools.partial(one, terms), x) if terms and several else one(terms) for terms in sums.terms]
+        def looped(table: Array) -> Array:
+            return steps.bits(_looped(table, wide, weights, sums, first).astype(x.dtype))
+
+        if many:
+            every = _by_length(looped, sums.terms)
+        elif several:  # rounded before they are put together: the two in one loop would not be vectorised
+            every = jnp.stack([alone(functools.partial(one, each), x) if each else one(each) for each in sums.terms])
+        else:
+            every = one(sums.terms[0])[None]
         return steps.floats(_ungrouped(_interleaved(every, sums, first), first), x.dtype)
 
     space = x.shape[2:] if first else x.shape[1:-1]
     read = math.prod(n + lo + hi for n, (lo, hi) in zip(space, sums.edges, strict=True)) * x.size // math.prod(space)
-    branches = several or any(map(apart, sums.terms))
+    branches = several or many or any(map(apart, sums.terms))
     arrays = 2 if branches and not in_place() else 1  # of what is made
     each = (read // len(x) * times + arrays * math.prod(sums.result) * G * made) * weights.dtype.itemsize
     few = len(x) * each <= MOST_BYTES
@@ -179,18 +204,61 @@ def _sum(terms: Sequence[Term], x: Array, weights: Array, sums: Sums, first: boo
     """Σ weights[row] · view over all terms, in parts of equal length that are a loop each; the last one, too, if
     `apart`.
     """
-    shape = (len(x), *weights.shape[1:], *sums.sizes) if first else (len(x), *sums.sizes, *weights.shape[1:])
-    y = None
-    for part in _parts(terms, weights[0].size + x.shape[1 if first else -1], weights.dtype.itemsize, first):
+    shape, y = _shape(x, weights, sums, first), None
+    for part in _parts(terms, _row(x, weights, first), weights.dtype.itemsize, first):
         add = functools.partial(_added, y, part, x, weights, shape, sums.steps, first)
         y = alone(add, x) if apart or part[-1] is not terms[-1] else add()
     return vary(jnp.zeros(shape, x.dtype), axes_of(x)) if y is None else y
 
 
+def _looped(table: Array, x: Array, weights: Array, sums: Sums, first: bool) -> Array:
+    """The same of terms that are rows of a table, some in each step of a loop; what they leave over begins the sum."""
+    shape, most = _shape(x, weights, sums, first), _most(_row(x, weights, first), weights.dtype.itemsize, first)
+    size = len(table) // -(-len(table) // most) if len(table) else 1
+    count, rest = divmod(len(table), size)
+
+    def add(y: Array | None, rows: Array) -> Array:
+        terms = [Term(row[0], tuple(row[1:-1]), row[-1]) for row in rows]
+        return _added(y, terms, x, weights, shape, sums.steps, first)
+
+    def step(j: Any, y: Array) -> Array:
+        return add(y, lax.dynamic_slice_in_dim(table, j * size, size))
+
+    y = add(None, table[-rest:]) if rest else vary(jnp.zeros(shape, x.dtype), axes_of(x))
+    return lax.fori_loop(0, count, step, y) if count > 1 or rest else add(None, table) if count else y
+
+
+def _by_length(looped: Callable[[Array], Array], sums: Sequence[Sequence[Term]]) -> Array:
+    """Every sum, one after the other: those of as many terms are steps of one loop."""
+    made, order = [], []
+    for length in sorted(set(map(len, sums))):
+        which = [i for i, terms in enumerate(sums) if len(terms) == length]
+        rows = [[(row, *start, channel) for row, start, channel in sums[i]] for i in which]
+        table = jnp.asarray(np.array(rows, np.int32).reshape(len(which), length, -1))
+        made.append(lax.map(looped, table) if len(which) > 1 else looped(table[0])[None])
+        order += which
+    every = jnp.concatenate(made)
+    return every if order == sorted(order) else every[np.argsort(order)]
+
+
+def _shape(x: Array, weights: Array, sums: Sums, first: bool) -> tuple[int, ...]:
+    """Of a sum."""
+    return (len(x), *weights.shape[1:], *sums.sizes) if first else (len(x), *sums.sizes, *weights.shape[1:])
+
+
+def _row(x: Array, weights: Array, first: bool) -> int:
+    """Numbers that a term reads for one position with channels last."""
+    return weights[0].size + x.shape[1 if first else -1]
+
+
+def _most(row: int, itemsize: int, first: bool) -> int:
+    """How many terms one loop adds up; with channels last every term reads a row of so many numbers."""
+    return TERMS if first else min(TERMS, max(FEWEST, TERM_BYTES // (row * itemsize)))
+
+
 def _parts(terms: Sequence[Term], row: int, itemsize: int, first: bool) -> list[Sequence[Term]]:
-    """What is added up in one loop each; with channels last every term reads a row of so many numbers."""
-    most = TERMS if first else min(TERMS, max(FEWEST, TERM_BYTES // (row * itemsize)))
-    ends = np.linspace(0, len(terms), -(-len(terms) // most) + 1).round().astype(int).tolist()
+    """What is added up in one loop each."""
+    ends = np.linspace(0, len(terms), -(-len(terms) // _most(row, itemsize, first)) + 1).round().astype(int).tolist()
     return [terms[start:end] for start, end in itertools.pairwise(ends)]
 
 
@@ -207,7 +275,7 @@ def _added(
     axes = (0, 1, 2) if first else (0, len(shape) - 2, len(shape) - 1)
     products = []
     for term in terms:
-        row = lax.slice_in_dim(weights, term.row, term.row + 1)
+        row = _cut(weights, (term.row, 0, 0), (1, *weights.shape[1:]))
         view = _view(x, term, shape, strides, first)
         if view.shape != shape:
             view = lax.broadcast_in_dim(view, shape, range(len(shape)))
@@ -218,11 +286,20 @@ def _added(
 
 def _view(x: Array, term: Term, shape: Sequence[int], strides: Sequence[int], first: bool) -> Array:
     """One channel of every group, from a position on; of size one on the axis of channels."""
-    starts, ends, every, member = [0] * x.ndim, list(x.shape), [1] * x.ndim, _member(x, first)
+    starts, sizes, every, member = [0] * x.ndim, list(x.shape), [1] * x.ndim, _member(x, first)
     for axis, start, s in zip(_space(x, first), term.start, strides, strict=True):
-        starts[axis], ends[axis], every[axis] = start, start + s * (shape[axis] - 1) + 1, s
-    starts[member], ends[member] = term.channel, term.channel + 1
-    return lax.slice(x, starts, ends, every)
+        starts[axis], sizes[axis], every[axis] = start, s * (shape[axis] - 1) + 1, s
+    starts[member], sizes[member] = term.channel, 1
+    return _cut(x, starts, sizes, every)
+
+
+def _cut(x: Array, starts: Sequence[Any], sizes: Sequence[int], every: Sequence[int] | None = None) -> Array:
+    """Every so many positions of x from these on, which a loop may only know while it runs."""
+    if all(isinstance(start, int) for start in starts):
+        return lax.slice(x, starts, [start + size for start, size in zip(starts, sizes, strict=True)], every)
+    at = [np.int32(start) if isinstance(start, int) else start for start in starts]
+    part = lax.dynamic_slice(x, at, sizes, allow_negative_indices=False)
+    return part if every is None or max(every) == 1 else lax.slice(part, [0] * x.ndim, sizes, every)
 
 
 # ------------------------------------------------------------------------------------------------------------- views
@@ -242,7 +319,24 @@ def _ungrouped(y: Array, first: bool) -> Array:
     return y.swapaxes(-1, -2).reshape(*y.shape[:-2], -1)
 
 
-def _interleaved(parts: Sequence[Array], sums: Sums, first: bool) -> Array:
+def _apart(x: Array, sizes: Sequence[int], first: bool) -> Array:
+    """The positions that leave one remainder as a channel of their own; those of a channel follow one another."""
+    if max(sizes) == 1:
+        return x
+    space, member, shape = _space(x, first), _member(x, first), []
+    for axis, n in enumerate(x.shape):
+        shape += [n // sizes[axis - space[0]], sizes[axis - space[0]]] if axis in space else [n]
+    counts = [axis + (axis - space[0]) for axis in space]
+    remainders = [axis + 1 for axis in counts]
+    channel = member if first else member + len(space)
+    moved = [0, 1, channel, *remainders, *counts] if first else [0, *counts, channel, *remainders, channel + 1]
+    made = x.reshape(shape).transpose(moved)
+    new = [n // s for n, s in zip((x.shape[axis] for axis in space), sizes, strict=True)]
+    many = x.shape[member] * math.prod(sizes)
+    return made.reshape(*x.shape[:2], many, *new) if first else made.reshape(len(x), *new, many, x.shape[-1])
+
+
+def _interleaved(parts: Array, sums: Sums, first: bool) -> Array:
     """y[…, s·t + r] = parts[r][…, t], cut to the positions of the result.
 
     All axes in one move: by `unroll.interleave`, axis by axis, dx takes up to twice as long, as by `layout.together`.
@@ -250,7 +344,7 @@ def _interleaved(parts: Sequence[Array], sums: Sums, first: bool) -> Array:
     if len(parts) == 1:
         return parts[0]
     axes, space = len(sums.stride), _space(parts[0], first)
-    every = jnp.stack(parts).reshape(*sums.stride, *parts[0].shape)
+    every = parts.reshape(*sums.stride, *parts[0].shape)
     order = [
         each
         for axis in range(parts[0].ndim)

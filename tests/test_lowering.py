@@ -241,7 +241,7 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (VALUE, (1, 1), {"groups": 4, "stride": 2}, "shifts", "shifts", "shifts"),
         (VALUE, (4, 4), {"groups": 1, "padding": 1}, "gemm", "canonical", "canonical"),
         (WEIGHTS, (1, 4), {"groups": 8, "padding": 1}, "depthwise", "depthwise", "depthwise"),
-        (WEIGHTS, (1, 1), {"groups": 8, "k": (12, 11)}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (1, 1), {"groups": 8, "n": (32, 32), "k": (31, 31)}, "depthwise", "depthwise", "depthwise"),
         (WEIGHTS, (1, 1), {"groups": 8, "padding": 1, "mapped": True}, "depthwise", "depthwise", "depthwise"),
         (WEIGHTS, (2, 1), {"groups": 8, "padding": 1}, "gemm", "gemm", "gemm"),
         (WEIGHTS, WIDE, {"n": (4, 14, 14), "k": (3, 3, 3)}, "gemm", "gemm", "gemm"),
@@ -276,8 +276,20 @@ UNTIL_TUNED = ("patches", "canonical")  # before JAX 0.11 and from then on
         (VALUE, WIDE, {"n": (14,), "k": (3,)}, "canonical", "canonical", "canonical"),
         (WEIGHTS, WIDE, {"n": (14,), "k": (3,)}, "canonical", "canonical", "canonical"),
         (VALUE, WIDE, {"n": (14,), "k": (3,), "double": True}, "gemm", "gemm", "gemm"),
-        # a program of thousands of lines
-        (VALUE, (1, 1), {"n": (4096,), "k": (4096,), "groups": 2}, "canonical", "canonical", "canonical"),
+        # long kernels: loops between few channels, lax's own where a product would be a program of thousands of lines
+        (VALUE, (1, 1), {"n": (4096,), "k": (4096,), "groups": 2}, "shifts", "shifts", "shifts"),
+        (VALUE, (8, 64), {"n": (256,), "k": (129,), "groups": 2}, "shifts", "shifts", "shifts"),
+        (VALUE, (9, 1), {"n": (256,), "k": (129,), "groups": 2}, "canonical", "canonical", "canonical"),
+        (INPUTS, (64, 8), {"n": (256,), "k": (129,), "groups": 2}, "shifts", "shifts", "shifts"),
+        (INPUTS, (64, 9), {"n": (256,), "k": (129,), "groups": 2}, "canonical", "canonical", "canonical"),
+        (INPUTS, (9, 9), {"n": (256,), "k": (129,), "groups": 2, "stride": 2}, "shifts", "shifts", "shifts"),
+        (INPUTS, (9, 9), {"n": (256,), "k": (129,), "groups": 2, "stride": 129}, "gemm", "gemm", "gemm"),
+        (WEIGHTS, (1, 9), {"n": (256,), "k": (129,), "groups": 2}, "depthwise", "depthwise", "depthwise"),
+        (WEIGHTS, (8, 8), {"n": (256,), "k": (129,), "groups": 2}, "depthwise", "depthwise", "depthwise"),
+        (WEIGHTS, (2, 9), {"n": (256,), "k": (129,), "groups": 2}, "canonical", "canonical", "canonical"),
+        (VALUE, (1, 1), {"n": (256,), "k": (129,)}, "shifts", "shifts", "shifts"),
+        (WEIGHTS, (1, 1), {"n": (256,), "k": (129,)}, "canonical", "canonical", "canonical"),
+        (VALUE, (1, 2), {"n": (256,), "k": (129,)}, "canonical", "canonical", "canonical"),
     ],
 )
 def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
