@@ -450,7 +450,9 @@ def conv_transpose(
 
     Returns:
         (*batch, out, *space_out) with s(m − 1) + d(k − 1) + 1 − lo − hi + output_padding positions per axis, or
-        `output_size`; with "SAME" s·m.
+        `output_size`; with "SAME" s·m. In ONNX's ConvTranspose write the size, `output_shape`, not `auto_pad`: of a
+        kernel shorter than the stride ONNX Runtime makes s(m − 1) + k positions there, by ONNX's text they are s·m.
+        Pads of 0 with an `output_padding` of s − k say the same, and leave open nowhere which positions are added.
 
     Raises:
         TypeError, ValueError: as `conv`; also where `output_size` is none of the possible sizes.

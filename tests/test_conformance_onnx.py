@@ -1,4 +1,4 @@
-"""ONNX's own tests of Conv and ConvTranspose: every one that the `onnx` package generates or records.
+"""ONNX's own tests of Conv, ConvTranspose and CausalConvWithState: all that the `onnx` package generates or records.
 
 Generated are the node tests, whose outputs are written out in the package; recorded are the operators of PyTorch,
 whose inputs and outputs its exporter stored. None is skipped. The third part asks ONNX's reference evaluator where
@@ -23,12 +23,13 @@ from onnx.backend.test.case import node as node_tests
 from onnx.reference import ReferenceEvaluator
 
 import oracles
-from cases import assert_right
+from cases import assert_right, assert_same
 from jaxconv import conv, conv_transpose
 from oracles import Exact, exact
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiling is all of the time
 OPERATORS = {"Conv", "ConvTranspose"}
+STATEFUL = "CausalConvWithState"
 
 
 class Call(NamedTuple):
@@ -38,22 +39,23 @@ class Call(NamedTuple):
     node: onnx.NodeProto
     inputs: tuple[np.ndarray, ...]  # x, w and perhaps b
     output: np.ndarray
+    state: np.ndarray | None = None  # of CausalConvWithState, its second output
 
 
-def is_convolution(model: onnx.ModelProto) -> bool:
+def is_convolution(model: onnx.ModelProto, operators: set[str] = OPERATORS) -> bool:
     """A model of one node, and that a convolution."""
-    return len(model.graph.node) == 1 and model.graph.node[0].op_type in OPERATORS
+    return len(model.graph.node) == 1 and model.graph.node[0].op_type in operators
 
 
-def generated() -> list[Call]:
-    """The node tests. Importing the two modules makes them; `collect_testcases` would make those of all operators."""
-    for module in ("conv", "convtranspose"):
+def generated(modules: Sequence[str], operators: set[str]) -> list[Call]:
+    """The node tests. Importing their modules makes them; `collect_testcases` would make those of all operators."""
+    for module in modules:
         importlib.import_module(f"{node_tests.__name__}.{module}")
-    cases = [case for case in node_tests._NodeTestCases if is_convolution(case.model)]
+    cases = [case for case in node_tests._NodeTestCases if is_convolution(case.model, operators)]
     return [
-        Call(case.name, case.model.graph.node[0], tuple(inputs), output)
+        Call(case.name, case.model.graph.node[0], tuple(inputs), *outputs)
         for case in cases
-        for inputs, (output,) in case.data_sets
+        for inputs, outputs in case.data_sets
     ]
 
 
@@ -72,7 +74,8 @@ def recorded() -> list[Call]:
     return calls
 
 
-GENERATED = generated()
+GENERATED = generated(("conv", "convtranspose"), OPERATORS)
+WITH_STATE = generated(("causal_conv_with_state",), {STATEFUL}) if onnx.defs.has(STATEFUL) else []
 RECORDED = recorded()
 
 
@@ -177,8 +180,40 @@ def test_recorded_from_pytorch(call: Call) -> None:
     assert_conforms(call)
 
 
+# ------------------------------------------------------------- a depthwise convolution that hands on its last inputs
+
+NOT_YET = pytest.mark.skip(reason=f"onnx {onnx.__version__} has no {STATEFUL}, which came with opset 27")
+
+
+@pytest.mark.parametrize(
+    "call", WITH_STATE or [pytest.param(None, marks=NOT_YET)], ids=lambda call: call.name if call else STATEFUL
+)
+def test_convolution_with_a_state(call: Call) -> None:
+    """It is `conv` of the state, k − 1 inputs, and x after it; the next state is the last k − 1 of both."""
+    given = dict(zip(filter(None, call.node.input), call.inputs, strict=True))  # a name that is empty has no array
+    x, w, b, state = (given.get(name) for name in ("input", "weight", "bias", "past_state"))
+    attributes = {a.name: onnx.helper.get_attribute_value(a).decode() for a in call.node.attribute}
+    activation = attributes.pop("activation", "none")
+    assert not attributes
+    channels, _, k = w.shape
+    if state is None:
+        state = np.zeros((*x.shape[:2], k - 1), x.dtype)
+    both = np.concatenate([state, x], axis=-1)
+    y = conv(both, w, b, groups=channels)
+    value, squares, counts = exact(oracles.conv, both, w, groups=channels)
+    if b is not None:
+        value, squares, counts = value + b[:, None], squares + b[:, None].astype(np.float64) ** 2, counts + 1
+    assert_right(call.name, y, Exact(value, squares, counts), x.dtype)
+    if activation != "none":  # at most 1.1 times as steep as its argument, and two more roundings
+        y = jax.nn.silu(y.astype(np.float32)).astype(x.dtype)
+        squares, counts = 1.1**2 * squares, counts + 2
+    assert_right(call.name, y, Exact(call.output.astype(np.float64), squares, counts), x.dtype)
+    np.testing.assert_array_equal(both[..., both.shape[-1] - (k - 1) :], call.state)
+
+
 def test_as_many_as_there_were() -> None:
-    """6 of Conv and 11 of ConvTranspose, 27 and 3 recorded, in onnx 1.23: a later version may have more, not fewer."""
+    """Of Conv 6, ConvTranspose 11, the third 13, recorded 27 and 3 in onnx 1.23: later perhaps more, not fewer."""
+    assert len(WITH_STATE) >= 13 or not onnx.defs.has(STATEFUL)
     for calls, conv_count, transpose_count in ((GENERATED, 6, 11), (RECORDED, 27, 3)):
         operators = [call.node.op_type for call in calls]
         assert operators.count("Conv") >= conv_count
@@ -187,17 +222,17 @@ def test_as_many_as_there_were() -> None:
 
 
 def test_no_generator_is_left_out() -> None:
-    """No module of the node tests but the two makes a node of either operator, and each node made is a case here.
+    """No module of the node tests but the three makes a node of the operators, and each node made is a case here.
 
     The source is read because making the tests of all operators, `collect_testcases(None)`, takes ten seconds and
-    more; with onnx 1.23 its 1884 tests hold the same 17 convolutions.
+    more; with onnx 1.23 its 1884 tests hold the same 30 convolutions.
     """
-    made = re.compile(r"""make_node\(\s*["'](?:Conv|ConvTranspose)["']""")
+    made = re.compile(r"""make_node\(\s*["'](?:Conv|ConvTranspose|CausalConvWithState)["']""")
     sources = {path.stem: path.read_text() for path in sorted(Path(node_tests.__path__[0]).glob("**/*.py"))}
     counts = {name: len(made.findall(source)) for name, source in sources.items() if made.search(source)}
-    assert set(counts) == {"conv", "convtranspose"}
+    assert set(counts) == {"conv", "convtranspose", *(["causal_conv_with_state"] if WITH_STATE else [])}
     # A node may be run on several inputs, so there are at least as many cases as nodes.
-    assert sum(counts.values()) <= len(GENERATED)
+    assert sum(counts.values()) <= len(GENERATED) + len(WITH_STATE)
 
 
 # -------------------------------------------------------------------------- where neither has a case: the evaluator
@@ -241,6 +276,15 @@ def evaluated(index: int, operator: str, size: tuple[int, ...], w_shape: tuple[i
 )
 def test_against_the_reference_evaluator(index: int) -> None:
     assert_conforms(evaluated(index, *EVALUATED[index]))
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 2), (1, 3), (2, 3), (2, 5)])
+def test_same_of_a_short_kernel_in_numbers(kernel: int, stride: int) -> None:
+    """As `conv_transpose` says it is exported: pads of 0 and an output_padding of s − k are its "SAME"."""
+    attributes = {"strides": [stride], "output_padding": [stride - kernel]}
+    call = evaluated(0, "ConvTranspose", (5,), (3, 2, kernel), attributes)
+    assert call.output.shape[-1] == 5 * stride
+    assert_same(conv_transpose(*call.inputs, stride=stride, padding="SAME"), jax.numpy.asarray(call.output))
 
 
 @pytest.mark.parametrize(("stride", "dilation", "extra"), [(1, 2, 1), (1, 3, 2), (2, 3, 2)])
