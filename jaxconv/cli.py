@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxconv.interrupt import heeded
-from jaxconv.output import Legible, OutputError, complain, shown, unwritable, written
+from jaxconv.terminal.output import Legible, OutputError, complain, shown, unwritable, written
+from jaxconv.terminal.sigint import heeded
 
 if TYPE_CHECKING:
     from jaxconv.verify.run import Row
@@ -181,7 +181,7 @@ _SIZE_EXAMPLES = """examples:
 
 
 def _size(options: argparse.Namespace) -> int:
-    from jaxconv import chain
+    from jaxconv.sizes import chain
 
     words = {"kernel": "k", "stride": "s", "padding": "p", "dilation": "d", "groups": "g"}
     given = [
@@ -211,9 +211,8 @@ def _verify(options: argparse.Namespace) -> int:
     interrupted = False
     try:
         with heeded() as stop_if_told:
-            from jaxconv import report
-            from jaxconv.console import Console, progress
-            from jaxconv.verify import page, run
+            from jaxconv.terminal.console import Console, progress
+            from jaxconv.verify import page, report, run
 
             console = Console()
             work = run.tasks(options.quick)

@@ -15,7 +15,7 @@ from jax import Array
 
 import oracles
 from jaxconv import conv
-from jaxconv.rounding import C, units
+from jaxconv.accuracy.error_model import C, units
 from oracles import Exact, exact
 
 

@@ -15,9 +15,9 @@ from many_devices import collectives, mesh_of
 
 from cases import Case, arrays, assert_right, assert_same, computed, expected, integers
 from jaxconv import conv, conv_sharded, halo_exchange, halo_exchange_vjp
-from jaxconv.collectives import collectives as collectives_of
-from jaxconv.collectives import least_bytes
 from jaxconv.examples import data_parallel
+from jaxconv.parallel.collectives import collectives as collectives_of
+from jaxconv.parallel.collectives import least_bytes
 
 
 def by_shard(f: Any, *, over: Any = "i", mesh: Any = None, check_vma: bool = True) -> Any:

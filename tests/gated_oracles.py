@@ -13,7 +13,7 @@ Three derivatives, each checked by the one before it:
     curvature      Im adjoint(a + iε d) / ε: the Hessian of the loss times d
 
 Every function takes `rounded`, applied to the inputs and to whatever a step passes on (h, c, v, g): the identity here,
-a perturbation where `jaxconv.rounding.spread` measures how rounding errors grow.
+a perturbation where `jaxconv.accuracy.error_model.spread` measures how rounding errors grow.
 """
 
 import numpy as np

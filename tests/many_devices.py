@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxconv.collectives import collectives as sent
+from jaxconv.parallel.collectives import collectives as sent
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from many_devices import collectives
 
 from jaxconv import conv
-from jaxconv.rounding import units
+from jaxconv.accuracy.error_model import units
 
 # As conftest.py does for modules of its VALUES, of which pytest does not run this one.
 jax.config.update("jax_disable_most_optimizations", True)

@@ -13,7 +13,7 @@ from jaxconv.bench import measure, show
 from jaxconv.bench.processes import Peer, PeerError, Same
 from jaxconv.bench.run import SIZE, Entry
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Workload, read
-from jaxconv.console import Console
+from jaxconv.terminal.console import Console
 
 
 class Clock:

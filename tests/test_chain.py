@@ -10,8 +10,8 @@ from itertools import product
 import pytest
 
 from jaxconv import Geometry, cli, output_shape
-from jaxconv.chain import read_layer, read_shape, smallest_input, walk
-from jaxconv.sizes import output_size, transpose_output_size
+from jaxconv.sizes.arithmetic import output_size, transpose_output_size
+from jaxconv.sizes.chain import read_layer, read_shape, smallest_input, walk
 
 
 def chain(shape, *texts):

@@ -17,12 +17,13 @@ from test_page import EVIL, Tree
 
 import jaxconv
 from jaxconv import assert_vjp, check_vjp, cli, smallest_failure
-from jaxconv.check import progress, smallest
+from jaxconv.accuracy.error_model import C
+from jaxconv.check import smallest
 from jaxconv.check.page import html
 from jaxconv.check.picture import plot
 from jaxconv.check.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.smallest import _code
-from jaxconv.rounding import C
+from jaxconv.terminal import progress
 
 
 def row(name="args[0]", units=None, passed=False, expected=True, **given):

@@ -12,7 +12,8 @@ import pytest
 from gated_cases import WEIGHTS, Case, pick
 from test_gated import cast, expected, judge
 
-from jaxconv import GatedParams, gated_scan, rounding
+from jaxconv import GatedParams, gated_scan
+from jaxconv.accuracy import error_model
 
 # ------------------------------------------------------------------------------------------- answers written down
 
@@ -63,11 +64,11 @@ def test_written_answers(name):
     params = GatedParams(*map(a.get, WEIGHTS))
     lengths = None if lengths is None else np.array(lengths)
     computed = gated_scan(params, a["x"], a["h0"], lengths=lengths, reverse=reverse)
-    u = rounding.unit_roundoff(np.float32)
+    u = error_model.unit_roundoff(np.float32)
     for ours, theirs in zip(computed, (last, states), strict=True):
         theirs = np.array(theirs)
-        found = rounding.measured_units(ours, theirs, u * (theirs != 0), 16, np.float32)
-        assert found.max() <= rounding.C
+        found = error_model.measured_units(ours, theirs, u * (theirs != 0), 16, np.float32)
+        assert found.max() <= error_model.C
         np.testing.assert_array_equal(ours == 0, theirs == 0)
 
 

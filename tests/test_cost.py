@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cases import CASES, Case, by_id
-from jaxconv.cost import ConvCost, OperationCost, conv_cost
+from jaxconv.sizes.cost import ConvCost, OperationCost, conv_cost
 from oracles import Windows
 
 OPTIONS = {"stride": 1, "padding": 0, "dilation": 1}

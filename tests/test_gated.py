@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from gated_cases import BY_ID, EVERY, SOME, WEIGHTS, pick
 
-from jaxconv import GatedParams, gated_init, gated_scan, gated_step, rounding
+from jaxconv import GatedParams, gated_init, gated_scan, gated_step
+from jaxconv.accuracy import error_model
 
 COTANGENTS = {"both": (1, 1), "last": (1, 0), "stack": (0, 1)}  # which of the two outputs the loss reads
 
@@ -45,9 +46,11 @@ def judge(case, computed, exact, spread, dtype):
     for name, value in computed.items():
         assert value.dtype == jnp.dtype(dtype), name
         assert value.shape == exact[name].shape, name
-        found = rounding.measured_units(value, exact[name], spread[name], case.sums()[name], dtype)
+        found = error_model.measured_units(value, exact[name], spread[name], case.sums()[name], dtype)
         largest = found.max(initial=0.0)
-        assert largest <= rounding.C, f"{name}: {largest:.3g} units at {np.unravel_index(found.argmax(), found.shape)}"
+        assert largest <= error_model.C, (
+            f"{name}: {largest:.3g} units at {np.unravel_index(found.argmax(), found.shape)}"
+        )
         worst = max(worst, largest)
     return worst
 
@@ -67,7 +70,7 @@ def expected(case, dtype, quantity, cotangents="both", seed=0):
         return oracle.curvature(a, direction, g_last, y_bar, rounded, **case.run)
 
     exact = f(oracle.same)
-    spread = rounding.spread(lambda rounded: tuple(f(rounded).values()), dtype)
+    spread = error_model.spread(lambda rounded: tuple(f(rounded).values()), dtype)
     return exact, dict(zip(exact, spread, strict=True))
 
 
@@ -179,7 +182,7 @@ def test_adjoint_oracle(case):
     inner = sum(np.sum(np.abs(adjoint[name] * direction[name])) for name in a)
     error = abs(oracle.slope(a, direction, g_last, y_bar, **case.run) - along)
     blur = sum(np.sum(spread[name] * np.abs(direction[name])) for name in a)
-    assert error <= rounding.C * (rounding.unit_roundoff(np.float64) * inner + blur)
+    assert error <= error_model.C * (error_model.unit_roundoff(np.float64) * inner + blur)
 
 
 @pytest.mark.parametrize("case", SOME, ids=lambda case: case.id)
@@ -190,7 +193,7 @@ def test_curvature_oracle_is_symmetric(case):
     h_d, h_e = (oracle.curvature(a, each, g_last, y_bar) for each in (d, e))
     terms = np.concatenate([(d[name] * h_e[name] - e[name] * h_d[name]).ravel() for name in a])
     size = np.concatenate([np.abs(d[name] * h_e[name]).ravel() for name in a]).sum()
-    assert abs(terms.sum()) <= rounding.C * rounding.unit_roundoff(np.float64) * np.sqrt(terms.size) * size
+    assert abs(terms.sum()) <= error_model.C * error_model.unit_roundoff(np.float64) * np.sqrt(terms.size) * size
 
 
 @pytest.mark.parametrize("case", SOME, ids=lambda case: case.id)
@@ -199,8 +202,8 @@ def test_step_is_the_first_of_the_scan(case):
     a = cast(a, jnp.float32)
     first = gated_step(GatedParams(*map(a.get, WEIGHTS)), a["h0"], a["x"][0])
     (_, h), (_, spread) = (expected(case, "float32", "states")[i].values() for i in (0, 1))
-    found = rounding.measured_units(first, h[0], spread[0], case.sums()["h"], np.float32)
-    assert found.max() <= rounding.C
+    found = error_model.measured_units(first, h[0], spread[0], case.sums()["h"], np.float32)
+    assert found.max() <= error_model.C
 
 
 def test_last_state_is_the_last_of_the_stack():
@@ -226,7 +229,7 @@ def test_init(bias, dtype):
     for w, variance in ((params.w_c, 1 / n), (params.w_h, 1 / (4 * m)), (params.w_x, 1 / n)):
         squares = np.float64(w) ** 2
         assert abs(squares.mean() - variance) < 4 * squares.std() / np.sqrt(squares.size)
-        assert np.abs(np.float64(w)).max() <= (3 * variance) ** 0.5 * (1 + rounding.unit_roundoff(dtype))
+        assert np.abs(np.float64(w)).max() <= (3 * variance) ** 0.5 * (1 + error_model.unit_roundoff(dtype))
     assert not bias or not np.any(np.float64(params.b_c)) | np.any(np.float64(params.b_x))
     assert not np.array_equal(params.w_c, params.w_x)
 

@@ -9,9 +9,11 @@ import pytest
 from gated_cases import BY_ID, WEIGHTS, Case, pick
 from test_gated import cast, expected, judge, scan
 
-from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_step, recurrence, rounding
-from jaxconv import states as blocks_of
-from jaxconv.timeblocks import Blocks
+from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_step
+from jaxconv.accuracy import error_model
+from jaxconv.recurrence import engine
+from jaxconv.recurrence import states as blocks_of
+from jaxconv.recurrence.time_chunks import Blocks
 
 
 def params_of(a):
@@ -95,7 +97,7 @@ def test_both_directions():
     there = gated_scan(forward, a["x"], h0[0], lengths=lengths)
     back = gated_scan(backward, a["x"], h0[1], lengths=lengths, reverse=True)
     judge(case, named((h_last[:, :4], h[..., :4])), *expected(case, "float32", "states"), "float32")
-    u = rounding.unit_roundoff(np.float32)
+    u = error_model.unit_roundoff(np.float32)
     np.testing.assert_allclose(h_last, jnp.concatenate([there[0], back[0]], -1), rtol=0, atol=8 * u)
     np.testing.assert_allclose(h, jnp.concatenate([there[1], back[1]], -1), rtol=0, atol=8 * u)
     assert (
@@ -116,7 +118,7 @@ PIECES = [
 @pytest.mark.parametrize("case", PIECES, ids=lambda case: case.id)
 def test_blocks_of_the_default_policies(case, monkeypatch):
     """As in long sequences of wide states, several blocks, here of four steps, and δ and ν turned in memory."""
-    monkeypatch.setattr(recurrence, "TURN", 1)
+    monkeypatch.setattr(engine, "TURN", 1)
     monkeypatch.setattr(blocks_of, "NUMBERS", 0)
     monkeypatch.setattr(blocks_of, "LEAST", 8)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
@@ -126,7 +128,7 @@ def test_blocks_of_the_default_policies(case, monkeypatch):
 
     @jax.jit
     def both(a):
-        run = lambda a: recurrence.scan(params_of(a), a["x"], a.get("h0", h0), case.run["lengths"], plan)  # noqa: E731
+        run = lambda a: engine.scan(params_of(a), a["x"], a.get("h0", h0), case.run["lengths"], plan)  # noqa: E731
         states, pull_back = jax.vjp(run, a)
         return states, pull_back((g_last, y_bar))[0]
 
@@ -196,7 +198,7 @@ def test_as_other_platforms_run_it(case, monkeypatch):
     monkeypatch.setattr(blocks_of.lax, "platform_dependent", default)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
     plan = blocks_of.Plan(case.reverse, 1, "recompute")
-    states, pull_back = jax.vjp(lambda a: recurrence.scan(params_of(a), a["x"], a["h0"], None, plan), a)
+    states, pull_back = jax.vjp(lambda a: engine.scan(params_of(a), a["x"], a["h0"], None, plan), a)
     judge(case, named(states), *expected(case, "float32", "states"), "float32")
     judge(case, pull_back((g_last, y_bar))[0], *expected(case, "float32", "gradient"), "float32")
     assert chosen
@@ -245,7 +247,7 @@ def test_inside_shard_map(case):
     sharded = jax.shard_map(loss, mesh=mesh, in_specs=(spec(), by_batch), out_specs=spec())
     computed = jax.jit(jax.grad(sharded, (0, 1)))(params, a["x"])
     alone = jax.grad(lambda params, x: gated_scan(params, x, residuals=3)[1].sum(), (0, 1))
-    u = rounding.unit_roundoff(np.float32)
+    u = error_model.unit_roundoff(np.float32)
     for ours, theirs in zip(jax.tree.leaves(computed), jax.tree.leaves(alone(params, a["x"])), strict=True):
-        found = rounding.measured_units(ours, np.float64(theirs), u * np.abs(theirs), 14, np.float32)
-        assert found.max() <= rounding.C
+        found = error_model.measured_units(ours, np.float64(theirs), u * np.abs(theirs), 14, np.float32)
+        assert found.max() <= error_model.C

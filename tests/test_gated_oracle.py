@@ -6,7 +6,7 @@ import pytest
 from gated_cases import BY_ID, CASES, WEIGHTS
 from test_gated import expected, judge
 
-from jaxconv import oracle
+from jaxconv.accuracy import oracle
 
 
 def arguments(case, seed=0):

@@ -10,7 +10,8 @@ import pytest
 from gated_cases import BY_ID, WEIGHTS, Case, pick
 from test_gated import cast, expected, judge, losses, scan
 
-from jaxconv import GatedParams, gated_scan, gated_step, rounding
+from jaxconv import GatedParams, gated_scan, gated_step
+from jaxconv.accuracy import error_model
 
 CASE = BY_ID["two-batch-axes"]
 INPUTS, DIRECTION, G_LAST, Y_BAR = cast(CASE.draw(), jnp.float32)
@@ -166,7 +167,7 @@ def test_step_broadcasts():
 
     for computed, before in ((of_x[None], states[:1]), (of_both, states)):
         (h,) = next_states(oracle.same, before)
-        (spread,) = rounding.spread(lambda rounded, before=before: next_states(rounded, before), np.float32)
+        (spread,) = error_model.spread(lambda rounded, before=before: next_states(rounded, before), np.float32)
         judge(case, {"h": computed}, {"h": h}, {"h": spread}, "float32")
 
 
@@ -195,7 +196,7 @@ def test_hessian_of_the_jax_form():
         still = {name: np.zeros(value.shape) for name, value in exact.items()}
         return (oracle.curvature(exact, {**still, "h0": at}, g_last, y_bar, rounded)["h0"],)
 
-    (want,), spread = along(oracle.same), rounding.spread(along, np.float32)
+    (want,), spread = along(oracle.same), error_model.spread(along, np.float32)
     judge(case, {"h0": computed}, {"h0": want}, {"h0": spread[0]}, "float32")
 
 

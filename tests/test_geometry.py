@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cases import CASES, Case, by_id
-from jaxconv.geometry import Geometry
+from jaxconv.sizes.geometry import Geometry
 from oracles import Windows
 
 

@@ -8,13 +8,14 @@ import pytest
 from gated_cases import BY_ID, WEIGHTS, Case, pick
 from test_gated import cast, x64
 
-from jaxconv import GatedParams, GradientFlow, gated_scan, gated_step, gated_step_jacobian, gradient_flow, rounding
+from jaxconv import GatedParams, GradientFlow, gated_scan, gated_step, gated_step_jacobian, gradient_flow
+from jaxconv.accuracy import error_model
 
 
 def within(computed, exact, spread, length, dtype=np.float32):
-    found = rounding.measured_units(computed, exact, spread, length, dtype)
+    found = error_model.measured_units(computed, exact, spread, length, dtype)
     assert found.shape == np.shape(exact)
-    assert found.max(initial=0.0) <= rounding.C
+    assert found.max(initial=0.0) <= error_model.C
 
 
 def params_of(a):
@@ -40,7 +41,7 @@ def test_step_jacobian(case, dtype):
         a = {name: rounded(value) for name, value in exact.items()}
         return (np.array([oracle.step_jacobian(a, rounded(h), rounded(each), rounded) for each in x]),)
 
-    (want,), (spread,) = each(oracle.same), rounding.spread(each, dtype)
+    (want,), (spread,) = each(oracle.same), error_model.spread(each, dtype)
     with x64(dtype):
         params = params_of(cast(exact, dtype))
         computed = gated_step_jacobian(params, jnp.asarray(h, dtype), jnp.asarray(x, dtype))
@@ -54,7 +55,7 @@ def test_step_jacobian_is_that_of_the_step():
         a = cast(exact, jnp.float64)
         params, h, x = params_of(a), a["h0"], a["x"][0]
         computed, left_to_jax = gated_step_jacobian(params, h, x), jax.jacobian(gated_step, 1)(params, h, x)
-    u = rounding.unit_roundoff(np.float64)
+    u = error_model.unit_roundoff(np.float64)
     within(computed, np.float64(left_to_jax), u * np.ones(left_to_jax.shape), 5, np.float64)
 
 
@@ -63,7 +64,7 @@ def test_step_jacobian_over_two_batch_axes():
     computed = gated_step_jacobian(params_of(a), a["h0"], a["x"][0])
     assert computed.shape == (2, 3, 4, 4)
     alone = gated_step_jacobian(params_of(a), a["h0"][1, 2], a["x"][0, 1, 2])
-    within(computed[1, 2], np.float64(alone), rounding.unit_roundoff(np.float32) * np.abs(alone), 5)
+    within(computed[1, 2], np.float64(alone), error_model.unit_roundoff(np.float32) * np.abs(alone), 5)
 
 
 # ------------------------------------------------------------------------------------------------------- many steps
@@ -90,7 +91,7 @@ def test_flow(case):
     for example in np.ndindex(case.batch):
         own = example_of(exact, example)
         norms, exponents = oracle.flow(own)
-        of_norms, of_exponents = rounding.spread(lambda rounded, own=own: oracle.flow(own, rounded), np.float64)
+        of_norms, of_exponents = error_model.spread(lambda rounded, own=own: oracle.flow(own, rounded), np.float64)
         length = max(case.time, case.m + 1)
         within(flow.norms[:, *example], norms, of_norms, length, np.float64)
         within(flow.exponents[example], exponents, of_exponents, length, np.float64)
@@ -130,7 +131,7 @@ def test_norms_are_those_of_the_gradient():
         flow = gradient_flow(params_of(a), a["x"], a["h0"])
         jacobian = jax.jacrev(lambda h0: gated_scan(params_of(a), a["x"], h0)[0])(a["h0"])
     want = np.linalg.norm(jacobian, 2)
-    within(flow.norms[0], want, rounding.unit_roundoff(np.float64) * want, case.time * case.m, np.float64)
+    within(flow.norms[0], want, error_model.unit_roundoff(np.float64) * want, case.time * case.m, np.float64)
 
 
 # ------------------------------------------------------------------------------------------- exercise 9: three regimes
@@ -206,7 +207,7 @@ def test_a_large_weight_explodes_sigmoid_or_not(weight):
     pair = np.log(abs(0.25 - weight**2))
     assert (pair > 0) == (weight > 5**0.5 / 2)
     want = np.exp(pair * np.arange(10, -1, -1))
-    u = rounding.unit_roundoff(np.float32)
+    u = error_model.unit_roundoff(np.float32)
     within(flow.norms[::2], want, u * want * np.maximum(1, np.abs(np.log(want))), 20)
     within(flow.exponents, np.array([pair / 2]), u * np.ones(1), 20)
 
@@ -224,7 +225,7 @@ def test_ten_thousand_steps():
     with x64("float64"):
         wide = cast(exact, jnp.float64)
         long = gradient_flow(params_of(wide), wide["x"], wide["h0"])
-    u = rounding.unit_roundoff(np.float32)  # every step adds the logarithm of a norm near 1, off by about u
+    u = error_model.unit_roundoff(np.float32)  # every step adds the logarithm of a norm near 1, off by about u
     within(flow.log_norms, np.float64(long.log_norms), u * np.ones(flow.log_norms.shape), case.time)
     np.testing.assert_allclose(flow.exponents.max(), flow.log_norms[0] / case.time, rtol=10 / case.time)
 
@@ -235,10 +236,10 @@ def test_ten_thousand_steps_of_explosion():
     assert np.isinf(flow.norms[0])
     assert np.all(np.isfinite(flow.log_norms))
     want = 5000 * np.log(99.75)
-    u = rounding.unit_roundoff(np.float32)
+    u = error_model.unit_roundoff(np.float32)
     # one sign throughout and the same term again and again: the roundings of the sum, each u of it, may all agree
-    assert abs(flow.log_norms[0] - want) <= rounding.C * u * 10_000 * want / 2
-    assert abs(flow.exponents[0] - want / 10_000) <= rounding.C * u * want / 2
+    assert abs(flow.log_norms[0] - want) <= error_model.C * u * 10_000 * want / 2
+    assert abs(flow.exponents[0] - want / 10_000) <= error_model.C * u * want / 2
 
 
 def test_closed_gates_stop_the_gradient():
@@ -262,6 +263,6 @@ def test_flow_under_jit_and_vmap():
     params = params_of(a)
     whole = jax.jit(gradient_flow)(params, a["x"], a["h0"])
     mapped = jax.vmap(lambda x, h0: gradient_flow(params, x, h0), in_axes=(1, 0))(a["x"], a["h0"])
-    u = rounding.unit_roundoff(np.float32)
+    u = error_model.unit_roundoff(np.float32)
     within(mapped.norms.T, np.float64(whole.norms), u * np.abs(whole.norms), case.time * case.m)
     within(mapped.exponents, np.float64(whole.exponents), u * np.ones((3, case.m)), case.time * case.m)

@@ -11,30 +11,18 @@ import pytest
 
 import oracles
 from cases import CASES, assert_same, by_id, integers
-from jaxconv import (
-    alone,
-    canonical,
-    conv,
-    depthwise,
-    gemm,
-    layout,
-    lowering,
-    patches,
-    phases,
-    planes,
-    shifts,
-    steps,
-    taps,
-)
-from jaxconv.call import Call
-from jaxconv.geometry import Geometry
+from jaxconv import conv
+from jaxconv._jax import loops, materialize
+from jaxconv.algorithms import canonical, choose, depthwise, gemm, layout, patches, phases, planes, shifts, taps
+from jaxconv.algorithms.problem import Call
+from jaxconv.sizes.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 
 def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, mapped=False, half=False, batch=2, **options):
     call = Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped, half)
-    return lowering.row(call).form
+    return choose.row(call).form
 
 
 FEW, WIDE = (3, 64), (64, 64)
@@ -296,7 +284,7 @@ def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
     found = []
     for order in ("channels_first", "channels_last"):
         for at_the_peak in (False, True):
-            monkeypatch.setattr(lowering, "TUNED", at_the_peak)
+            monkeypatch.setattr(choose, "TUNED", at_the_peak)
             found.append(chosen(which, *wide, layout=order, **options))
     assert found == [first, tuned, *(last if isinstance(last, tuple) else (last, last))]
 
@@ -436,10 +424,10 @@ def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
 
 @pytest.mark.parametrize("sliced", [False, True])
 def test_half_precision_goes_through_a_loop_bit_by_bit(sliced, monkeypatch):
-    monkeypatch.setattr(steps, "SLICED", sliced)
+    monkeypatch.setattr(loops, "SLICED", sliced)
     x, g = (each.astype(jnp.bfloat16) for each in integers(0, (6, 2, 3), (6, 4, 3)))
-    assert_same(steps.mapped(lambda part: part * 2, x, 2), x * 2)
-    total = steps.summed(lambda total, x, g: total + x.sum() * g.sum(), jnp.float32(0), (x, g), 2)
+    assert_same(loops.mapped(lambda part: part * 2, x, 2), x * 2)
+    total = loops.summed(lambda total, x, g: total + x.sum() * g.sum(), jnp.float32(0), (x, g), 2)
     assert total == sum(float(x[i : i + 2].sum() * g[i : i + 2].sum()) for i in (0, 2, 4))
 
 
@@ -486,8 +474,8 @@ def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
     geometry, x, w, g = of_channels_last(n, k, options, dtype)
     of_image = math.prod(geometry.output_size) * (math.prod(geometry.kernel_size[1:]) * 2 + 3) * 4
     monkeypatch.setattr(taps, "STEP_BYTES", images * of_image)
-    together, summed = [], steps.summed
-    monkeypatch.setattr(steps, "summed", lambda *args: together.append(args[-1]) or summed(*args))
+    together, summed = [], loops.summed
+    monkeypatch.setattr(loops, "summed", lambda *args: together.append(args[-1]) or summed(*args))
     assert_exact(taps, geometry, x, w, g, (WEIGHTS,))
     assert set(together) == {images}
 
@@ -501,7 +489,7 @@ def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
         ((4, 4, 8, 8, 3), (2, 2, 2, 3, 32), {"stride": 2}, ("patches", "patches")),
         ((2, 15, 14, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("gemm", "taps")),
         ((1, 49, 48, 3), (7, 7, 3, 32), {"stride": 2, "padding": 3}, ("phases", "canonical")),
-        ((2, 13, 12, 3), (4, 4, 3, 9), {"padding": 2}, ("gemm", "canonical" if lowering.TUNED else "gemm")),
+        ((2, 13, 12, 3), (4, 4, 3, 9), {"padding": 2}, ("gemm", "canonical" if choose.TUNED else "gemm")),
         ((2, 5, 6, 128), (3, 2, 128, 128), {"stride": (1, 2), "padding": 1}, ("canonical", "taps")),
     ],
 )
@@ -510,7 +498,7 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
     geometry = Geometry.of("conv", x[1:-1], w[:-2], layout="channels_last", **options)
     x, w, g = integers(0, x, w, (x[0], *geometry.output_size, w[-1]))
     calls = Call.of(INPUTS, g, w, geometry), Call.of(WEIGHTS, x, g, geometry)
-    assert tuple(lowering.row(call).form for call in calls) == forms
+    assert tuple(choose.row(call).form for call in calls) == forms
 
     def results(form):
         def both(x, w, g):
@@ -527,7 +515,7 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
     """Any other is not tuned there: 80 to 400 times slower."""
-    monkeypatch.setattr(lowering, "TUNED", True)
+    monkeypatch.setattr(choose, "TUNED", True)
     x, w = in_layout(layout, jnp.ones((2, 32, 6, 6)), jnp.ones((32, 32, 3, 3)))
 
     def loss(x, w):
@@ -552,7 +540,7 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 
 
 def test_every_row_says_why():
-    for row in lowering.CPU:
+    for row in choose.CPU:
         assert row.form in (
             "reference",
             "canonical",
@@ -624,8 +612,8 @@ def test_channels_of_some_images_are_moved_at_a_time(batch, most, images, dtype,
     monkeypatch.setattr(gemm, "MOVED_BYTES", most * (4 * 30 + 6 * 20) * 4)
     geometry = Geometry.of("conv", (6, 5), (3, 2), groups=2, layout="channels_last")
     x, g = (each.astype(dtype) for each in integers(0, (batch, 6, 5, 4), (batch, 4, 4, 6)))
-    together, summed = [], steps.summed
-    monkeypatch.setattr(steps, "summed", lambda *args: together.append(args[-1]) or summed(*args))
+    together, summed = [], loops.summed
+    monkeypatch.setattr(loops, "summed", lambda *args: together.append(args[-1]) or summed(*args))
     made = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry))(x, g)
     assert_same(made, by_loops(WEIGHTS, geometry, x, g))
     assert together[0] == (images if images < batch else 1)
@@ -636,8 +624,8 @@ def test_large_batches_of_few_channels_in_steps(monkeypatch):
     monkeypatch.setattr(shifts, "MOST_BYTES", 1 << 12)
     geometry = Geometry.of("conv", (8, 8), (3, 3), padding=1, groups=2)
     x, w = integers(0, (6, 4, 8, 8), (2, 2, 3, 3))
-    together, mapped = [], steps.mapped
-    monkeypatch.setattr(steps, "mapped", lambda *args: together.append(args[-1]) or mapped(*args))
+    together, mapped = [], loops.mapped
+    monkeypatch.setattr(loops, "mapped", lambda *args: together.append(args[-1]) or mapped(*args))
     for images in (1, 3, 6):
         monkeypatch.setattr(shifts, "STEP_BYTES", images * (4 * 100 + 2 * 64) * 4)
         assert_same(shifts.conv(x, w, geometry), by_loops(VALUE, geometry, x, w))
@@ -686,7 +674,7 @@ def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype,
     """Sums of shifted arrays in one loop and in several, which barriers keep apart or branches."""
     monkeypatch.setattr(shifts, "TERMS", most)
     monkeypatch.setattr(shifts, "FEWEST", 1)
-    monkeypatch.setattr(alone, "BARRIERS", barriers)
+    monkeypatch.setattr(materialize, "BARRIERS", barriers)
     geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
     shapes = (2, 3 * channels, *n), (3 * filters, channels, *k), (2, 3 * filters, *geometry.output_size)
     x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))

@@ -17,7 +17,8 @@ from jax.experimental import checkify
 from jax.extend.core import Primitive
 
 import jaxconv
-from jaxconv import conv, conv_input_vjp, conv_transpose, conv_weight_vjp, unstable
+from jaxconv import conv, conv_input_vjp, conv_transpose, conv_weight_vjp
+from jaxconv._jax import unstable
 
 PACKAGE = str(Path(jaxconv.__file__).parent)
 X = jnp.ones((2, 3, 9)).at[0, 0, 0].set(jnp.inf)  # its first element meets a weight of 0

@@ -18,22 +18,10 @@ from hypothesis import strategies as st
 from test_conv_identities import convolutions
 
 import oracles
-from jaxconv import (
-    canonical,
-    conv,
-    conv_input_vjp,
-    conv_weight_vjp,
-    depthwise,
-    gemm,
-    output_shape,
-    patches,
-    phases,
-    planes,
-    shifts,
-    taps,
-)
-from jaxconv.convolution import LOWERINGS
-from jaxconv.geometry import Geometry
+from jaxconv import conv, conv_input_vjp, conv_weight_vjp, output_shape
+from jaxconv.algorithms import canonical, depthwise, gemm, patches, phases, planes, shifts, taps
+from jaxconv.convolution.api import LOWERINGS
+from jaxconv.sizes.geometry import Geometry
 
 MAPS = {"conv": ("x", "w"), "conv_input_vjp": ("g", "w"), "conv_weight_vjp": ("x", "g")}
 

@@ -9,8 +9,8 @@ import pytest
 
 import oracles
 from cases import CASES, Case, by_id, integers
-from jaxconv import oracle
-from jaxconv.geometry import Geometry
+from jaxconv.accuracy import oracle
+from jaxconv.sizes.geometry import Geometry
 
 
 @pytest.mark.parametrize("part", ["real", "complex"])

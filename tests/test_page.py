@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from test_verify import ROWS, fake
 
-from jaxconv import cli, console, output
-from jaxconv.console import versions
-from jaxconv.verify import page, picture, run
-from jaxconv.verify.heat import COLUMNS, Heat
-from jaxconv.verify.heat import ROWS as HEIGHT
+from jaxconv import cli
+from jaxconv.accuracy.heat import COLUMNS, Heat
+from jaxconv.accuracy.heat import ROWS as HEIGHT
+from jaxconv.terminal import console, output, picture
+from jaxconv.terminal.console import versions
+from jaxconv.verify import page, run
 from jaxconv.verify.run import Row
 
 EVIL = "</td><script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\"> ' & \" [b]"

@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from cases import assert_same, integers
 from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_sharded, conv_transpose, conv_weight_vjp
-from jaxconv.convolution import DERIVATIVES, LOWERINGS
+from jaxconv.convolution.api import DERIVATIVES, LOWERINGS
 
 X, W, G = integers(0, (2, 4, 9), (6, 2, 3), (2, 6, 5))
 OPTIONS: dict[str, Any] = {"stride": 2, "padding": 1, "groups": 2}

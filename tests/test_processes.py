@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import global_batch, rounding
+from jaxconv import global_batch
+from jaxconv.accuracy import error_model
 from jaxconv.examples import data_parallel as example
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +87,7 @@ def exact(steps: int) -> tuple[list[np.ndarray], Any]:
                 found += [np.asarray(leaf) for leaf in jax.tree.leaves(gradient)]
             return tuple(found)
 
-        return list(gradients(lambda value: value)), rounding.spread(gradients, np.float32, seeds=8)
+        return list(gradients(lambda value: value)), error_model.spread(gradients, np.float32, seeds=8)
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
@@ -101,8 +102,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         computed = [np.float32(leaf) for each in result for leaf in each]
         assert len(computed) == len(right) > 0
         for ours, value, scale in zip(computed, right, spread, strict=True):
-            found = rounding.measured_units(ours, value, scale, BATCH * example.LENGTH // 2, np.float32)
-            assert found.max() <= rounding.C
+            found = error_model.measured_units(ours, value, scale, BATCH * example.LENGTH // 2, np.float32)
+            assert found.max() <= error_model.C
 
 
 @pytest.mark.parametrize(

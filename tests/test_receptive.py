@@ -19,7 +19,8 @@ import pytest
 from jax import Array
 
 from jaxconv import conv, conv_transpose
-from jaxconv.receptive import (
+from jaxconv.sizes.arithmetic import output_size, same_padding, transpose_output_size
+from jaxconv.sizes.receptive import (
     ReceptiveField,
     TransposedWindow,
     Window,
@@ -27,7 +28,6 @@ from jaxconv.receptive import (
     receptive_field,
     unread_inputs,
 )
-from jaxconv.sizes import output_size, same_padding, transpose_output_size
 from oracles import Windows
 
 Layers = list[Window | TransposedWindow]
@@ -447,7 +447,7 @@ def test_same_padding_is_the_way_out() -> None:
 
 
 def test_needs_no_jax() -> None:
-    program = "import sys, jaxconv.receptive, jaxconv.cost; print('jax' in sys.modules)"
+    program = "import sys, jaxconv.sizes.receptive, jaxconv.sizes.cost; print('jax' in sys.modules)"
     root = Path(__file__).parents[1]
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     assert answer.stdout.strip() == "False"

@@ -15,8 +15,8 @@ import pytest
 
 import oracles
 from cases import CASES, Arrays, Case, arrays, computed, expected, worst
-from jaxconv.precision import accumulator
-from jaxconv.rounding import C, flushed_part, measured_units, spread, underflow, unit_roundoff, units
+from jaxconv._jax.dtypes import accumulator
+from jaxconv.accuracy.error_model import C, flushed_part, measured_units, spread, underflow, unit_roundoff, units
 from oracles import Exact
 
 MAPS = ("y", "dx", "dw")

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 from many_devices import on_eight_devices
 
-from jaxconv.rounding import C
+from jaxconv.accuracy.error_model import C
 
 COUNTED = ("8 batch", "8 space")  # meshes whose collectives are counted
 KINDS, LAYOUTS = ("dense", "strided", "dilated", "grouped", "depthwise", "wide"), ("channels_first", "channels_last")

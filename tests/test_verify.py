@@ -16,14 +16,18 @@ import numpy as np
 import pytest
 import rich.console
 
-from jaxconv import cli, convolution, gated, lowering, output, report, states
-from jaxconv.console import Console, progress
-from jaxconv.interrupt import heeded
-from jaxconv.rounding import C
-from jaxconv.verify import cases, digits, run
+from jaxconv import cli
+from jaxconv.accuracy.error_model import C
+from jaxconv.accuracy.heat import Heat
+from jaxconv.algorithms import choose
+from jaxconv.convolution import api
+from jaxconv.recurrence import gated, states
+from jaxconv.terminal import output
+from jaxconv.terminal.console import Console, progress
+from jaxconv.terminal.sigint import heeded
+from jaxconv.verify import cases, digits, report, run
 from jaxconv.verify.exercises import EXERCISES
 from jaxconv.verify.gradients import compare
-from jaxconv.verify.heat import Heat
 from jaxconv.verify.run import Row, Task
 
 
@@ -49,7 +53,7 @@ def conv_case(name: str) -> cases.ConvCase:
 @pytest.fixture
 def broken(monkeypatch) -> Iterator[pytest.MonkeyPatch]:
     """Rules may be broken in here; what was compiled with them is forgotten afterwards."""
-    bodies = lowering.lowered, convolution._conv_body, gated._scan_body
+    bodies = choose.lowered, api._conv_body, gated._scan_body
     for body in bodies:
         body.clear_cache()
     yield monkeypatch
@@ -66,9 +70,9 @@ def test_a_right_rule_agrees():
 
 def break_map(broken: pytest.MonkeyPatch, which: str, wrong: Callable) -> None:
     """Put `wrong`, which is given the right map first, in the place of one of the three maps, in all of its forms."""
-    forms = [lowering.reference, lowering.gemm]
+    forms = [choose.reference, choose.gemm]
     if which == "conv_weight_vjp":  # the other two canonical maps are the reference's
-        forms.append(lowering.canonical)
+        forms.append(choose.canonical)
     for form in forms:
         broken.setattr(form, which, partial(wrong, getattr(form, which)))
 
@@ -359,7 +363,7 @@ def test_ctrl_c_that_was_dropped_or_became_an_error_stops_a_run(as_error, monkey
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_second_ctrl_c_ends_the_process_at_once(times):
     script = (
-        "import signal\nfrom jaxconv.interrupt import heeded\nwith heeded():\n"
+        "import signal\nfrom jaxconv.terminal.sigint import heeded\nwith heeded():\n"
         f"    for _ in range({times}):\n        try: signal.raise_signal(2)\n        except KeyboardInterrupt: pass\n"
         "    print('goes on')"
     )

@@ -14,8 +14,8 @@ import jax
 from jaxconv.bench import run, show
 from jaxconv.bench.processes import Peer, PeerError, Same
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Recurrence, Workload, read
-from jaxconv.console import Console, progress
-from jaxconv.output import complain, shown, written
+from jaxconv.terminal.console import Console, progress
+from jaxconv.terminal.output import complain, shown, written
 
 
 def chosen(names: list[str], file: Path | None) -> tuple[Workload | Recurrence, ...]:

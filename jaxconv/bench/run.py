@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import GatedParams, gated_scan
+from jaxconv.algorithms.choose import Lowering
 from jaxconv.bench import measure
 from jaxconv.bench.peers import arrays
 from jaxconv.bench.processes import Peer, PeerError
 from jaxconv.bench.workloads import Recurrence, Workload
-from jaxconv.convolution import conv
-from jaxconv.lowering import Lowering
-from jaxconv.sizes import Layout
+from jaxconv.convolution.api import conv
+from jaxconv.sizes.arithmetic import Layout
 
 MAPS = ("y", "dx", "dw")
 GATED_MAPS = ("h", "gradient")

@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxconv.bench.measure import Ratio
 from jaxconv.bench.run import SIZE, Entry
-from jaxconv.console import Table, number, versions
+from jaxconv.terminal.console import Table, number, versions
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jaxconv.geometry import Geometry
+from jaxconv.sizes.geometry import Geometry
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.arguments import wrong_kind
 from jaxconv.check.interpret import is_float, noisy, plain, shaken
+from jaxconv.sizes.arguments import wrong_kind
 
 
 class Fixed:

@@ -15,9 +15,9 @@ import numpy as np
 
 from jaxconv.check.core import check_vjp
 from jaxconv.check.report import VjpReport, cause, number, place
-from jaxconv.console import Console, Table, progress, versions
-from jaxconv.console import number as rounded
-from jaxconv.output import complain, shown, written
+from jaxconv.terminal.console import Console, Table, progress, versions
+from jaxconv.terminal.console import number as rounded
+from jaxconv.terminal.output import complain, shown, written
 
 
 class BadCall(Exception):

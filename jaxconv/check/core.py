@@ -1,6 +1,6 @@
 """`check_vjp`: the order of the checks.
 
-First the protocol: structure, shapes, dtypes, the same twice. Then each gradient (`jaxconv.check.rows`): in float64,
+First the protocol: structure, shapes, dtypes, the same twice. Then each gradient (`rows`): in float64,
 where a wrong formula stands out by ten orders of magnitude (algebra), and in its own dtype (rounding). Then JAX's
 transforms.
 """
@@ -15,16 +15,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.arguments import integer, wrong_kind, wrong_value
+from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.check import transforms as under
 from jaxconv.check import truth as of
 from jaxconv.check.call import Call, shapes, stamped, take_apart, value_and_pull
 from jaxconv.check.judge import wide
-from jaxconv.check.progress import Tell, shown, step
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.rows import Rows
-from jaxconv.rounding import C, unit_roundoff
+from jaxconv.sizes.arguments import integer, wrong_kind, wrong_value
+from jaxconv.terminal.progress import Tell, shown, step
 
 NAME = "check_vjp"
 
@@ -42,9 +42,9 @@ def check_vjp(
 
         ⟨rule(g), v⟩ = ⟨g, f'(x) v⟩        for every cotangent g and direction v
 
-    Element by element, under the error model of `jaxconv.rounding`, whose scale is measured: the spread of the right
-    answer when every intermediate result is disturbed by u. First in float64, which tells a wrong formula from
-    rounding, then in the dtype of `args`; what disagrees there alone is tried at precision "highest", too.
+    Element by element, under the error model of `jaxconv.accuracy.error_model`, whose scale is measured: the spread of
+    the right answer when every intermediate result is disturbed by u. First in float64, which tells a wrong formula
+    from rounding, then in the dtype of `args`; what disagrees there alone is tried at precision "highest", too.
 
     Args:
         f: any function with a custom rule: pytrees in, pytrees out.

@@ -3,7 +3,7 @@
 Two changes are made. `plain`: a function with a custom rule is replaced by its body, so that JAX's own derivative
 is to be had without the rule. `noisy`: every rounded result is multiplied by 1 + u ξ, ξ random of variance 1, which is
 what rounding does in a dtype of unit roundoff u; a sum of L products has its terms disturbed by u √L, as
-`jaxconv.rounding` says. The spread of the noisy results is what rounding may cost, through any program, measured.
+`jaxconv.accuracy.error_model` says. The spread of the noisy results is what rounding may cost, through any program.
 
 Only names that JAX documents are used: ``jax.make_jaxpr``, ``jax.extend.core`` and a primitive's ``bind``.
 """

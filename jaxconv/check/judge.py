@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv.accuracy.error_model import C, underflow, unit_roundoff
 from jaxconv.check.patterns import pattern
 from jaxconv.check.report import VjpRow
-from jaxconv.rounding import C, underflow, unit_roundoff
 
 GUARD = 2.0**10
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from jaxconv.accuracy.error_model import C
 from jaxconv.check.judge import Found, wide
 from jaxconv.check.numeric import Values
-from jaxconv.rounding import C
 
 MOST, MOST_LARGE = 400, 24  # elements looked at; where there are more, as many at random stand for all
 

@@ -11,10 +11,10 @@ from importlib.resources import files
 
 import numpy as np
 
+from jaxconv.accuracy.error_model import C
+from jaxconv.accuracy.heat import Heat
 from jaxconv.check.report import TransformRow, VjpReport, VjpRow, cause, number, place
-from jaxconv.rounding import C
-from jaxconv.verify import picture
-from jaxconv.verify.heat import Heat
+from jaxconv.terminal import picture
 
 BOX = "jaxconv-check"
 MOST_PICTURES = 4
@@ -41,7 +41,7 @@ def _style() -> str:
     >>> ".jaxconv-check td.wrong" in _style(), ":root" in _style(), "body {" in _style()
     (True, False, False)
     """
-    css = files("jaxconv.verify").joinpath("page.css").read_text(encoding="utf-8")
+    css = files("jaxconv.terminal").joinpath("page.css").read_text(encoding="utf-8")
 
     def inside(found: re.Match[str]) -> str:
         selectors = (each.strip() for each in found[2].split(","))

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxconv.accuracy.error_model import C
+from jaxconv.accuracy.heat import COLUMNS, ROWS, Heat
 from jaxconv.check.page import MOST_PICTURES, heat_of
 from jaxconv.check.report import VjpReport, VjpRow, place
-from jaxconv.rounding import C
-from jaxconv.verify.heat import COLUMNS, ROWS, Heat
 
 
 def plot(report: VjpReport) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.output import legible
-from jaxconv.rounding import C
+from jaxconv.accuracy.error_model import C
+from jaxconv.terminal.output import legible
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class VjpRow:
         dtype: of the input.
         passed: whether every element is right.
         verdict: one sentence.
-        units: the largest distance from what is right, in units of the error model (`jaxconv.rounding`).
+        units: the largest distance from what is right, in units of the error model (`jaxconv.accuracy.error_model`).
         limit: the largest distance that is right, C.
         index: of the worst element; None where there is no element or no gradient to compare.
         got: what the rule gave there.

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.arguments import integer, wrong_kind
 from jaxconv.check.core import check_vjp
 from jaxconv.check.report import VjpReport
+from jaxconv.sizes.arguments import integer, wrong_kind
 
 LARGEST = 6  # of a size that is drawn
 

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check.call import Call, jitted, value_and_pull
 from jaxconv.check.judge import floor, wide
-from jaxconv.check.progress import step
 from jaxconv.check.protocol import in_words
 from jaxconv.check.report import TransformRow
 from jaxconv.check.sharding import sharded
-from jaxconv.rounding import unit_roundoff
+from jaxconv.terminal.progress import step
 
 CANNOT = (
     jax.errors.ConcretizationTypeError,

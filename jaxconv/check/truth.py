@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check import numeric
 from jaxconv.check.call import Call, noisy_pull, outputs, program, pull, push, shaken_pull
 from jaxconv.check.interpret import narrowest
 from jaxconv.check.judge import wide
-from jaxconv.check.progress import step
-from jaxconv.rounding import unit_roundoff
+from jaxconv.terminal.progress import step
 
 NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
 LARGE = 200_000  # elements from which fewer draws are made

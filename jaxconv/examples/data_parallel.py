@@ -27,8 +27,8 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxconv import GatedParams, conv, gated_init, gated_scan, global_batch
-from jaxconv.collectives import collectives, least_bytes
-from jaxconv.output import write_whole
+from jaxconv.parallel.collectives import collectives, least_bytes
+from jaxconv.terminal.output import write_whole
 
 LENGTH, CHANNELS, FEATURES, STATE, CLASSES = 64, 4, 16, 32, 5
 BATCH = 32  # examples of one device

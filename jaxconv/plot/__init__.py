@@ -1,4 +1,4 @@
-"""Pictures of convolutions and of the recurrence, drawn from a `Geometry` and the index arithmetic of `jaxconv.reads`.
+"""Pictures of convolutions and of the recurrence, drawn from a `Geometry` and the arithmetic of `jaxconv.sizes.reads`.
 
 Every function takes an Axes as `ax`, or makes a figure of its own, and returns the Axes (an animation: itself). None
 shows anything or changes matplotlib's settings; ink and ground are those of the style that is switched on. Colours

@@ -7,11 +7,11 @@ from itertools import product
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from jaxconv.arguments import wrong_value
-from jaxconv.connections import check
-from jaxconv.geometry import Geometry
 from jaxconv.plot.style import ground, ink
 from jaxconv.plot.windows import PAD, gathered, reads
+from jaxconv.sizes.arguments import wrong_value
+from jaxconv.sizes.connections import check
+from jaxconv.sizes.geometry import Geometry
 
 FRAMES = 200  # more take minutes to draw, and nobody waits for the last one
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from jaxconv.arguments import wrong_value
 from jaxconv.plot.style import BLUE, GREEN, LINES, ORANGE, PURPLE, axes_or_new, ink
+from jaxconv.sizes.arguments import wrong_value
 
 HATCHES = ("", "///", "...", "xx")
 

@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from jaxconv.arguments import integer
 from jaxconv.plot.style import BLUE, LINES, SKY, VERMILION, axes_or_new, ground, ink
+from jaxconv.sizes.arguments import integer
 
 Point = tuple[float, float]
 
-# The diagram of the cell, one entry per part; the arrows are what the equations of `jaxconv.cell` read and write.
+# The diagram of the cell, one entry per part; the arrows are what its equations read and write.
 NODES: dict[str, tuple[Point, str]] = {
     "W_h": ((2.6, 3.8), "$W_h$"),
     "W_c": ((2.6, 2.6), "$W_c$"),
@@ -65,7 +65,7 @@ def cell(*, ax: Axes | None = None) -> Axes:
     Raises:
         Nothing of its own.
 
-    Source: the equations of `jaxconv.cell`.
+    Source: the equations of `jaxconv.recurrence.gated_cell`.
 
     >>> len(cell().patches) > len(WIRES)
     True
@@ -100,7 +100,7 @@ def unrolled(steps: int = 3, *, ax: Axes | None = None) -> Axes:
     Raises:
         TypeError, ValueError: `steps` is no positive integer.
 
-    Source: the adjoint in `jaxconv.recurrence`.
+    Source: the adjoint in `jaxconv.recurrence.engine`.
 
     >>> [p.get_gid() for p in unrolled(1).patches if str(p.get_gid()).startswith("g")]
     ['g:keep:1->0', 'g:gate:1->0']

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxconv.arguments import wrong_kind, wrong_value
-from jaxconv.jacobian import GradientFlow
+from jaxconv.convolution.jacobian import GradientFlow
 from jaxconv.plot.style import BLUE, LINES, VERMILION, axes_or_new, colour, ink
+from jaxconv.sizes.arguments import wrong_kind, wrong_value
 
 MARKERS = ("^", "s", "o", "D", "v", "P")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from jaxconv.connections import Position, connections, inside
-from jaxconv.geometry import Geometry
 from jaxconv.plot.style import axes_or_new, bare, cell_inches, colour, ink, marks_told, square
+from jaxconv.sizes.connections import Position, connections, inside
+from jaxconv.sizes.geometry import Geometry
 
 Marked = dict[Position, Position]  # a cell, and the numbers that stand in it
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from jaxconv.arguments import integer, wrong_value
 from jaxconv.plot.style import axes_or_new, bare, cell_inches, colour, square
+from jaxconv.sizes.arguments import integer, wrong_value
 
 
 def halos(size: int, shards: int, *, before: int, after: int, ax: Axes | None = None) -> Axes:

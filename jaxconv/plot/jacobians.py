@@ -1,6 +1,6 @@
 """The two Jacobians as blocks: one block for each pair of channels, inside it the entries that are not always zero.
 
-Letters as in `jaxconv.geometry`; o output channel, i input channel.
+Letters as in `jaxconv.sizes.geometry`; o output channel, i input channel.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
-from jaxconv.arguments import wrong_value
-from jaxconv.connections import check, connections, inside
-from jaxconv.geometry import Geometry
 from jaxconv.plot.style import ON_COLOUR, axes_or_new, bare, colour, ground, ink
+from jaxconv.sizes.arguments import wrong_value
+from jaxconv.sizes.connections import check, connections, inside
+from jaxconv.sizes.geometry import Geometry
 
 WRITTEN = 600  # a larger matrix is drawn without the symbols in its cells
 _UNWRITTEN = "coloured where not always zero"

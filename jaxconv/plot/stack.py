@@ -8,13 +8,13 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from jaxconv.arguments import integer, is_sequence, wrong_kind, wrong_value
-from jaxconv.geometry import Geometry
 from jaxconv.plot.style import SKY, axes_or_new, bare, cell_inches, ink, marks_told, square
-from jaxconv.reads import AxisLayer
-from jaxconv.receptive import TransposedWindow, Window
-from jaxconv.receptive import receptive_field as field_of
-from jaxconv.sizes import transpose_output_size
+from jaxconv.sizes.arguments import integer, is_sequence, wrong_kind, wrong_value
+from jaxconv.sizes.arithmetic import transpose_output_size
+from jaxconv.sizes.geometry import Geometry
+from jaxconv.sizes.reads import AxisLayer
+from jaxconv.sizes.receptive import TransposedWindow, Window
+from jaxconv.sizes.receptive import receptive_field as field_of
 
 LEVEL = 2.2  # from one row of positions to the next, in cells
 
@@ -31,7 +31,7 @@ def receptive_field(
 ) -> Axes:
     """Which positions of the input, and of every layer between, one output of a stack reads.
 
-        read below output p of a layer:  r(p) as in `jaxconv.receptive`, for all p that are read above
+        read below output p of a layer:  r(p) as in `jaxconv.sizes.receptive`, for all p that are read above
 
     Args:
         layers: on one axis, the first one reads the input.

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from jaxconv.arguments import wrong_value
+from jaxconv.sizes.arguments import wrong_value
 
 VERMILION, BLUE, GREEN = "#D55E00", "#0072B2", "#009E73"
 ORANGE, PURPLE, SKY = "#E69F00", "#CC79A7", "#56B4E9"

@@ -1,7 +1,7 @@
 """Which inputs an output reads, which outputs an input feeds, and what a tap multiplies.
 
 One axis is drawn as a graph: what is computed above, what it is computed from below, a line for every product. Two
-axes are drawn as two grids, of which one position is chosen. Letters as in `jaxconv.geometry`.
+axes are drawn as two grids, of which one position is chosen. Letters as in `jaxconv.sizes.geometry`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from jaxconv.connections import Connection, Position, check, check_position, connections, inside
-from jaxconv.geometry import Geometry
 from jaxconv.plot.grids import grids, name
 from jaxconv.plot.style import LINES, axes_or_new, bare, cell_inches, colour, ground, ink, marks_told, square
+from jaxconv.sizes.connections import Connection, Position, check, check_position, connections, inside
+from jaxconv.sizes.geometry import Geometry
 
 HEIGHT = 3.0  # between the two rows of a graph, in cells
 PAD = {1: 22, 2: 8}  # points below the title: above a graph stands the name of its upper row

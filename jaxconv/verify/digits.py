@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxconv.cell import GatedParams
-from jaxconv.convolution import conv
-from jaxconv.gated import gated_scan
-from jaxconv.rounding import C, unit_roundoff
-from jaxconv.verify.heat import Heat
+from jaxconv.accuracy.error_model import C, unit_roundoff
+from jaxconv.accuracy.heat import Heat
+from jaxconv.convolution.api import conv
+from jaxconv.recurrence.gated import gated_scan
+from jaxconv.recurrence.gated_cell import GatedParams
 
 BATCH = 128
 HELD_OUT = 360

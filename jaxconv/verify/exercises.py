@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv import oracle
-from jaxconv.cell import GatedParams
-from jaxconv.convolution import conv, conv_weight_vjp
-from jaxconv.gated import gated_scan, gated_step
-from jaxconv.jacobian import conv_input_jacobian, conv_weight_jacobian, gradient_flow
-from jaxconv.rounding import C, measured_units, spread, units
-from jaxconv.sizes import output_shape
+from jaxconv.accuracy import oracle
+from jaxconv.accuracy.error_model import C, measured_units, spread, units
+from jaxconv.convolution.api import conv, conv_weight_vjp
+from jaxconv.convolution.jacobian import conv_input_jacobian, conv_weight_jacobian, gradient_flow
+from jaxconv.recurrence.gated import gated_scan, gated_step
+from jaxconv.recurrence.gated_cell import GatedParams
+from jaxconv.sizes.arithmetic import output_shape
 
 
 class Answer(NamedTuple):

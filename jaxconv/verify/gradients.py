@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv import oracle
-from jaxconv.cell import GatedParams
-from jaxconv.convolution import conv
-from jaxconv.gated import gated_scan
-from jaxconv.geometry import Geometry
-from jaxconv.rounding import C, measured_units, spread, unit_roundoff
+from jaxconv.accuracy import oracle
+from jaxconv.accuracy.error_model import C, measured_units, spread, unit_roundoff
+from jaxconv.accuracy.heat import Heat
+from jaxconv.convolution.api import conv
+from jaxconv.recurrence.gated import gated_scan
+from jaxconv.recurrence.gated_cell import GatedParams
+from jaxconv.sizes.geometry import Geometry
 from jaxconv.verify.cases import ConvCase, GatedCase
-from jaxconv.verify.heat import Heat
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from html import escape
 from importlib.resources import files
 from typing import NamedTuple
 
-from jaxconv import report
-from jaxconv.console import number as rounded
-from jaxconv.console import versions
-from jaxconv.rounding import C
-from jaxconv.verify import picture
-from jaxconv.verify.heat import Heat
+from jaxconv.accuracy.error_model import C
+from jaxconv.accuracy.heat import Heat
+from jaxconv.terminal import picture
+from jaxconv.terminal.console import number as rounded
+from jaxconv.terminal.console import versions
+from jaxconv.verify import report
 from jaxconv.verify.run import PARTS, Row
 
 MOST_PICTURES = 4  # of checks that disagree
@@ -82,7 +82,8 @@ def as_html(rows: list[Row], planned: int | None) -> str:
     body = [_first_screen(numbered, planned), *_pictures(numbered), f'<p class="note">{escape(_READING)}</p>']
     body += [_table(part, [pair for pair in numbered if pair[1].part == part]) for part in PARTS]
     body.append("</main>")
-    css, js = (files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    parts = files("jaxconv.terminal").joinpath("page.css"), files(__package__).joinpath("page.js")
+    css, js = (part.read_text(encoding="utf-8") for part in parts)
     digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
     verdict = "agrees" if _passed(rows, planned) else "DISAGREES" if not all(r.passed for r in rows) else "incomplete"
     return _FRAME.format(digest=digest, title=f"jaxconv verify: {verdict}", css=css, js=js, body="\n".join(body))

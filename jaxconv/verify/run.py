@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import jax
 
-from jaxconv.rounding import C
+from jaxconv.accuracy.error_model import C
+from jaxconv.accuracy.heat import Heat
 from jaxconv.verify import digits
 from jaxconv.verify.cases import CONV_CASES, GATED_CASES, ConvCase, GatedCase
 from jaxconv.verify.exercises import EXERCISES
 from jaxconv.verify.gradients import Comparison, compare
-from jaxconv.verify.heat import Heat
 
 PARTS = ("exercise", "convolution", "recurrence", "training")
 

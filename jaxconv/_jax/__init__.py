@@ -1,0 +1,1 @@
+"""What the library leans on in JAX itself, one file per promise."""

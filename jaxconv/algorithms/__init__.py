@@ -1,0 +1,1 @@
+"""How the three maps are computed: facts, forms and the choice between them."""

@@ -1,0 +1,112 @@
+"""The maps where windows do not overlap and channels are last: each position reads a patch of its own, or a 1x1.
+
+    U[(b,p), (q,i)] = x[b, s·p + d·q − lo, i]        a row for each position, in their order in memory
+
+    conv            y  = U W
+    conv_input_vjp  dx = fold(g Wᵀ)        fold the adjoint of x → U, which puts every patch where it came from
+    conv_weight_vjp dw = Uᵀ g
+
+W is the kernel as it is, and Uᵀ g its gradient as it is: nothing is moved but pixels of a patch, and of a 1x1
+without stride and padding nothing at all. For one group; letters as in `reference`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxconv._jax import loops
+from jaxconv._jax.dtypes import Precision, accumulator
+from jaxconv._jax.manual_axes import axes_of, vary
+from jaxconv.algorithms import layout
+from jaxconv.algorithms.unroll import window
+from jaxconv.sizes.geometry import Geometry
+
+# Of U, at a time: what stays in a cache; 8 and 16 MB are up to a third slower, 4x4 patches three times as slow.
+STEP_BYTES = 1 << 22
+
+
+def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
+    W = _matrix(w)
+
+    def images(x: Array) -> Array:
+        y = jnp.matmul(_rows(layout.wide(x), geometry), W, precision=precision)
+        return y.reshape(len(x), *geometry.output_size, w.shape[-1]).astype(x.dtype)
+
+    return loops.mapped(images, x, _at_once(x, geometry, w.shape[-2]))
+
+
+def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
+    W = _matrix(w)
+
+    def images(g: Array) -> Array:
+        U = lax.dot_general(_matrix(g), W, (((1,), (1,)), ((), ())), precision=precision)
+        if w.shape[-1] == 1:  # no product then, and merged with the fold every element would cost divisions
+            U = lax.optimization_barrier(U)
+        return _fold(U.reshape(len(g), -1), geometry).astype(g.dtype)
+
+    return loops.mapped(images, g, _at_once(g, geometry, w.shape[-2]))
+
+
+def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
+    channels, filters = x.shape[-1], g.shape[-1]
+
+    def images(total: Array, x: Array, g: Array) -> Array:
+        return total + over_rows(_rows(layout.wide(x), geometry), _matrix(g), precision)
+
+    total = vary(jnp.zeros((geometry.taps * channels, filters), accumulator(x.dtype)), axes_of(x))
+    dw = loops.summed(images, total, (x, g), _at_once(x, geometry, channels))
+    return dw.reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
+
+
+def _at_once(x: Array, geometry: Geometry, channels: int) -> int:
+    """How many images: all of a 1x1, whose U is x or a part of it, unless it is widened."""
+    sums = accumulator(x.dtype)
+    if geometry.taps == 1 and x.dtype == sums:
+        return len(x)
+    nbytes = math.prod(geometry.output_size) * geometry.taps * channels * sums.itemsize
+    return loops.images_below(len(x), nbytes, STEP_BYTES)
+
+
+def _rows(x: Array, geometry: Geometry) -> Array:
+    """U (images · positions, taps · channels)"""
+    for axis, (lo, s, m) in enumerate(_axes(geometry)):
+        x = window(x, 1 + axis, -lo, s * m)
+    patches = layout.apart(x, geometry.stride)
+    read = [len(x), *geometry.output_size, *geometry.kernel_size, x.shape[-1]]
+    return lax.slice(patches, [0] * patches.ndim, read).reshape(-1, geometry.taps * x.shape[-1])
+
+
+def _fold(U: Array, geometry: Geometry) -> Array:
+    """x (images, *space, channels), from (images, positions · taps · channels)"""
+    patches = U.reshape(len(U), *geometry.output_size, *geometry.kernel_size, -1)
+    unread = [(0, s - k, 0) for k, s in zip(geometry.kernel_size, geometry.stride, strict=True)]
+    edges = [(0, 0, 0)] * (1 + geometry.axes) + unread + [(0, 0, 0)]
+    x = layout.together(lax.pad(patches, jnp.zeros((), U.dtype), edges), geometry.axes)
+    for axis, (lo, _, _) in enumerate(_axes(geometry)):
+        x = window(x, 1 + axis, lo, geometry.input_size[axis])
+    return x
+
+
+def _axes(geometry: Geometry) -> Iterator[tuple[int, int, int]]:
+    """(lo, s, m) of every spatial axis."""
+    return zip((lo for lo, _ in geometry.padding), geometry.stride, geometry.output_size, strict=True)
+
+
+def _matrix(a: Array) -> Array:
+    """W (taps · in, out) of a kernel, g (images · positions, out) of an array, in the dtype of the sums."""
+    return layout.wide(a).reshape(-1, a.shape[-1])
+
+
+def over_rows(a: Array, b: Array, precision: Precision) -> Array:
+    """aᵀ b, made with fewer columns on the left: twice as fast as the other way round."""
+    if a.shape[1] > b.shape[1]:
+        # Without the barrier the compiler turns it round again.
+        return lax.optimization_barrier(over_rows(b, a, precision)).T
+    return lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision=precision)

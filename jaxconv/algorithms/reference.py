@@ -1,0 +1,210 @@
+"""The three maps of the one trilinear form, each as one `lax.conv_general_dilated`.
+
+    T(x, w, g) = Σ_{b,o,p} g[b,o,p] · Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]
+
+    conv            y  = ∂T/∂g
+    conv_input_vjp  dx = ∂T/∂x
+    conv_weight_vjp dw = ∂T/∂w
+
+Letters, per spatial axis: n input size, k kernel size, s stride, d dilation, (lo, hi) padding, m output size,
+r the last positions of the padded input that no window reads.
+x is (batch, in, *n), w (out, in/groups, *k), g (batch, out, *m); channels last: (batch, *n, in), (*k, in/groups, out),
+(batch, *m, out). Half precision accumulates in float32 and is rounded once.
+
+lax never sees a negative padding: the array is sliced first. XLA's convolution in JAX 0.10 gives wrong numbers on a CPU
+for some pairs of paddings of opposite sign (openxla/xla issue 48713).
+
+Source: the sums above, each index shift read off T; V. Dumoulin and F. Visin 2016, sections 2 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxconv._jax.dtypes import Precision, accumulator
+from jaxconv._jax.manual_axes import axes_of, vary
+from jaxconv.sizes.arguments import Size, is_symbolic
+from jaxconv.sizes.geometry import Geometry
+
+Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
+
+
+def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
+    array, kernel = _specs(geometry)
+    x, padding = _sliced(x, array[2:], geometry.padding)
+    return lax.conv_general_dilated(
+        x,
+        w,
+        window_strides=geometry.stride,
+        padding=padding,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
+        feature_group_count=geometry.groups,
+        precision=precision,
+        preferred_element_type=accumulator(x.dtype),
+    ).astype(x.dtype)
+
+
+def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]
+
+    g with s − 1 zeros between its elements meets the kernel flipped, with its two channel axes exchanged. The padding
+    behind, n + lo − 1 − s(m − 1), is d(k − 1) − hi + r.
+    """
+    array, kernel = _specs(geometry)
+    # A symbolic size leaves r open: pad for the largest one, and cut off what that gives too much.
+    sizes = geometry.input_size, geometry.stride, rest(geometry)
+    r = [s - 1 if is_symbolic(n) else over for n, s, over in zip(*sizes, strict=True)]
+    padding = [(d * (k - 1) - lo, d * (k - 1) - hi + r) for k, (lo, hi), d, r in _per_axis(geometry, r)]
+    g, padding = _sliced(g, array[2:], padding, geometry.stride)
+    dx = lax.conv_general_dilated(
+        g,
+        turned(w, geometry),
+        window_strides=(1,) * geometry.axes,
+        padding=padding,
+        lhs_dilation=geometry.stride,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
+        feature_group_count=geometry.groups,
+        precision=precision,
+        preferred_element_type=accumulator(g.dtype),
+    ).astype(g.dtype)
+    return _cut(dx, array[2:], geometry.input_size)
+
+
+def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
+
+    x meets g as a kernel: batch and channels exchange their roles, and so do stride and dilation. The padding behind,
+    s(m − 1) + 1 − n + d(k − 1) − lo, is hi − r.
+    """
+    array, kernel = _specs(geometry)
+    r = [0 if is_symbolic(n) else over for n, over in zip(geometry.input_size, rest(geometry), strict=True)]
+    batch, channels, *space = array
+    out, per_group, *taps = kernel
+    x, padding = _sliced(x, space, [(lo, hi - r) for _, (lo, hi), _, r in _per_axis(geometry, r)])
+    dw = lax.conv_general_dilated(
+        x,
+        g,
+        window_strides=geometry.dilation,
+        padding=padding,
+        rhs_dilation=geometry.stride,
+        dimension_numbers=lax.ConvDimensionNumbers(
+            (channels, batch, *space), (channels, batch, *space), (per_group, out, *taps)
+        ),
+        batch_group_count=geometry.groups,
+        precision=precision,
+        preferred_element_type=accumulator(x.dtype),
+    ).astype(x.dtype)
+    return _cut(dw, taps, geometry.kernel_size)
+
+
+def left_to_jax(which: Map, a: Array, b: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """One of the maps for JAX to differentiate: the derivatives that JAX writes have no negative padding either.
+
+    JAX pads the convolution of dx by (d(k − 1) − lo, d(k − 1) − hi + r), that of dw by (lo, hi − r). On an axis where
+    one of these is negative x is padded, and cut, to what the windows read, apart from the convolution.
+    """
+    space, of = _specs(geometry)[0][2:], {"conv": conv, "conv_weight_vjp": conv_weight_vjp}
+    n, padding, apart = list(geometry.input_size), list(geometry.padding), []
+    for axis, (s, m, r) in enumerate(zip(geometry.stride, geometry.output_size, rest(geometry), strict=True)):
+        reach, (lo, hi) = geometry.dilation[axis] * (geometry.kernel_size[axis] - 1), padding[axis]
+        if not is_symbolic(n[axis]) and not (0 <= lo <= reach and r <= hi <= reach + r):
+            n[axis], padding[axis] = s * (m - 1) + reach + 1, (0, 0)
+            apart.append((space[axis], lo, axis))
+    inner = replace(geometry, input_size=tuple(n), padding=tuple(padding))
+    if which == "conv_input_vjp":
+        dx = conv_input_vjp(a, b, inner, precision)
+        for at, lo, axis in apart:
+            dx = _between(dx, at, lo, lo + geometry.input_size[axis])
+        return dx
+    for at, lo, axis in apart:
+        a = _between(a, at, -lo, n[axis] - lo)
+    return of[which](a, b, inner, precision)
+
+
+def _sliced(
+    x: Array, axes: Sequence[int], padding: Sequence[tuple[int, int]], dilation: Sequence[int] | None = None
+) -> tuple[Array, list[tuple[int, int]]]:
+    """x without what negative paddings cut off of it, and the paddings that are left, none of them negative.
+
+    Of x dilated by s, to cut off c positions on one side is to drop ⌈c/s⌉ elements and to pad what that is too much.
+    """
+    left = []
+    for axis, (lo, hi), s in zip(axes, padding, dilation or (1,) * len(axes), strict=True):
+        low, high = (0 if is_symbolic(width) else -(min(width, 0) // s) for width in (lo, hi))
+        if (low or high) and low + high >= x.shape[axis]:  # no window meets an element: one zero stands for all of x
+            left.append((s * (x.shape[axis] - 1) + lo + hi, 0))
+            zero = jnp.zeros((*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
+            x = vary(zero, axes_of(x))
+            continue
+        if low or high:
+            x = lax.slice_in_dim(x, low, x.shape[axis] - high, axis=axis)
+        left.append((lo + s * low, hi + s * high))
+    return x, left
+
+
+def _between(x: Array, axis: int, start: int, stop: int) -> Array:
+    """x[start … stop − 1] along one axis, zero where that lies outside."""
+    first = min(max(start, 0), x.shape[axis])
+    last = max(first, min(stop, x.shape[axis]))
+    before = min(max(-start, 0), stop - start)
+    edges = [(0, 0, 0)] * x.ndim
+    edges[axis] = (before, stop - start - before - (last - first), 0)
+    return lax.pad(lax.slice_in_dim(x, first, last, axis=axis), jnp.zeros((), x.dtype), edges)
+
+
+def rest(geometry: Geometry) -> list[int]:
+    """r per axis: the last positions of the padded input, (n + lo + hi − d(k − 1) − 1) mod s, that no window reads."""
+    sizes = geometry.input_size, geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
+    return [(n + lo + hi - d * (k - 1) - 1) % s for n, k, s, (lo, hi), d in zip(*sizes, strict=True)]
+
+
+def _per_axis(geometry: Geometry, over: Sequence[int]) -> Iterator[tuple]:
+    """(k, (lo, hi), d, r) for each spatial axis."""
+    return zip(geometry.kernel_size, geometry.padding, geometry.dilation, over, strict=True)
+
+
+def _cut(array: Array, axes: Sequence[int], sizes: Sequence[Size]) -> Array:
+    """`array` cut to `sizes` on `axes`; a no-op where it has them already."""
+    for axis, size in zip(axes, sizes, strict=True):
+        if array.shape[axis] is not size and array.shape[axis] != size:
+            array = lax.slice_in_dim(array, 0, size, axis=axis)
+    return array
+
+
+def turned(w: Array, geometry: Geometry) -> Array:
+    """The kernel that g meets in dx: flipped, its two channel axes exchanged."""
+    return exchange_channels(lax.rev(w, _specs(geometry)[1][2:]), geometry)
+
+
+def adjoint(geometry: Geometry) -> Geometry:
+    """Of the convolution that makes dx, where there is no stride, of g and the kernel `turned`."""
+    reach = [d * (k - 1) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
+    padding = tuple((each - lo, each - hi) for each, (lo, hi) in zip(reach, geometry.padding, strict=True))
+    return replace(geometry, input_size=geometry.output_size, padding=padding)
+
+
+def exchange_channels(w: Array, geometry: Geometry) -> Array:
+    """w with input and output channels exchanged within each group: (out, in/groups, …) → (in, out/groups, …)."""
+    out, per_group = _specs(geometry)[1][:2]
+    groups = geometry.groups
+    parts = jnp.moveaxis(w, (out, per_group), (0, 1))
+    parts = parts.reshape(groups, parts.shape[0] // groups, *parts.shape[1:]).swapaxes(1, 2)
+    parts = parts.reshape(groups * parts.shape[1], *parts.shape[2:])
+    return jnp.moveaxis(parts, (0, 1), (out, per_group))
+
+
+def _specs(geometry: Geometry) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Positions of (batch, channels, *space) in an array, and of (out, in/groups, *taps) in a kernel."""
+    axes = geometry.axes
+    if geometry.channels_first:
+        first = tuple(range(axes + 2))
+        return first, first
+    return (0, axes + 1, *range(1, axes + 1)), (axes + 1, axes, *range(axes))

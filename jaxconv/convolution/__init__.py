@@ -1,0 +1,1 @@
+"""The idea: three bilinear maps, each the derivative of the other two."""

@@ -1,0 +1,543 @@
+"""Convolution and its two gradients: one trilinear form, three bilinear maps, each the derivative of the others.
+
+    T(x, w, g) = Σ_{b,o,p} g[b,o,p] · Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]
+
+    y = conv(x, w) = ∂T/∂g        dx = conv_input_vjp(g, w) = ∂T/∂x        dw = conv_weight_vjp(x, g) = ∂T/∂w
+
+Letters, per spatial axis: n input size, k kernel size, s stride, d dilation, (lo, hi) padding, m output size.
+g, dx, dw are cotangents; t is the cotangent of a cotangent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxconv._jax.dtypes import Precision, accumulator, read_arrays, read_precision
+from jaxconv._jax.explicit_sharding import as_primal
+from jaxconv._jax.manual_axes import alike
+from jaxconv._jax.symbolic_zeros import Ruled, dense, is_wanted, values, wanted
+from jaxconv._jax.unstable import vmap_rule_of
+from jaxconv.algorithms import reference
+from jaxconv.algorithms.choose import LOWERINGS, Lowering, lowered
+from jaxconv.algorithms.reference import Map
+from jaxconv.convolution.batching import folded
+from jaxconv.convolution.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart, pad_vjp
+from jaxconv.convolution.primitive import examples_laid, laid, product
+from jaxconv.sizes.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
+from jaxconv.sizes.arithmetic import (
+    LAYOUTS,
+    Layout,
+    Padding,
+    axes_of,
+    check_channels,
+    input_sizes,
+    layout_hint,
+    padding_pairs,
+    split_array,
+    split_kernel,
+    transposed,
+)
+from jaxconv.sizes.geometry import Geometry
+
+Derivative = Literal["hand", "jax", "any"]
+PerAxis = int | Sequence[int]
+
+DERIVATIVES = ("hand", "jax", "any")
+
+
+class Plan(NamedTuple):
+    """All that is static about a call."""
+
+    geometry: Geometry
+    precision: Precision = None
+    lowering: Lowering = "auto"
+
+
+# ---------------------------------------------------------------------------------------------- the three maps
+
+
+@partial(Ruled, nondiff_argnums=(2,))
+def _conv(x: Array, w: Array, plan: Plan) -> Array:
+    return _map("conv", x, w, plan)
+
+
+@partial(Ruled, nondiff_argnums=(2,))
+def _input_vjp(g: Array, w: Array, plan: Plan) -> Array:
+    return _map("conv_input_vjp", g, w, plan)
+
+
+@partial(Ruled, nondiff_argnums=(2,))
+def _weight_vjp(x: Array, g: Array, plan: Plan) -> Array:
+    return _map("conv_weight_vjp", x, g, plan)
+
+
+def _map(which: Map, a: Array, b: Array, plan: Plan) -> Array:
+    """The map, in the form that serves it; under `vmap` again one such map (see `batching`)."""
+
+    def one(a: Array, b: Array) -> Array:
+        return lowered(which, a, b, *plan)
+
+    def many(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
+        if which == "conv_weight_vjp" and all(mapped) and plan.geometry.groups == 1 and size:
+            # One product of all examples' patches, as JAX batches it: on JAX 0.10 twice as fast as groups.
+            return jax.vmap(lambda a, b: lowered(which, a, b, *plan, mapped=True))(a, b), True
+        again = lambda which, a, b, geometry: _map(which, a, b, plan._replace(geometry=geometry))  # noqa: E731
+        return folded(again, which, (a, b), mapped, plan.geometry), True
+
+    if not any(isinstance(each, jax.core.Tracer) for each in (a, b)):
+        # Nothing is mapped here, and `jax.debug_nans` does not look into a `custom_vmap`.
+        return laid(one, which, a, b, plan.geometry)
+    mappable = jax.custom_batching.custom_vmap(one)
+
+    def rule(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
+        return examples_laid(lambda a, b: many(size, mapped, a, b)[0], a, b, plan.geometry), True
+
+    mappable.def_vmap(vmap_rule_of(which, rule))
+    return laid(mappable, which, a, b, plan.geometry)
+
+
+Bilinear = Callable[[Array, Array, Plan], Array]
+
+
+def _register(product: Any, first: Bilinear, second: Bilinear) -> None:
+    """Give product(a, b) its two derivatives: first(t, b) for a and second(a, t) for b, t the cotangent.
+
+    A derivative that nobody asked for is not computed. Both factors are kept all the same: what is kept must not
+    depend on what was asked for (see `jaxconv._jax.symbolic_zeros`).
+    """
+
+    def forward(a: Any, b: Any, plan: Plan) -> tuple[Array, tuple]:
+        marks = wanted((a, b))
+        a, b = values((a, b))
+        return product(a, b, plan), (a, b, marks)
+
+    def backward(plan: Plan, kept: tuple, t: Any) -> tuple[Array | None, Array | None]:
+        a, b, (for_a, for_b) = kept
+        t = dense(t)
+        da = as_primal(first(t, b, plan), a) if is_wanted(for_a) else None
+        return da, as_primal(second(a, t, plan), b) if is_wanted(for_b) else None
+
+    product.defvjp(forward, backward)
+
+
+# The whole calculus. Each line: a product, its derivative in the first factor, its derivative in the second.
+_register(_conv, lambda g, w, plan: _input_vjp(g, w, plan), lambda x, g, plan: _weight_vjp(x, g, plan))
+_register(_input_vjp, lambda t, w, plan: _conv(t, w, plan), lambda g, t, plan: _weight_vjp(t, g, plan))
+_register(_weight_vjp, lambda t, g, plan: _input_vjp(g, t, plan), lambda x, t, plan: _conv(x, t, plan))
+
+
+def _plus_bias(y: Array, b: Array, channel_axis: int) -> Array:
+    """y[b,o,p] + b[o]"""
+    return y + jnp.expand_dims(b, tuple(a for a in range(y.ndim) if a != channel_axis))
+
+
+_add_bias = Ruled(_plus_bias, nondiff_argnums=(2,))
+
+
+def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, tuple]:
+    return _add_bias(y.value, b.value, channel_axis), (b.value, wanted(b))
+
+
+def _add_bias_backward(channel_axis: int, kept: tuple, g: Any) -> tuple[Array, Array | None]:
+    """dy = g,  db[o] = Σ_{b,p} g[b,o,p]"""
+    b, for_b = kept
+    g = dense(g)
+    others = tuple(a for a in range(g.ndim) if a != channel_axis)
+    if not is_wanted(for_b):
+        return g, None
+    return g, as_primal(jnp.sum(g, others, dtype=accumulator(g.dtype)).astype(g.dtype), b)
+
+
+_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+
+
+# ------------------------------------------------------------------------- the jitted bodies, batch axes folded
+
+
+@partial(jax.jit, static_argnames=("plan", "mode", "derivative"))
+def _conv_body(x: Array, w: Array, b: Array | None, *, plan: Plan, mode: tuple | None, derivative: str) -> Array:
+    x, w, b = alike(x, w, b)
+    geometry = plan.geometry
+    batch, folded = _fold(x, geometry.axes)
+    if mode is not None:
+        folded = pad(folded, *mode)
+    if derivative == "jax":
+        y = reference.left_to_jax("conv", folded, w, geometry, plan.precision)
+    else:
+        y = _conv(folded, w, plan) if derivative == "hand" else product("conv", folded, w, plan)
+    return _unfold(_biased(y, b, geometry, derivative), batch)
+
+
+@partial(jax.jit, static_argnames=("plan", "derivative", "mode"))
+def _input_vjp_body(
+    g: Array, w: Array, b: Array | None, *, plan: Plan, derivative: str, mode: tuple | None = None
+) -> Array:
+    g, w, b = alike(g, w, b)
+    geometry = plan.geometry
+    batch, folded = _fold(g, geometry.axes)
+    if derivative == "jax":
+        dx = reference.left_to_jax("conv_input_vjp", folded, w, geometry, plan.precision)
+    else:
+        dx = _input_vjp(folded, w, plan) if derivative == "hand" else product("conv_input_vjp", folded, w, plan)
+    if mode is not None:
+        dx = pad_vjp(dx, *mode)
+    return _unfold(_biased(dx, b, geometry, derivative), batch)
+
+
+@partial(jax.jit, static_argnames=("plan", "derivative"))
+def _weight_vjp_body(x: Array, g: Array, *, plan: Plan, derivative: str) -> Array:
+    x, g = (_fold(each, plan.geometry.axes)[1] for each in alike(x, g))
+    if derivative == "jax":
+        return reference.left_to_jax("conv_weight_vjp", x, g, plan.geometry, plan.precision)
+    return _weight_vjp(x, g, plan) if derivative == "hand" else product("conv_weight_vjp", x, g, plan)
+
+
+def _fold(x: Array, axes: int) -> tuple[tuple[int, ...], Array]:
+    """The batch axes, and x with all of them made one."""
+    batch = x.shape[: x.ndim - axes - 1]
+    return batch, x if len(batch) == 1 else x.reshape(math.prod(batch), *x.shape[len(batch) :])
+
+
+def _unfold(y: Array, batch: tuple[int, ...]) -> Array:
+    return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
+
+
+def _biased(y: Array, b: Array | None, geometry: Geometry, derivative: str) -> Array:
+    if b is None:
+        return y
+    channel_axis = 1 if geometry.channels_first else y.ndim - 1
+    return (_add_bias if derivative == "hand" else _plus_bias)(y, b, channel_axis)
+
+
+# ------------------------------------------------------------------------------------------- the public face
+
+
+def conv(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    padding_mode: PaddingMode = "zeros",
+    precision: Precision = None,
+    derivative: Derivative = "hand",
+    lowering: Lowering = "auto",
+) -> Array:
+    """Convolution (correlation, as every library of the field means it), with hand-written gradients of any order.
+
+        y[b,o,p] = b[o] + Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]
+
+    Args:
+        x: (*batch, in, *space), any number of leading batch axes; channels last: (*batch, *space, in).
+        w: (out, in/groups, *kernel), same dtype; channels last: (*kernel, in/groups, out).
+        b: bias (out,), or None.
+        stride: s, positions between two windows; one integer or one per spatial axis.
+        padding: positions added (negative: cut off): an integer, one per axis, one (lo, hi) per axis, "VALID",
+            "SAME" (⌈n/s⌉ outputs, the odd position behind), "SAME_LOWER" (before), "CAUSAL" (no output reads
+            what follows it) or "FULL" (every overlap).
+        dilation: d, positions between two taps.
+        groups: the channels fall into this many groups that do not see each other.
+        layout: "channels_first" or "channels_last".
+        padding_mode: what stands in the padding: "zeros", "reflect", "edge" or "circular".
+        precision: what an accelerator may round the factors to, all that lax's convolution takes: None, a name
+            ("default", "high", "highest", "tensorfloat32", …), a `lax.Precision`, or a pair of either, for x and w.
+            A `lax.DotAlgorithm` or preset, which is for matrix products, means the default, as it does there.
+        derivative: "hand", the rules below, reverse mode to any order; "any", the same rules on a primitive of our
+            own, so that forward mode (jvp, linearize, jacfwd, hessian, jet) and transposition (linear_transpose,
+            bicgstab, gmres, the rule of a custom_jvp) work too, at the price that JAX keeps `jax.interpreters`,
+            which it rests on, less stable than its other names; "jax" leaves the derivative to JAX.
+        lowering: "reference" is `lax.conv_general_dilated` as it stands, "gemm" matrix products, "auto" what is
+            fastest for platform, geometry and devices: either, or another of `jaxconv.algorithms`.
+
+    Returns:
+        (*batch, out, *space_out), or (*batch, *space_out, out), in the dtype of x; half precision accumulates in
+        float32. The gradients are `conv_input_vjp` for x, `conv_weight_vjp` for w and Σ_{b,p} g[b,o,p] for b.
+
+    Raises:
+        TypeError: an argument has the wrong kind or dtype.
+        ValueError: shapes or options do not fit together, or a window is wider than the padded input.
+
+    Source: ∂T/∂g of the module docstring; Dumoulin and Visin 2016, section 2.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.arange(10.0).reshape(2, 5)
+    >>> w = jnp.ones((1, 2, 3))
+    >>> conv(x, w, stride=2)
+    Array([[21., 33.]], dtype=float32)
+    """
+    function = "conv"
+    _read(function, {"x": x, "w": w, **({} if b is None else {"b": b})}, layout, derivative, lowering)
+    out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
+    _, channels, n = split_array(function, "x.shape", x.shape, len(k), layout)
+    groups = integer(function, "groups", groups, least=1)
+    context = f"x.shape={x.shape}, w.shape={w.shape}{layout_hint(x.shape, w.shape, groups, layout)}"
+    check_channels(function, groups, channels, per_group, out, context)
+    geometry = Geometry.of(
+        function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
+    )
+    _check_bias(function, b, out)
+    mode = None
+    if must_pad_apart(geometry, one_of(function, "padding_mode", padding_mode, PADDING_MODES)):
+        geometry, mode = pad_apart(function, geometry, padding_mode)
+    plan = Plan(geometry, read_precision(function, precision), lowering)
+    return _conv_body(x, w, b, plan=plan, mode=mode, derivative=derivative)
+
+
+def conv_input_vjp(
+    g: Array,
+    w: Array,
+    *,
+    input_size: PerAxis,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    precision: Precision = None,
+    derivative: Derivative = "hand",
+    lowering: Lowering = "auto",
+) -> Array:
+    """Gradient of a convolution with respect to its input: the pull-back of g, linear in g and in w.
+
+        dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]
+
+    Args:
+        g: cotangent of the output, (*batch, out, *space_out); channels last: (*batch, *space_out, out).
+        w: the convolution's kernel, (out, in/groups, *kernel); channels last: (*kernel, in/groups, out).
+        input_size: n, the spatial size of the convolution's input; one integer or one per axis. Several n give one
+            output size, so it has to be said (see `input_sizes`).
+        stride, padding, dilation, groups, layout, precision, lowering: those of the convolution, as in `conv`.
+        derivative: as in `conv`, of this map, which is linear in each of its arrays.
+
+    Returns:
+        dx, (*batch, in, *input_size), or (*batch, *input_size, in).
+
+    Raises:
+        TypeError, ValueError: as `conv`; also where g has not the size that `input_size` gives.
+
+    Source: ∂T/∂x of the module docstring; Dumoulin and Visin 2016, section 4.
+
+    >>> import jax.numpy as jnp
+    >>> g = jnp.array([[1.0, 10.0]])
+    >>> w = jnp.array([[[1.0, 2.0, 3.0]]])
+    >>> conv_input_vjp(g, w, input_size=5, stride=2)
+    Array([[ 1.,  2., 13., 20., 30.]], dtype=float32)
+    """
+    function = "conv_input_vjp"
+    _read(function, {"g": g, "w": w}, layout, derivative, lowering)
+    out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
+    _, channels, m = split_array(function, "g.shape", g.shape, len(k), layout)
+    n = per_axis(function, "input_size", input_size, len(k), least=1, symbolic=True)
+    geometry = Geometry.of(
+        function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
+    )
+    context = f"g.shape={g.shape}, w.shape={w.shape}"
+    check_channels(function, geometry.groups, per_group * geometry.groups, per_group, out, context)
+    if channels != out:
+        wrong_value(function, "`g` must have the kernel's output channels", f"{channels} for {out} ({context})")
+    _check_output(function, "g", geometry, m)
+    plan = Plan(geometry, read_precision(function, precision), lowering)
+    return _input_vjp_body(g, w, None, plan=plan, derivative=derivative)
+
+
+def conv_weight_vjp(
+    x: Array,
+    g: Array,
+    *,
+    kernel_size: PerAxis,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    precision: Precision = None,
+    derivative: Derivative = "hand",
+    lowering: Lowering = "auto",
+) -> Array:
+    """Gradient of a convolution with respect to its kernel: the pull-back of g, linear in x and in g.
+
+        dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
+
+    Args:
+        x: the convolution's input, (*batch, in, *space); channels last: (*batch, *space, in).
+        g: cotangent of the output, (*batch, out, *space_out); channels last: (*batch, *space_out, out).
+        kernel_size: k, one integer per spatial axis; a single integer means one spatial axis (x has at most 3 axes).
+        stride, padding, dilation, groups, layout, precision, lowering: those of the convolution, as in `conv`.
+        derivative: as in `conv`, of this map, which is linear in each of its arrays.
+
+    Returns:
+        dw, (out, in/groups, *kernel_size), or (*kernel_size, in/groups, out), summed over all batch axes.
+
+    Raises:
+        TypeError, ValueError: as `conv`; also where g has not the size that x gives.
+
+    Source: ∂T/∂w of the module docstring.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.arange(5.0).reshape(1, 5)
+    >>> g = jnp.array([[1.0, 10.0]])
+    >>> conv_weight_vjp(x, g, kernel_size=3, stride=2)
+    Array([[[20., 31., 42.]]], dtype=float32)
+    """
+    function = "conv_weight_vjp"
+    _read(function, {"x": x, "g": g}, layout, derivative, lowering)
+    axes = axes_of(function, kernel_size=kernel_size) or 1
+    if not is_sequence(kernel_size) and x.ndim > 3:
+        rule = "`kernel_size` must be one integer per spatial axis where `x` has more than three axes"
+        k = kernel_size
+        wrong_value(function, rule, f"kernel_size={k!r}, x.shape={x.shape}: write ({k},) for one, ({k}, {k}) for two")
+    k = per_axis(function, "kernel_size", kernel_size, axes, least=1)
+    batch, channels, n = split_array(function, "x.shape", x.shape, axes, layout)
+    g_batch, out, m = split_array(function, "g.shape", g.shape, axes, layout)
+    geometry = Geometry.of(
+        function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
+    )
+    context = f"x.shape={x.shape}, g.shape={g.shape}, kernel_size={k}"
+    if batch != g_batch:
+        rule = "`x` and `g` must have the same batch axes"
+        wrong_value(function, rule, f"{batch} and {g_batch} ({context})")
+    check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
+    _check_output(function, "g", geometry, m)
+    plan = Plan(geometry, read_precision(function, precision), lowering)
+    return _weight_vjp_body(x, g, plan=plan, derivative=derivative)
+
+
+def conv_transpose(
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    stride: PerAxis = 1,
+    padding: Padding = 0,
+    output_padding: PerAxis = 0,
+    output_size: PerAxis | None = None,
+    dilation: PerAxis = 1,
+    groups: int = 1,
+    layout: Layout = "channels_first",
+    padding_mode: PaddingMode = "zeros",
+    precision: Precision = None,
+    derivative: Derivative = "hand",
+    lowering: Lowering = "auto",
+) -> Array:
+    """Transposed convolution: the adjoint of `conv` with the same kernel and options, ⟨x, conv(y, w)⟩ = ⟨this, y⟩.
+
+        y[b,i,j] = b[i] + Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · x[b,o,p]
+
+    Its own input channels are o and its output channels i: it is `conv_input_vjp` under its usual name.
+
+    Args:
+        x: (*batch, in, *space); channels last: (*batch, *space, in).
+        w: the kernel as of the convolution it is the adjoint of, (in, out/groups, *kernel); channels last:
+            (*kernel, out/groups, in).
+        b: bias (out,), or None.
+        stride, padding, dilation, groups, layout, precision, derivative, lowering: as in `conv`.
+        output_padding: 0 ≤ output_padding < stride, positions added behind: picks one of the sizes that
+            the convolution maps to x's size.
+        output_size: that size itself, the unambiguous form; one integer or one per axis.
+        padding_mode: what stood in the convolution's padding, "zeros", "reflect", "edge" or "circular": a copy's
+            share goes back to the position copied, a zero's nowhere.
+
+    Returns:
+        (*batch, out, *space_out) with s(m − 1) + d(k − 1) + 1 − lo − hi + output_padding positions per axis, or
+        `output_size`; with "SAME" s·m. In ONNX's ConvTranspose write the size, `output_shape`, not `auto_pad`: of a
+        kernel shorter than the stride ONNX Runtime makes s(m − 1) + k positions there, by ONNX's text they are s·m.
+        Pads of 0 with an `output_padding` of s − k say the same, and leave open nowhere which positions are added.
+
+    Raises:
+        TypeError, ValueError: as `conv`; also where `output_size` is none of the possible sizes.
+
+    Source: Dumoulin and Visin 2016, section 4.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([[1.0, 10.0]])
+    >>> conv_transpose(x, jnp.ones((1, 1, 3)), stride=2)
+    Array([[ 1.,  1., 11., 10., 10.]], dtype=float32)
+    """
+    function = "conv_transpose"
+    _read(function, {"x": x, "w": w, **({} if b is None else {"b": b})}, layout, derivative, lowering)
+    channels_in, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
+    _, channels, m = split_array(function, "x.shape", x.shape, len(k), layout)
+    groups = integer(function, "groups", groups, least=1)
+    context = f"x.shape={x.shape}, w.shape={w.shape}"
+    if channels_in % groups:
+        rule = "`groups` must divide the input channels"
+        wrong_value(function, rule, f"groups={groups}, channels={channels_in} ({context})")
+    if channels != channels_in:
+        rule = "`x` must have the kernel's input channels"
+        wrong_value(function, rule, f"{channels} for {channels_in} ({context})")
+    n = _transposed_size(function, m, k, stride, padding, output_padding, output_size, dilation)
+    geometry = Geometry.of(
+        function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
+    )
+    _check_bias(function, b, per_group * groups)
+    mode = None
+    if one_of(function, "padding_mode", padding_mode, PADDING_MODES) != "zeros":
+        geometry, mode = pad_apart(function, geometry, padding_mode)
+    plan = Plan(geometry, read_precision(function, precision), lowering)
+    return _input_vjp_body(x, w, b, plan=plan, derivative=derivative, mode=mode)
+
+
+# ------------------------------------------------------------------------------------------ reading arguments
+
+
+def _transposed_size(
+    function: str,
+    m: tuple[int, ...],
+    k: tuple[int, ...],
+    stride: PerAxis,
+    padding: Padding,
+    output_padding: PerAxis,
+    output_size: PerAxis | None,
+    dilation: PerAxis,
+) -> tuple[int, ...]:
+    """The output size of a transposed convolution: the one asked for, where it is possible, or the usual one."""
+    s = per_axis(function, "stride", stride, len(m), least=1)
+    d = per_axis(function, "dilation", dilation, len(m), least=1)
+    if output_size is None:
+        return transposed(function, m, k, s, padding, output_padding, d)
+    n = per_axis(function, "output_size", output_size, len(m), least=1, symbolic=True)
+    if any(per_axis(function, "output_padding", output_padding, len(m), least=0)):
+        rule = "`output_padding` and `output_size` are two ways to say one thing: give one of them"
+        wrong_value(function, rule, f"output_padding={output_padding!r}, output_size={output_size!r}")
+    if any(map(is_symbolic, (*m, *n))):
+        return n
+    padding_pairs(function, padding, m, k, s, d)  # its errors carry this function's name
+    possible = input_sizes(m, k, stride=s, padding=padding, dilation=d)
+    for axis, (size, sizes) in enumerate(zip(n, possible, strict=True)):
+        if size not in sizes:
+            choice = f"{sizes.start} to {sizes.stop - 1}" if sizes else "none"
+            rule = f"`output_size` must be one that the convolution maps to {m[axis]} positions: {choice}"
+            every = not isinstance(padding, str) and len(sizes) == s[axis] > 1
+            hint = f" (or give output_padding 0 to {s[axis] - 1} instead)" if every else ""
+            wrong_value(function, rule + hint, f"output_size={size} on spatial axis {axis}")
+    return n
+
+
+def _read(function: str, arrays: dict[str, Any], layout: str, derivative: str, lowering: str) -> None:
+    """The checks that need no geometry."""
+    read_arrays(function, arrays)
+    one_of(function, "layout", layout, LAYOUTS)
+    one_of(function, "derivative", derivative, DERIVATIVES)
+    one_of(function, "lowering", lowering, LOWERINGS)
+
+
+def _check_bias(function: str, b: Array | None, out: int) -> None:
+    if b is not None and b.shape != (out,):
+        wrong_value(function, f"`b` must have shape (out,) = ({out},)", f"b.shape={b.shape}")
+
+
+def _check_output(function: str, name: str, geometry: Geometry, space: tuple[int, ...]) -> None:
+    if geometry.output_size != space:
+        rule = f"`{name}` must have the spatial size of the convolution's output, {geometry.output_size}"
+        wrong_value(function, rule, f"{space} (input size {geometry.input_size}, kernel size {geometry.kernel_size})")

@@ -1,0 +1,1 @@
+"""One call explained: formula, numbers, code, check and picture."""

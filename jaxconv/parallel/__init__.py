@@ -1,0 +1,1 @@
+"""Many devices: halos, convolution on split axes, processes, what a program sends."""

@@ -1,0 +1,1 @@
+"""The gated recurrence: its step, its scan, and their adjoint."""

@@ -1,0 +1,1 @@
+"""Sizes, shapes and geometry in plain integers; nothing here needs jax."""

@@ -1,0 +1,431 @@
+"""`jaxconv size`: a chain of layers, its sizes with the numbers put into the formula, its cost and receptive field.
+
+A layer is written as words, in any order after the kind:
+
+    64 7x7 s2 p3        a convolution with 64 filters
+    pool 3x3 s2 p1      pooling: the channels stay; with ceil its size is rounded up
+    pool global         one window as large as the input
+    up 32 4x4 s2 p1     a transposed convolution with 32 filters; o1 is its output padding
+    upsample s2         each input repeated; with linear, between its neighbours by their distance
+
+    7x7, 7x1 or k7      kernel, per axis or one for all
+    s2 s2x1             stride              d2          dilation            g4      groups
+    p3 p3x0             padding             p1:2        1 before, 2 behind  pSAME   padding by name
+
+Letters: n input size, k kernel size, s stride, d dilation, (lo, hi) padding, m output size. Imports no jax.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+from jaxconv.sizes.arguments import wrong_value
+from jaxconv.sizes.arithmetic import (
+    PADDINGS,
+    input_sizes,
+    output_size,
+    padding_pairs,
+    transpose_output_size,
+    window_size,
+)
+from jaxconv.sizes.cost import conv_cost
+from jaxconv.sizes.receptive import ReceptiveField, TransposedWindow, Window, receptive_field
+
+FUNCTION = "jaxconv size"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: `kind` is "conv", "pool", "up" or "upsample"; the rest one number per axis, padding as in sizes.py.
+
+    A pooling may round up, `ceil`. The kernel of a global one is `GLOBAL`: as large as what comes.
+    """
+
+    text: str
+    kind: str
+    filters: int | None
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Any = 0
+    dilation: tuple[int, ...] = (1,)
+    groups: int = 1
+    output_padding: tuple[int, ...] = (0,)
+    ceil: bool = False
+
+    @property
+    def transposed(self) -> bool:
+        return self.kind in ("up", "upsample")
+
+    def window(self) -> Window | TransposedWindow:
+        if self.transposed:
+            return TransposedWindow(self.kernel, self.stride, self.padding, self.dilation, self.output_padding)
+        return Window(self.kernel, self.stride, self.padding, self.dilation)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a layer makes of a size: shape after it, formulas with the numbers put in, multiply-adds, weights, field.
+
+    `multiply_adds` are those that meet an input, `with_padding` those that meet padding too.
+    """
+
+    layer: Layer
+    shape: tuple[int, ...]
+    formulas: tuple[str, ...]
+    multiply_adds: int
+    with_padding: int
+    weights: int
+    field: ReceptiveField | None
+
+
+@dataclass
+class _Words:
+    """The words of one layer, read one by one."""
+
+    text: str
+    axes: int
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def fail(self, rule: str, got: str) -> None:
+        wrong_value(FUNCTION, f"layer {self.text!r}: {rule}", got)
+
+    def put(self, name: str, value: Any) -> None:
+        if name in self.found:
+            self.fail(f"`{name}` must be given once", f"{self.found[name]!r} and {value!r}")
+        self.found[name] = value
+
+    def numbers(self, name: str, text: str, least: int) -> tuple[int, ...]:
+        values = tuple(int(number) for number in text.split("x"))
+        if len(values) not in (1, self.axes):
+            self.fail(f"`{name}` must be one number or one per axis ({self.axes})", text)
+        if min(values) < least:
+            self.fail(f"`{name}` must be at least {least}", text)
+        return values * self.axes if len(values) == 1 else values
+
+    def padding(self, text: str) -> Any:
+        if text in PADDINGS:
+            return text
+        pairs = []
+        for part in text.split("x"):
+            lo, _, hi = part.partition(":")
+            pairs.append((int(lo), int(hi or lo)))
+        if len(pairs) not in (1, self.axes):
+            self.fail(f"`padding` must be one number or one per axis ({self.axes})", text)
+        return pairs * self.axes if len(pairs) == 1 else pairs
+
+
+GLOBAL = (0,)
+_NUMBER = r"-?[0-9]{1,18}"
+_INTEGERS = rf"{_NUMBER}(?:x{_NUMBER})*"
+_PAIR = rf"{_NUMBER}(?::{_NUMBER})?"
+_PADDING = rf"{_PAIR}(?:x{_PAIR})*|" + "|".join(PADDINGS)
+_GRAMMAR: tuple[tuple[str, Callable[[_Words, str], None]], ...] = (
+    (r"conv|pool|up|upsample", lambda w, t: w.put("kind", t)),
+    (r"ceil|global|linear", lambda w, t: w.put(t, True)),
+    (rf"k({_INTEGERS})|([0-9]{{1,18}}(?:x[0-9]{{1,18}})+)", lambda w, t: w.put("kernel", w.numbers("kernel", t, 1))),
+    (rf"s({_INTEGERS})", lambda w, t: w.put("stride", w.numbers("stride", t, 1))),
+    (rf"d({_INTEGERS})", lambda w, t: w.put("dilation", w.numbers("dilation", t, 1))),
+    (rf"o({_INTEGERS})", lambda w, t: w.put("output_padding", w.numbers("output_padding", t, 0))),
+    (rf"p({_PADDING})", lambda w, t: w.put("padding", w.padding(t))),
+    (r"g([0-9]{1,18})", lambda w, t: w.put("groups", w.numbers("groups", t, 1)[0])),
+    (r"([0-9]{1,18})", lambda w, t: w.put("filters", w.numbers("filters", t, 1)[0])),
+)
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """The text 3x224x224 as (3, 224, 224): channels, then one or more spatial axes."""
+    if not re.fullmatch(r"[0-9]{1,18}(x[0-9]{1,18})+", text):
+        wrong_value(FUNCTION, "the input must be channels and sizes, like 3x224x224", repr(text))
+    shape = tuple(map(int, text.split("x")))
+    if min(shape) < 1:
+        wrong_value(FUNCTION, "the input's channels and sizes must be at least 1", repr(text))
+    return shape
+
+
+def read_layer(text: str, axes: int) -> Layer:
+    """A layer from its words.
+
+    Raises:
+        ValueError: a word is unknown, stands twice, or has numbers for another count of axes.
+    """
+    words = _Words(text, axes)
+    for word in text.replace("×", "x").split():
+        for pattern, put in _GRAMMAR:
+            match = re.fullmatch(pattern, word)
+            if match:
+                put(words, next((group for group in match.groups() if group is not None), word))
+                break
+        else:
+            rule = "a word must be a number of filters, a kernel 3x3, k s p d g o with numbers, or one of "
+            words.fail(f"{rule}conv, pool, up, upsample, ceil, global, linear", repr(word))
+    found = words.found
+    kind = found.get("kind", "conv")
+    _check_words(words, kind)
+    once = (1,) * axes
+    if kind == "upsample":
+        # What a transposed convolution of every channel by itself makes: of ones, or of weights that fall linearly.
+        scale = found["stride"]
+        linear = "linear" in found
+        kernel = tuple(2 * s - s % 2 for s in scale) if linear else scale
+        padding = [(s // 2, s // 2) if linear else (0, 0) for s in scale]
+        return Layer(text, kind, None, kernel, scale, padding, once, 1, (0,) * axes)
+    if "global" in found:
+        return Layer(text, kind, None, GLOBAL, once, [(0, 0)] * axes, once, 1, (0,) * axes)
+    return Layer(
+        text,
+        kind,
+        found.get("filters"),
+        found["kernel"],
+        found.get("stride", found["kernel"] if kind == "pool" else once),
+        found.get("padding", [(0, 0)] * axes),
+        found.get("dilation", once),
+        found.get("groups", 1),
+        found.get("output_padding", (0,) * axes),
+        "ceil" in found,
+    )
+
+
+def _check_words(words: _Words, kind: str) -> None:
+    """Raise where the words of a layer do not go together."""
+    found, text = words.found, repr(words.text)
+    for word, of in {"ceil": "pool", "global": "pool", "linear": "upsample"}.items():
+        if word in found and kind != of:
+            words.fail(f"`{word}` must go with {'pooling, pool' if of == 'pool' else 'upsampling, upsample'}", text)
+    channels_stay = kind in ("pool", "upsample")
+    if channels_stay == ("filters" in found):
+        must = "have no number of filters" if channels_stay else "have a number of filters, like 64"
+        words.fail(f"`{kind}` must {must}", text)
+    if "groups" in found and channels_stay:
+        done = "pooled" if kind == "pool" else "upsampled"
+        words.fail(f"`{kind}` must have no groups: every channel is {done} by itself", text)
+    if "output_padding" in found and kind != "up":
+        words.fail("`output_padding` must go with a transposed convolution, up", text)
+    whole = (
+        "`pool global` must have no" if "global" in found else "`upsample` must have no" if kind == "upsample" else ""
+    )
+    for name in ("kernel", "padding", "dilation") if whole else ():
+        if name in found:
+            words.fail(f"{whole} {name}", text)
+    if "global" in found:
+        for name in ("stride", "ceil"):
+            if name in found:
+                words.fail(f"{whole} {name}", text)
+    elif kind == "upsample":
+        if "stride" not in found:
+            words.fail("`upsample` must have a stride, by how much the sizes grow, like s2", text)
+    elif "kernel" not in found:
+        words.fail("a kernel must be given, like 3x3 or k3", text)
+
+
+def smallest_input(layers: Sequence[Layer], axis: int) -> int | None:
+    """The smallest size on one axis from which every layer still has an output; None where there is none."""
+    needed = 1
+    for layer in reversed(layers):
+        if layer.kernel is GLOBAL:
+            if needed > 1:
+                return None
+            continue  # any size will do
+        options: dict[str, Any] = {
+            "stride": layer.stride[axis],
+            "dilation": layer.dilation[axis],
+            "padding": layer.padding if isinstance(layer.padding, str) else layer.padding[axis],
+        }
+        k, m = layer.kernel[axis], needed
+        if layer.transposed:
+            needed = _smallest_transposed(m, k, layer.output_padding[axis], **options)
+        elif layer.ceil:
+            needed = _smallest_rounded_up(m, k, **options)
+        else:
+            while not (sizes := input_sizes(m, k, **options)):  # a wide padding may skip small outputs
+                m += 1
+            needed = sizes.start
+    return needed
+
+
+def _smallest_transposed(n: int, k: int, extra: int, *, stride: int, padding: Any, dilation: int) -> int:
+    """The smallest m with s(m − 1) + d(k − 1) + 1 − lo − hi + o ≥ n, or s·m ≥ n with "SAME"."""
+    if padding in ("SAME", "SAME_LOWER"):
+        return -(-n // stride)
+    ((lo, hi),) = padding_pairs(
+        FUNCTION, padding if isinstance(padding, str) else [padding], [n], [k], [stride], [dilation]
+    )
+    return max(1, -(-(n + lo + hi - window_size(k, dilation) - extra) // stride) + 1)
+
+
+def _smallest_rounded_up(m: int, k: int, *, stride: int, padding: Any, dilation: int) -> int:
+    """The smallest n with ⌈(n + lo + hi − d(k − 1) − 1)/s⌉ + 1 ≥ m and s(m − 1) < n + lo, or ⌈n/s⌉ ≥ m with "SAME"."""
+    if padding in ("SAME", "SAME_LOWER"):
+        return stride * (m - 1) + 1
+    ((lo, hi),) = padding_pairs(
+        FUNCTION, padding if isinstance(padding, str) else [padding], [1], [k], [stride], [dilation]
+    )
+    return max(1, stride * (m - 2) + 1 + window_size(k, dilation) - lo - hi, stride * (m - 1) + 1 - lo)
+
+
+def _rounded_up(layer: Layer, sizes: Sequence[int], pads: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The padding that makes of the size rounded up the size as ever: a window more where some input is left over.
+
+    No window begins in the padding behind. Frameworks agree: a last window that sees no input is left out.
+    """
+    made = []
+    axes = zip(sizes, layer.kernel, layer.stride, pads, layer.dilation, strict=True)
+    for axis, (n, k, s, (lo, hi), d) in enumerate(axes):
+        window = window_size(k, d)
+        m = min(-((window - n - lo - hi) // s), (n + lo - 1) // s) + 1
+        if m < 1:
+            rule = f"`kernel` must fit into the padded input but for {s - 1} positions, since its size is rounded up"
+            numbers = f"(size={n}, padding={(lo, hi)}, kernel={k}, dilation={d}, stride={s})"
+            wrong_value(FUNCTION, f"{rule}: a window of {window}", f"{n + lo + hi} on spatial axis {axis} {numbers}")
+        made.append((lo, s * (m - 1) + window - n - lo))
+    return made
+
+
+def _formulas(layer: Layer, sizes: Sequence[int], after: Sequence[int]) -> Iterator[str]:
+    """The size formula with the numbers put in, one line per axis, equal axes told once."""
+    n, k, s, d = sizes, sizes if layer.kernel is GLOBAL else layer.kernel, layer.stride, layer.dilation
+    if layer.kind == "upsample" or (layer.kind == "up" and layer.padding in ("SAME", "SAME_LOWER")):
+        lines = [f"s·m = {s_}·{n_} = {a}" for n_, s_, a in zip(n, s, after, strict=True)]
+    else:
+        pads = padding_pairs(FUNCTION, layer.padding, n, k, s, d)
+        axes = zip(n, k, s, pads, d, layer.output_padding, after, strict=True)
+        if layer.kind == "up":
+            lines = [
+                f"s(m − 1) + d(k − 1) + 1 − lo − hi + o = "
+                f"{s_}·({n_} − 1) + {d_}·({k_} − 1) + 1 − {_signed(lo)} − {_signed(hi)} + {o} = {a}"
+                for n_, k_, s_, (lo, hi), d_, o, a in axes
+            ]
+        elif layer.ceil:
+            lines = [_formula_rounded_up(*axis) for axis in axes]
+        else:
+            lines = [
+                f"⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1 = "
+                f"⌊({n_} + {_signed(lo)} + {_signed(hi)} − {d_}·({k_} − 1) − 1)/{s_}⌋ + 1 = {a}"
+                for n_, k_, s_, (lo, hi), d_, _, a in axes
+            ]
+    yield from dict.fromkeys(lines)
+
+
+def _formula_rounded_up(n: int, k: int, s: int, pads: tuple[int, int], d: int, _: int, after: int) -> str:
+    lo, hi = pads
+    numbers = f"{n} + {_signed(lo)} + {_signed(hi)} − {d}·({k} − 1) − 1"
+    less = -((window_size(k, d) - n - lo - hi) // s) + 1 - after
+    if not less:
+        return f"⌈(n + lo + hi − d(k − 1) − 1)/s⌉ + 1 = ⌈({numbers})/{s}⌉ + 1 = {after}"
+    rest = f"rounded up it were {after + less}, but no window begins in the padding behind"
+    return f"⌊(n + lo − 1)/s⌋ + 1 = ⌊({n} + {_signed(lo)} − 1)/{s}⌋ + 1 = {after}: {rest}"
+
+
+def _signed(number: int) -> str:
+    return str(number) if number >= 0 else f"({number})"
+
+
+def walk(shape: tuple[int, ...], layers: Sequence[Layer]) -> Iterator[Step]:
+    """Every layer's outcome, from the input on.
+
+    Raises:
+        ValueError: a layer does not fit what comes to it; says which, and the smallest input that works.
+    """
+    windows: list[Window | TransposedWindow] = []
+    for number, layer in enumerate(layers, 1):
+        channels, sizes = shape[0], shape[1:]
+        try:
+            resolved = _resolved(layer, sizes)
+            options = {"stride": layer.stride, "padding": resolved.padding, "dilation": layer.dilation}
+            if layer.transposed:
+                after = transpose_output_size(sizes, layer.kernel, output_padding=layer.output_padding, **options)
+            else:
+                after = output_size(sizes, resolved.kernel, **options)
+            filters = channels if layer.filters is None else layer.filters
+            cost = _cost(resolved, channels, filters, sizes, after)
+        except ValueError as error:
+            why = str(error).split(": ", 1)[1]
+            came, advice = "x".join(map(str, shape)), ""
+            if "must fit" in why or "must leave at least one position" in why:
+                smallest = [smallest_input(layers, axis) for axis in range(len(sizes))]
+                advice = f" The smallest input that works for the whole chain: {'x'.join(map(str, smallest))}."
+                if None in smallest:
+                    advice = " No input works for the whole chain: a global pooling leaves a size of 1."
+            raise ValueError(f"{FUNCTION}: layer {number}, {layer.text!r}, gets {came}: {why}{advice}") from None
+        windows.append(resolved.window())
+        shape = (filters, *after)
+        weights = channels // layer.groups * filters * prod(layer.kernel) if layer.filters else 0
+        yield Step(layer, shape, tuple(_formulas(layer, sizes, after)), *cost, weights, _field(windows))
+
+
+def _resolved(layer: Layer, sizes: tuple[int, ...]) -> Layer:
+    """The layer with its padding and its kernel in numbers: what SAME, ceil and global come to at these sizes."""
+    if layer.kernel is GLOBAL:
+        return replace(layer, kernel=sizes)
+    if layer.transposed or not (layer.ceil or isinstance(layer.padding, str)):
+        return layer
+    pads = padding_pairs(FUNCTION, layer.padding, sizes, layer.kernel, layer.stride, layer.dilation)
+    return replace(layer, padding=_rounded_up(layer, sizes, pads) if layer.ceil else pads)
+
+
+def _cost(layer: Layer, channels: int, filters: int, sizes: tuple[int, ...], after: tuple[int, ...]) -> tuple[int, int]:
+    """Multiply-adds for one example, those that meet an input and all; of pooling, the inputs read.
+
+    Where inputs are but repeated there are none.
+    """
+    options = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+    if layer.kind == "upsample" and layer.kernel == layer.stride:
+        return 0, 0
+    if layer.filters is None:
+        w_shape, groups = (channels, 1, *layer.kernel), channels
+    else:
+        inputs, outputs = (filters, channels) if layer.kind == "up" else (channels, filters)
+        for name, count in (("input", channels), ("output", filters)):
+            if count % layer.groups:
+                rule = f"`groups` must divide the {name} channels"
+                wrong_value(FUNCTION, rule, f"groups={layer.groups}, channels={count}")
+        w_shape, groups = (outputs, inputs // layer.groups, *layer.kernel), layer.groups
+    x_shape = (filters, *after) if layer.transposed else (channels, *sizes)
+    cost = conv_cost(x_shape, w_shape, groups=groups, **options).value
+    return cost.multiply_adds, cost.multiply_adds_with_padding
+
+
+def _field(windows: Sequence[Window | TransposedWindow]) -> ReceptiveField | None:
+    """The receptive field of one output, or None where there is none to tell: `_NO_FIELD`."""
+    try:
+        return receptive_field(windows)
+    except ValueError:
+        return None
+
+
+_NO_FIELD = "none: a transposed layer with SAME has one for each input size, or no output reads an input"
+
+
+def lines(shape: tuple[int, ...], layers: Sequence[Layer]) -> Iterator[str]:
+    """What `jaxconv size` prints."""
+    yield f"input    {' × '.join(map(str, shape))}"
+    total_cost = total_padded = total_weights = 0
+    for number, step in enumerate(walk(shape, layers), 1):
+        total_cost += step.multiply_adds
+        total_padded += step.with_padding
+        total_weights += step.weights
+        yield f"{number:>2}  {step.layer.text:<22} → {' × '.join(map(str, step.shape))}"
+        left = "n" if step.layer.transposed else "m"
+        yield from (f"      {left} = {formula}" for formula in step.formulas)
+        yield f"      {_counted(step.multiply_adds, step.with_padding)}, {step.weights:,} weights"
+        if step.field is None:
+            yield f"      receptive field: {_NO_FIELD}"
+        else:
+            size, stride, start = (_per_axis(numbers) for numbers in step.field)
+            yield f"      receptive field: {size} inputs, moving by {stride}, the first from {start}"
+    yield f"total    {_counted(total_cost, total_padded)}, {total_weights:,} weights"
+
+
+def _counted(multiply_adds: int, with_padding: int) -> str:
+    """Both counts where they differ: most tools count the taps on padding, too."""
+    more = "" if with_padding == multiply_adds else f" ({with_padding:,} with the taps on padding)"
+    return f"{multiply_adds:,} multiply-adds{more}"
+
+
+def _per_axis(numbers: Any) -> str:
+    if not isinstance(numbers, tuple):
+        return str(numbers)
+    return " × ".join(map(str, dict.fromkeys(numbers) if len(set(numbers)) == 1 else numbers))
