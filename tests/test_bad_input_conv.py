@@ -453,7 +453,7 @@ CALLS: dict[str, Callable[..., Any]] = {
 SHARED = [
     each
     for each in OPTIONS
-    if not {"padding_mode", "derivative"} & each[0].keys() and "divide" not in each[2] and "must fit" not in each[2]
+    if "padding_mode" not in each[0] and "divide" not in each[2] and "must fit" not in each[2]
 ]
 
 
