@@ -563,9 +563,7 @@ CALLS: dict[str, Callable[..., Any]] = {
 }
 # Not those that only conv has, nor the rules that each function states in its own terms.
 SHARED = [
-    each
-    for each in OPTIONS
-    if not {"padding_mode", "derivative"} & each[0].keys() and "divide" not in each[2] and "must fit" not in each[2]
+    each for each in OPTIONS if "padding_mode" not in each[0] and "divide" not in each[2] and "must fit" not in each[2]
 ]
 
 
