@@ -9,11 +9,8 @@ from jaxconv.convolution.api import conv as conv
 from jaxconv.convolution.api import conv_input_vjp as conv_input_vjp
 from jaxconv.convolution.api import conv_transpose as conv_transpose
 from jaxconv.convolution.api import conv_weight_vjp as conv_weight_vjp
-from jaxconv.convolution.jacobian import GradientFlow as GradientFlow
 from jaxconv.convolution.jacobian import conv_input_jacobian as conv_input_jacobian
 from jaxconv.convolution.jacobian import conv_weight_jacobian as conv_weight_jacobian
-from jaxconv.convolution.jacobian import gated_step_jacobian as gated_step_jacobian
-from jaxconv.convolution.jacobian import gradient_flow as gradient_flow
 from jaxconv.explanation.explained import Explanation as Explanation
 from jaxconv.explanation.explained import explain as explain
 from jaxconv.parallel.halo import halo_exchange as halo_exchange
@@ -21,6 +18,9 @@ from jaxconv.parallel.halo import halo_exchange_vjp as halo_exchange_vjp
 from jaxconv.parallel.processes import global_batch as global_batch
 from jaxconv.parallel.sharded import conv_sharded as conv_sharded
 from jaxconv.recurrence.directions import gated_scan_both as gated_scan_both
+from jaxconv.recurrence.flow import GradientFlow as GradientFlow
+from jaxconv.recurrence.flow import gated_step_jacobian as gated_step_jacobian
+from jaxconv.recurrence.flow import gradient_flow as gradient_flow
 from jaxconv.recurrence.gated import gated_init as gated_init
 from jaxconv.recurrence.gated import gated_scan as gated_scan
 from jaxconv.recurrence.gated import gated_step as gated_step

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxconv.convolution.jacobian import GradientFlow
 from jaxconv.plot.style import BLUE, LINES, VERMILION, axes_or_new, colour, ink
+from jaxconv.recurrence.flow import GradientFlow
 from jaxconv.sizes.arguments import wrong_kind, wrong_value
 
 MARKERS = ("^", "s", "o", "D", "v", "P")

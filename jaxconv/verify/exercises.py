@@ -15,7 +15,8 @@ import numpy as np
 from jaxconv.accuracy import oracle
 from jaxconv.accuracy.error_model import C, measured_units, spread, units
 from jaxconv.convolution.api import conv, conv_weight_vjp
-from jaxconv.convolution.jacobian import conv_input_jacobian, conv_weight_jacobian, gradient_flow
+from jaxconv.convolution.jacobian import conv_input_jacobian, conv_weight_jacobian
+from jaxconv.recurrence.flow import gradient_flow
 from jaxconv.recurrence.gated import gated_scan, gated_step
 from jaxconv.recurrence.gated_cell import GatedParams
 from jaxconv.sizes.arithmetic import output_shape
