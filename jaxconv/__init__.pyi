@@ -1,10 +1,10 @@
 """The public names, each with the module it comes from; `jaxconv/__init__.py` reads them here."""
 
-from jaxconv.check.assertion import assert_vjp as assert_vjp
 from jaxconv.check.core import check_vjp as check_vjp
-from jaxconv.check.report import VjpReport as VjpReport
-from jaxconv.check.report import VjpRow as VjpRow
-from jaxconv.check.smallest import smallest_failure as smallest_failure
+from jaxconv.check.faces.assertion import assert_vjp as assert_vjp
+from jaxconv.check.faces.report import VjpReport as VjpReport
+from jaxconv.check.faces.report import VjpRow as VjpRow
+from jaxconv.check.faces.smallest import smallest_failure as smallest_failure
 from jaxconv.convolution.api import conv as conv
 from jaxconv.convolution.api import conv_input_vjp as conv_input_vjp
 from jaxconv.convolution.api import conv_transpose as conv_transpose
@@ -26,7 +26,6 @@ from jaxconv.recurrence.gated import gated_scan as gated_scan
 from jaxconv.recurrence.gated import gated_step as gated_step
 from jaxconv.recurrence.gated_cell import GatedParams as GatedParams
 from jaxconv.sizes.arithmetic import input_sizes as input_sizes
-from jaxconv.sizes.arithmetic import output_shape as output_shape
 from jaxconv.sizes.arithmetic import output_size as output_size
 from jaxconv.sizes.arithmetic import same_padding as same_padding
 from jaxconv.sizes.arithmetic import transpose_output_size as transpose_output_size
@@ -40,5 +39,6 @@ from jaxconv.sizes.receptive import Window as Window
 from jaxconv.sizes.receptive import merge_receptive_fields as merge_receptive_fields
 from jaxconv.sizes.receptive import receptive_field as receptive_field
 from jaxconv.sizes.receptive import unread_inputs as unread_inputs
+from jaxconv.sizes.shapes import output_shape as output_shape
 
 __version__: str

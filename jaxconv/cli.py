@@ -156,7 +156,7 @@ def _check(options: argparse.Namespace) -> int:
         return 2
     try:
         with heeded() as stop_if_told:
-            from jaxconv.check.command import check
+            from jaxconv.check.faces.command import check
 
             return check(options, stop_if_told)
     except KeyboardInterrupt:

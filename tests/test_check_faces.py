@@ -19,10 +19,10 @@ import jaxconv
 from jaxconv import assert_vjp, check_vjp, cli, smallest_failure
 from jaxconv.accuracy.error_model import C
 from jaxconv.check import smallest
-from jaxconv.check.page import html
-from jaxconv.check.picture import plot
-from jaxconv.check.report import TransformRow, VjpReport, VjpRow
-from jaxconv.check.smallest import _code
+from jaxconv.check.faces.page import html
+from jaxconv.check.faces.picture import plot
+from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
+from jaxconv.check.faces.smallest import _code
 from jaxconv.terminal import progress
 
 
@@ -423,7 +423,7 @@ def test_the_file_is_there_though_the_disk_is_full(rules, monkeypatch, capsys):
 
 def test_neither_the_checker_nor_the_bench_needs_what_trains():
     code = "import sys; sys.modules |= dict.fromkeys(('optax', 'sklearn'))\n"
-    code += "import jaxconv.check.command, jaxconv.bench.command, jaxconv.check.picture"
+    code += "import jaxconv.check.faces.command, jaxconv.bench.command, jaxconv.check.faces.picture"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -16,7 +16,8 @@ from jax import Array, lax
 import oracles
 from cases import Case, arrays, assert_right, expected, integers
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp
-from jaxconv.sizes.arithmetic import input_sizes, output_shape, output_size, transpose_output_size
+from jaxconv.sizes.arithmetic import input_sizes, output_size, transpose_output_size
+from jaxconv.sizes.shapes import output_shape
 
 NAMES = ("VALID", "SAME", "SAME_LOWER", "CAUSAL", "FULL")
 

@@ -13,7 +13,7 @@ import oracles
 from cases import CASES, assert_same, by_id, integers
 from jaxconv import conv
 from jaxconv._jax import loops, materialize
-from jaxconv.algorithms import canonical, choose, depthwise, gemm, layout, patches, phases, planes, shifts, taps
+from jaxconv.algorithms import canonical, choose, depthwise, gemm, layout, patches, phases, planes, shifts, table, taps
 from jaxconv.algorithms.problem import Call
 from jaxconv.sizes.geometry import Geometry
 
@@ -22,7 +22,7 @@ WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, mapped=False, half=False, batch=2, **options):
     call = Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped, half)
-    return choose.row(call).form
+    return table.row(call).form
 
 
 FEW, WIDE = (3, 64), (64, 64)
@@ -284,7 +284,7 @@ def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
     found = []
     for order in ("channels_first", "channels_last"):
         for at_the_peak in (False, True):
-            monkeypatch.setattr(choose, "TUNED", at_the_peak)
+            monkeypatch.setattr(table, "TUNED", at_the_peak)
             found.append(chosen(which, *wide, layout=order, **options))
     assert found == [first, tuned, *(last if isinstance(last, tuple) else (last, last))]
 
@@ -489,7 +489,7 @@ def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
         ((4, 4, 8, 8, 3), (2, 2, 2, 3, 32), {"stride": 2}, ("patches", "patches")),
         ((2, 15, 14, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("gemm", "taps")),
         ((1, 49, 48, 3), (7, 7, 3, 32), {"stride": 2, "padding": 3}, ("phases", "canonical")),
-        ((2, 13, 12, 3), (4, 4, 3, 9), {"padding": 2}, ("gemm", "canonical" if choose.TUNED else "gemm")),
+        ((2, 13, 12, 3), (4, 4, 3, 9), {"padding": 2}, ("gemm", "canonical" if table.TUNED else "gemm")),
         ((2, 5, 6, 128), (3, 2, 128, 128), {"stride": (1, 2), "padding": 1}, ("canonical", "taps")),
     ],
 )
@@ -498,7 +498,7 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
     geometry = Geometry.of("conv", x[1:-1], w[:-2], layout="channels_last", **options)
     x, w, g = integers(0, x, w, (x[0], *geometry.output_size, w[-1]))
     calls = Call.of(INPUTS, g, w, geometry), Call.of(WEIGHTS, x, g, geometry)
-    assert tuple(choose.row(call).form for call in calls) == forms
+    assert tuple(table.row(call).form for call in calls) == forms
 
     def results(form):
         def both(x, w, g):
@@ -515,7 +515,7 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
     """Any other is not tuned there: 80 to 400 times slower."""
-    monkeypatch.setattr(choose, "TUNED", True)
+    monkeypatch.setattr(table, "TUNED", True)
     x, w = in_layout(layout, jnp.ones((2, 32, 6, 6)), jnp.ones((32, 32, 3, 3)))
 
     def loss(x, w):
@@ -540,7 +540,7 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 
 
 def test_every_row_says_why():
-    for row in choose.CPU:
+    for row in table.CPU:
         assert row.form in (
             "reference",
             "canonical",

@@ -14,7 +14,8 @@ import pytest
 from jax import lax
 
 from cases import CASES, Case, by_id
-from jaxconv.sizes.arithmetic import input_sizes, output_shape, output_size, same_padding, transpose_output_size
+from jaxconv.sizes.arithmetic import input_sizes, output_size, same_padding, transpose_output_size
+from jaxconv.sizes.shapes import output_shape
 from oracles import count_windows, named_padding
 
 STRIDES_AND_DILATIONS = list(product(range(1, 5), range(1, 5)))

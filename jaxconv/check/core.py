@@ -19,9 +19,9 @@ from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.check import transforms as under
 from jaxconv.check import truth as of
 from jaxconv.check.call import Call, shapes, stamped, take_apart, value_and_pull
+from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.judge import wide
 from jaxconv.check.protocol import attempt, gradient_faults
-from jaxconv.check.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.rows import Rows
 from jaxconv.sizes.arguments import integer, wrong_kind, wrong_value
 from jaxconv.terminal.progress import Tell, shown, step

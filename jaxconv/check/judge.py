@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.accuracy.error_model import C, underflow, unit_roundoff
+from jaxconv.check.faces.report import VjpRow
 from jaxconv.check.patterns import pattern
-from jaxconv.check.report import VjpRow
 
 GUARD = 2.0**10
 

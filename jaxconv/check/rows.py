@@ -18,11 +18,11 @@ from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.check import truth as of
 from jaxconv.check.asif import as_if
 from jaxconv.check.call import Call, outputs, program, pull, value_and_pull
+from jaxconv.check.faces.report import VjpRow
 from jaxconv.check.interpret import longest, narrowest
 from jaxconv.check.judge import Found, compare, row, wide
 from jaxconv.check.kinks import forgiven
 from jaxconv.check.protocol import attempt
-from jaxconv.check.report import VjpRow
 from jaxconv.terminal.progress import step
 
 FULL = ("highest", "float32", "F32_F32_F32")  # precisions at which a product rounds no factor

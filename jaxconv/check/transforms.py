@@ -13,9 +13,9 @@ from jax import lax
 
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check.call import Call, jitted, value_and_pull
+from jaxconv.check.faces.report import TransformRow
 from jaxconv.check.judge import floor, wide
 from jaxconv.check.protocol import in_words
-from jaxconv.check.report import TransformRow
 from jaxconv.check.sharding import sharded
 from jaxconv.terminal.progress import step
 

@@ -1,50 +1,31 @@
-"""Convolution and its two gradients: one trilinear form, three bilinear maps, each the derivative of the others.
+"""The convolutions as people call them: arguments read and checked, batch axes made one, then one of the maps.
 
-    T(x, w, g) = Σ_{b,o,p} g[b,o,p] · Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]
-
-    y = conv(x, w) = ∂T/∂g        dx = conv_input_vjp(g, w) = ∂T/∂x        dw = conv_weight_vjp(x, g) = ∂T/∂w
-
-Letters, per spatial axis: n input size, k kernel size, s stride, d dilation, (lo, hi) padding, m output size.
-g, dx, dw are cotangents; t is the cotangent of a cotangent.
+The maps and their derivatives stand in `maps`. Letters, per spatial axis: n input size, k kernel size, s stride,
+d dilation, (lo, hi) padding, m output size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
-from jaxconv._jax.dtypes import Precision, accumulator, read_arrays, read_precision
-from jaxconv._jax.explicit_sharding import as_primal
+from jaxconv._jax.dtypes import Precision, read_arrays, read_precision
 from jaxconv._jax.manual_axes import alike
-from jaxconv._jax.symbolic_zeros import Ruled, dense, is_wanted, values, wanted
-from jaxconv._jax.unstable import vmap_rule_of
 from jaxconv.algorithms import reference
-from jaxconv.algorithms.choose import LOWERINGS, Lowering, lowered
-from jaxconv.algorithms.reference import Map
-from jaxconv.convolution.batching import folded
+from jaxconv.algorithms.choose import LOWERINGS, Lowering
+from jaxconv.convolution import maps
+from jaxconv.convolution.config import ConvConfig
 from jaxconv.convolution.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart, pad_vjp
-from jaxconv.convolution.primitive import examples_laid, laid, product
+from jaxconv.convolution.primitive import product
 from jaxconv.sizes.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
-from jaxconv.sizes.arithmetic import (
-    LAYOUTS,
-    Layout,
-    Padding,
-    axes_of,
-    check_channels,
-    input_sizes,
-    layout_hint,
-    padding_pairs,
-    split_array,
-    split_kernel,
-    transposed,
-)
+from jaxconv.sizes.arithmetic import LAYOUTS, Layout, Padding, axes_of, input_sizes, padding_pairs, transposed
 from jaxconv.sizes.geometry import Geometry
+from jaxconv.sizes.shapes import check_channels, layout_hint, split_array, split_kernel
 
 Derivative = Literal["hand", "jax", "any"]
 PerAxis = int | Sequence[int]
@@ -52,151 +33,47 @@ PerAxis = int | Sequence[int]
 DERIVATIVES = ("hand", "jax", "any")
 
 
-class Plan(NamedTuple):
-    """All that is static about a call."""
-
-    geometry: Geometry
-    precision: Precision = None
-    lowering: Lowering = "auto"
-
-
-# ---------------------------------------------------------------------------------------------- the three maps
-
-
-@partial(Ruled, nondiff_argnums=(2,))
-def _conv(x: Array, w: Array, plan: Plan) -> Array:
-    return _map("conv", x, w, plan)
-
-
-@partial(Ruled, nondiff_argnums=(2,))
-def _input_vjp(g: Array, w: Array, plan: Plan) -> Array:
-    return _map("conv_input_vjp", g, w, plan)
-
-
-@partial(Ruled, nondiff_argnums=(2,))
-def _weight_vjp(x: Array, g: Array, plan: Plan) -> Array:
-    return _map("conv_weight_vjp", x, g, plan)
-
-
-def _map(which: Map, a: Array, b: Array, plan: Plan) -> Array:
-    """The map, in the form that serves it; under `vmap` again one such map (see `batching`)."""
-
-    def one(a: Array, b: Array) -> Array:
-        return lowered(which, a, b, *plan)
-
-    def many(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
-        if which == "conv_weight_vjp" and all(mapped) and plan.geometry.groups == 1 and size:
-            # One product of all examples' patches, as JAX batches it: on JAX 0.10 twice as fast as groups.
-            return jax.vmap(lambda a, b: lowered(which, a, b, *plan, mapped=True))(a, b), True
-        again = lambda which, a, b, geometry: _map(which, a, b, plan._replace(geometry=geometry))  # noqa: E731
-        return folded(again, which, (a, b), mapped, plan.geometry), True
-
-    if not any(isinstance(each, jax.core.Tracer) for each in (a, b)):
-        # Nothing is mapped here, and `jax.debug_nans` does not look into a `custom_vmap`.
-        return laid(one, which, a, b, plan.geometry)
-    mappable = jax.custom_batching.custom_vmap(one)
-
-    def rule(size: int, mapped: list[bool], a: Array, b: Array) -> tuple[Array, bool]:
-        return examples_laid(lambda a, b: many(size, mapped, a, b)[0], a, b, plan.geometry), True
-
-    mappable.def_vmap(vmap_rule_of(which, rule))
-    return laid(mappable, which, a, b, plan.geometry)
-
-
-Bilinear = Callable[[Array, Array, Plan], Array]
-
-
-def _register(product: Any, first: Bilinear, second: Bilinear) -> None:
-    """Give product(a, b) its two derivatives: first(t, b) for a and second(a, t) for b, t the cotangent.
-
-    A derivative that nobody asked for is not computed. Both factors are kept all the same: what is kept must not
-    depend on what was asked for (see `jaxconv._jax.symbolic_zeros`).
-    """
-
-    def forward(a: Any, b: Any, plan: Plan) -> tuple[Array, tuple]:
-        marks = wanted((a, b))
-        a, b = values((a, b))
-        return product(a, b, plan), (a, b, marks)
-
-    def backward(plan: Plan, kept: tuple, t: Any) -> tuple[Array | None, Array | None]:
-        a, b, (for_a, for_b) = kept
-        t = dense(t)
-        da = as_primal(first(t, b, plan), a) if is_wanted(for_a) else None
-        return da, as_primal(second(a, t, plan), b) if is_wanted(for_b) else None
-
-    product.defvjp(forward, backward)
-
-
-# The whole calculus. Each line: a product, its derivative in the first factor, its derivative in the second.
-_register(_conv, lambda g, w, plan: _input_vjp(g, w, plan), lambda x, g, plan: _weight_vjp(x, g, plan))
-_register(_input_vjp, lambda t, w, plan: _conv(t, w, plan), lambda g, t, plan: _weight_vjp(t, g, plan))
-_register(_weight_vjp, lambda t, g, plan: _input_vjp(g, t, plan), lambda x, t, plan: _conv(x, t, plan))
-
-
-def _plus_bias(y: Array, b: Array, channel_axis: int) -> Array:
-    """y[b,o,p] + b[o]"""
-    return y + jnp.expand_dims(b, tuple(a for a in range(y.ndim) if a != channel_axis))
-
-
-_add_bias = Ruled(_plus_bias, nondiff_argnums=(2,))
-
-
-def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, tuple]:
-    return _add_bias(y.value, b.value, channel_axis), (b.value, wanted(b))
-
-
-def _add_bias_backward(channel_axis: int, kept: tuple, g: Any) -> tuple[Array, Array | None]:
-    """dy = g,  db[o] = Σ_{b,p} g[b,o,p]"""
-    b, for_b = kept
-    g = dense(g)
-    others = tuple(a for a in range(g.ndim) if a != channel_axis)
-    if not is_wanted(for_b):
-        return g, None
-    return g, as_primal(jnp.sum(g, others, dtype=accumulator(g.dtype)).astype(g.dtype), b)
-
-
-_add_bias.defvjp(_add_bias_forward, _add_bias_backward)
-
-
 # ------------------------------------------------------------------------- the jitted bodies, batch axes folded
 
 
-@partial(jax.jit, static_argnames=("plan", "mode", "derivative"))
-def _conv_body(x: Array, w: Array, b: Array | None, *, plan: Plan, mode: tuple | None, derivative: str) -> Array:
+@partial(jax.jit, static_argnames=("config", "mode", "derivative"))
+def _conv_body(
+    x: Array, w: Array, b: Array | None, *, config: ConvConfig, mode: tuple | None, derivative: str
+) -> Array:
     x, w, b = alike(x, w, b)
-    geometry = plan.geometry
+    geometry = config.geometry
     batch, folded = _fold(x, geometry.axes)
     if mode is not None:
         folded = pad(folded, *mode)
     if derivative == "jax":
-        y = reference.left_to_jax("conv", folded, w, geometry, plan.precision)
+        y = reference.left_to_jax("conv", folded, w, geometry, config.precision)
     else:
-        y = _conv(folded, w, plan) if derivative == "hand" else product("conv", folded, w, plan)
+        y = maps.conv(folded, w, config) if derivative == "hand" else product("conv", folded, w, config)
     return _unfold(_biased(y, b, geometry, derivative), batch)
 
 
-@partial(jax.jit, static_argnames=("plan", "derivative", "mode"))
+@partial(jax.jit, static_argnames=("config", "derivative", "mode"))
 def _input_vjp_body(
-    g: Array, w: Array, b: Array | None, *, plan: Plan, derivative: str, mode: tuple | None = None
+    g: Array, w: Array, b: Array | None, *, config: ConvConfig, derivative: str, mode: tuple | None = None
 ) -> Array:
     g, w, b = alike(g, w, b)
-    geometry = plan.geometry
+    geometry = config.geometry
     batch, folded = _fold(g, geometry.axes)
     if derivative == "jax":
-        dx = reference.left_to_jax("conv_input_vjp", folded, w, geometry, plan.precision)
+        dx = reference.left_to_jax("conv_input_vjp", folded, w, geometry, config.precision)
     else:
-        dx = _input_vjp(folded, w, plan) if derivative == "hand" else product("conv_input_vjp", folded, w, plan)
+        dx = maps.input_vjp(folded, w, config) if derivative == "hand" else product("conv_input_vjp", folded, w, config)
     if mode is not None:
         dx = pad_vjp(dx, *mode)
     return _unfold(_biased(dx, b, geometry, derivative), batch)
 
 
-@partial(jax.jit, static_argnames=("plan", "derivative"))
-def _weight_vjp_body(x: Array, g: Array, *, plan: Plan, derivative: str) -> Array:
-    x, g = (_fold(each, plan.geometry.axes)[1] for each in alike(x, g))
+@partial(jax.jit, static_argnames=("config", "derivative"))
+def _weight_vjp_body(x: Array, g: Array, *, config: ConvConfig, derivative: str) -> Array:
+    x, g = (_fold(each, config.geometry.axes)[1] for each in alike(x, g))
     if derivative == "jax":
-        return reference.left_to_jax("conv_weight_vjp", x, g, plan.geometry, plan.precision)
-    return _weight_vjp(x, g, plan) if derivative == "hand" else product("conv_weight_vjp", x, g, plan)
+        return reference.left_to_jax("conv_weight_vjp", x, g, config.geometry, config.precision)
+    return maps.weight_vjp(x, g, config) if derivative == "hand" else product("conv_weight_vjp", x, g, config)
 
 
 def _fold(x: Array, axes: int) -> tuple[tuple[int, ...], Array]:
@@ -213,7 +90,7 @@ def _biased(y: Array, b: Array | None, geometry: Geometry, derivative: str) -> A
     if b is None:
         return y
     channel_axis = 1 if geometry.channels_first else y.ndim - 1
-    return (_add_bias if derivative == "hand" else _plus_bias)(y, b, channel_axis)
+    return (maps.add_bias if derivative == "hand" else maps.plus_bias)(y, b, channel_axis)
 
 
 # ------------------------------------------------------------------------------------------- the public face
@@ -290,8 +167,8 @@ def conv(
     mode = None
     if must_pad_apart(geometry, one_of(function, "padding_mode", padding_mode, PADDING_MODES)):
         geometry, mode = pad_apart(function, geometry, padding_mode)
-    plan = Plan(geometry, read_precision(function, precision), lowering)
-    return _conv_body(x, w, b, plan=plan, mode=mode, derivative=derivative)
+    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    return _conv_body(x, w, b, config=config, mode=mode, derivative=derivative)
 
 
 def conv_input_vjp(
@@ -347,8 +224,8 @@ def conv_input_vjp(
     if channels != out:
         wrong_value(function, "`g` must have the kernel's output channels", f"{channels} for {out} ({context})")
     _check_output(function, "g", geometry, m)
-    plan = Plan(geometry, read_precision(function, precision), lowering)
-    return _input_vjp_body(g, w, None, plan=plan, derivative=derivative)
+    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    return _input_vjp_body(g, w, None, config=config, derivative=derivative)
 
 
 def conv_weight_vjp(
@@ -409,8 +286,8 @@ def conv_weight_vjp(
         wrong_value(function, rule, f"{batch} and {g_batch} ({context})")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
     _check_output(function, "g", geometry, m)
-    plan = Plan(geometry, read_precision(function, precision), lowering)
-    return _weight_vjp_body(x, g, plan=plan, derivative=derivative)
+    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    return _weight_vjp_body(x, g, config=config, derivative=derivative)
 
 
 def conv_transpose(
@@ -484,8 +361,8 @@ def conv_transpose(
     mode = None
     if one_of(function, "padding_mode", padding_mode, PADDING_MODES) != "zeros":
         geometry, mode = pad_apart(function, geometry, padding_mode)
-    plan = Plan(geometry, read_precision(function, precision), lowering)
-    return _input_vjp_body(x, w, b, plan=plan, derivative=derivative, mode=mode)
+    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    return _input_vjp_body(x, w, b, config=config, derivative=derivative, mode=mode)
 
 
 # ------------------------------------------------------------------------------------------ reading arguments

@@ -23,14 +23,15 @@ from jaxconv._jax.unstable import enter
 from jaxconv.algorithms.choose import lowered
 from jaxconv.algorithms.reference import Map
 from jaxconv.convolution.batching import folded, spec
+from jaxconv.convolution.config import ConvConfig
 from jaxconv.sizes.geometry import Geometry
 
 _product = Primitive("jaxconv")
 
 
-def product(which: Map, a: Array, b: Array, plan: Any) -> Array:
-    """One of the three maps, by name; the plan is that of `api`."""
-    return laid(lambda a, b: _product.bind(a, b, which=which, plan=plan), which, a, b, plan.geometry)
+def product(which: Map, a: Array, b: Array, config: ConvConfig) -> Array:
+    """One of the three maps, by name; with what is static of the call."""
+    return laid(lambda a, b: _product.bind(a, b, which=which, config=config), which, a, b, config.geometry)
 
 
 def laid(f: Callable[[Array, Array], Array], which: Map, a: Array, b: Array, geometry: Geometry) -> Array:
@@ -54,8 +55,8 @@ def examples_laid(f: Callable[[Array, Array], Array], a: Array, b: Array, geomet
     return freely(lambda a, b: (f(a, b),), (result,), a, b)[0]
 
 
-def _value(a: Array, b: Array, *, which: Map, plan: Any) -> Array:
-    return lowered(which, a, b, *plan)
+def _value(a: Array, b: Array, *, which: Map, config: ConvConfig) -> Array:
+    return lowered(which, a, b, *config)
 
 
 def _avals(a: Any, b: Any, **how: Any) -> Any:
@@ -63,25 +64,25 @@ def _avals(a: Any, b: Any, **how: Any) -> Any:
     return jax.make_jaxpr(lambda a, b: _value(a, b, **how))(a, b).out_avals[0]
 
 
-def _in_first(t: Array, a: Any, b: Array, *, which: Map, plan: Any) -> Array:
+def _in_first(t: Array, a: Any, b: Array, *, which: Map, config: ConvConfig) -> Array:
     """conv: dx from g and w.  conv_input_vjp: ḡ from t and w.  conv_weight_vjp: x̄ from g and t."""
     if which == "conv":
-        return product("conv_input_vjp", t, b, plan)
+        return product("conv_input_vjp", t, b, config)
     if which == "conv_input_vjp":
-        return product("conv", t, b, plan)
-    return product("conv_input_vjp", b, t, plan)
+        return product("conv", t, b, config)
+    return product("conv_input_vjp", b, t, config)
 
 
-def _in_second(t: Array, a: Array, b: Any, *, which: Map, plan: Any) -> Array:
+def _in_second(t: Array, a: Array, b: Any, *, which: Map, config: ConvConfig) -> Array:
     """conv: dw from x and g.  conv_input_vjp: w̄ from t and g.  conv_weight_vjp: ḡ from x and t."""
     if which == "conv":
-        return product("conv_weight_vjp", a, t, plan)
+        return product("conv_weight_vjp", a, t, config)
     if which == "conv_input_vjp":
-        return product("conv_weight_vjp", t, a, plan)
-    return product("conv", a, t, plan)
+        return product("conv_weight_vjp", t, a, config)
+    return product("conv", a, t, config)
 
 
-def _batched(factors: Any, axes: Any, *, which: Map, plan: Any) -> tuple[Array, int]:
+def _batched(factors: Any, axes: Any, *, which: Map, config: ConvConfig) -> tuple[Array, int]:
     """See `batching`."""
     mapped = [axis is not None for axis in axes]
     moved = [
@@ -89,13 +90,13 @@ def _batched(factors: Any, axes: Any, *, which: Map, plan: Any) -> tuple[Array, 
     ]
 
     def one(which: Map, a: Array, b: Array, geometry: Any) -> Array:
-        return product(which, a, b, plan._replace(geometry=geometry))
+        return product(which, a, b, config._replace(geometry=geometry))
 
-    batched = lambda a, b: folded(one, which, (a, b), mapped, plan.geometry)  # noqa: E731
-    return examples_laid(batched, moved[0], moved[1], plan.geometry), 0
+    batched = lambda a, b: folded(one, which, (a, b), mapped, config.geometry)  # noqa: E731
+    return examples_laid(batched, moved[0], moved[1], config.geometry), 0
 
 
-_product.def_impl(jax.jit(_value, static_argnames=("which", "plan")))
+_product.def_impl(jax.jit(_value, static_argnames=("which", "config")))
 _product.def_abstract_eval(_avals)
 ad.defbilinear(_product, _in_first, _in_second)
 batching.primitive_batchers[_product] = _batched

@@ -26,8 +26,8 @@ from jaxconv.algorithms import reference
 from jaxconv.convolution.api import conv
 from jaxconv.explanation.worked import narrow, worked
 from jaxconv.sizes.arguments import wrong_kind, wrong_value
-from jaxconv.sizes.arithmetic import split_array, split_kernel
 from jaxconv.sizes.geometry import Geometry
+from jaxconv.sizes.shapes import split_array, split_kernel
 from jaxconv.terminal.output import legible
 
 OPTIONS = ("stride", "padding", "dilation", "groups", "layout")

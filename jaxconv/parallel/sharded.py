@@ -22,8 +22,9 @@ from jaxconv.convolution.api import Derivative, PerAxis, conv
 from jaxconv.convolution.padding import PADDING_MODES, pad_apart
 from jaxconv.parallel.halo import halo_exchange
 from jaxconv.sizes.arguments import is_sequence, one_of, wrong_kind, wrong_value
-from jaxconv.sizes.arithmetic import LAYOUTS, Layout, Padding, split_array, split_kernel
+from jaxconv.sizes.arithmetic import LAYOUTS, Layout, Padding
 from jaxconv.sizes.geometry import Geometry
+from jaxconv.sizes.shapes import split_array, split_kernel
 
 
 def conv_sharded(

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxconv.sizes.arguments import integer, one_of
-from jaxconv.sizes.arithmetic import Layout, read_call, read_shape
+from jaxconv.sizes.arithmetic import Layout
+from jaxconv.sizes.shapes import read_call, read_shape
 
 ITEM_SIZES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16}
 

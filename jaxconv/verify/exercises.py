@@ -19,7 +19,7 @@ from jaxconv.convolution.jacobian import conv_input_jacobian, conv_weight_jacobi
 from jaxconv.recurrence.flow import gradient_flow
 from jaxconv.recurrence.gated import gated_scan, gated_step
 from jaxconv.recurrence.gated_cell import GatedParams
-from jaxconv.sizes.arithmetic import output_shape
+from jaxconv.sizes.shapes import output_shape
 
 
 class Answer(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.check.core import check_vjp
-from jaxconv.check.report import VjpReport, cause, number, place
+from jaxconv.check.faces.report import VjpReport, cause, number, place
 from jaxconv.terminal.console import Console, Table, progress, versions
 from jaxconv.terminal.console import number as rounded
 from jaxconv.terminal.output import complain, shown, written

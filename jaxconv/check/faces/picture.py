@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import C
 from jaxconv.accuracy.heat import COLUMNS, ROWS, Heat
-from jaxconv.check.page import MOST_PICTURES, heat_of
-from jaxconv.check.report import VjpReport, VjpRow, place
+from jaxconv.check.faces.page import MOST_PICTURES, heat_of
+from jaxconv.check.faces.report import VjpReport, VjpRow, place
 
 
 def plot(report: VjpReport) -> Any:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.check.core import check_vjp
-from jaxconv.check.report import VjpReport
+from jaxconv.check.faces.report import VjpReport
 from jaxconv.sizes.arguments import integer, wrong_kind
 
 LARGEST = 6  # of a size that is drawn

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import C
 from jaxconv.accuracy.heat import Heat
-from jaxconv.check.report import TransformRow, VjpReport, VjpRow, cause, number, place
+from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow, cause, number, place
 from jaxconv.terminal import picture
 
 BOX = "jaxconv-check"

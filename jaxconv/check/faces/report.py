@@ -129,12 +129,12 @@ class VjpReport:
         Returns:
             A matplotlib Figure.
         """
-        from jaxconv.check.picture import plot
+        from jaxconv.check.faces.picture import plot
 
         return plot(self)
 
     def _repr_html_(self) -> str:
-        from jaxconv.check.page import html
+        from jaxconv.check.faces.page import html
 
         return html(self)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxconv.check.core import check_vjp
-from jaxconv.check.report import VjpReport
+from jaxconv.check.faces.report import VjpReport
 
 
 def assert_vjp(f: Callable[..., Any], *args: Any, **options: Any) -> VjpReport:

@@ -1,0 +1,17 @@
+"""All that is static about a convolution, the key of its compiled programs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jaxconv._jax.dtypes import Precision
+from jaxconv.algorithms.choose import Lowering
+from jaxconv.sizes.geometry import Geometry
+
+
+class ConvConfig(NamedTuple):
+    """Geometry, precision and form of a call."""
+
+    geometry: Geometry
+    precision: Precision = None
+    lowering: Lowering = "auto"
