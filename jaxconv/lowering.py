@@ -7,7 +7,7 @@
     patches      products for windows that do not overlap, channels last, in `jaxconv.patches`
     phases       a strided dx, channels last, as a convolution without a stride, in `jaxconv.phases`
     shifts       y and dx of groups of few channels, sums of shifted arrays, in `jaxconv.shifts`
-    depthwise    dw of groups of one channel, in `jaxconv.depthwise`
+    depthwise    dw of groups of one channel, of long kernels few, in `jaxconv.depthwise`
     taps         dw with channels last, a product for each tap of the first axis, in `jaxconv.taps`
     gemm         matrix products: in `jaxconv.gemm`, or in `jaxconv.blocks` where an axis may lie over several devices
 
