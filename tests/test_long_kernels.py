@@ -72,7 +72,7 @@ def test_second_order():
 
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
-@pytest.mark.parametrize("k", [129, 257, 1024])
+@pytest.mark.parametrize("k", [130, 1024])
 def test_as_lax_where_sums_are_exact(k, layout):
     """Whole numbers, in steps of the batch and mapped: every order of adding gives the same bits."""
     x, w, g = integers(k, (4, 3, 200), (6, 1, k), (4, 6, 200), most=2)
@@ -88,6 +88,22 @@ def test_as_lax_where_sums_are_exact(k, layout):
     assert_same(jax.jit(both)(x, w, g), by_lax)
     y, dx, dw = jax.jit(jax.vmap(both, (0, None, 0)))(x[:, None], w, g[:, None])
     assert_same((y[:, 0], dx[:, 0], dw.sum(0)), by_lax)
+
+
+@pytest.mark.parametrize("stride", [1, 5])
+def test_inside_shard_map(stride):
+    """What the loops begin with varies over the mesh axes that their sums vary over."""
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    x, w = integers(0, (2, 4, 150), (4, 2, 150))
+    options = {"groups": 2, "padding": "SAME", "stride": stride}
+
+    def both(x, w, **how):
+        y, vjp = jax.vjp(partial(conv, **options, **how), x, w)
+        return y, *vjp(y)
+
+    sharded, same = jax.P("batch"), jax.P()
+    each = jax.shard_map(both, mesh=mesh, in_specs=(sharded, same), out_specs=(sharded, sharded, same))
+    assert_same(jax.jit(each)(x, w), jax.jit(partial(both, lowering="reference"))(x, w))
 
 
 def pattern(a):

@@ -1,9 +1,10 @@
-"""dw where every group has one input channel: there is nothing to multiply as matrices.
+"""dw where a group has one input channel, or of a long kernel few: there is nothing to multiply as matrices.
 
-    dw[c,q] = Σ_{b,p} g[b,c,p] · x[b, c, s·p + d·q − lo]
+    dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
 Each tap is one shifted view of x, which stays in the layout it came in: what a product would gain in another layout,
-moving the axes would cost twice over. A group with several filters repeats its channel. Letters as in
+moving the axes would cost twice over. Every pair of a filter and a channel of its group has a channel of x and one of g
+of its own, repeated where there are more pairs. Of many taps a loop takes some at a time. Letters as in
 `reference`.
 """
 
@@ -27,13 +28,13 @@ from jaxconv.sizes.geometry import Geometry
 
 IMAGES = 8  # whose products are added up at once
 TERMS = 16  # blocks of images and rows that are: more come out of one set of the cache, fewer leave more to be summed
-MANY = 128  # taps: of more some are gone through at a time
-CHUNK = 64  # of those
+MANY = 128  # taps: of more than these a loop takes some at a time
+CHUNK = 64  # taps, then: 32 and 128 take as long
 STEP_BYTES = 1 << 23  # of x, at a time; half as much leaves one of two cores idle, twice as much the cache
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
-    """dw[c,q] = Σ_{b,p} g[b,c,p] · x[b, c, s·p + d·q − lo]
+    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
     A sum over an array is not vectorised here, a sum of arrays is: blocks of the products are added up first, and what
     is left of them is summed as a product with ones. A channel's taps follow one another, while a cache holds it.

@@ -5,7 +5,8 @@
 
 A term (q, i) is a view of x times a number for every output channel, and y a loop over its elements that adds up as
 many terms as the registers and the first-level cache have room for. Of dx the positions that leave one remainder r by
-the stride are such a sum.
+the stride are such a sum. Of many terms a loop adds up some at a time: where each begins is a row of a table, so that
+the program does not grow with the kernel.
 
 Within this module arrays are (batch, groups, channels/groups, *space), as they come with channels first; with channels
 last (batch, *space, channels/groups, groups), the first channels of all groups side by side, so that what is read in a
@@ -225,8 +226,10 @@ def _looped(table: Array, x: Array, weights: Array, sums: Sums, first: bool) -> 
     def step(j: Any, y: Array) -> Array:
         return add(y, lax.dynamic_slice_in_dim(table, j * size, size))
 
+    if count == 1 and not rest:
+        return add(None, table)
     y = add(None, table[-rest:]) if rest else vary(jnp.zeros(shape, x.dtype), axes_of(x))
-    return lax.fori_loop(0, count, step, y) if count > 1 or rest else add(None, table) if count else y
+    return lax.fori_loop(0, count, step, y) if count else y
 
 
 def _by_length(looped: Callable[[Array], Array], sums: Sequence[Sequence[Term]]) -> Array:

@@ -7,7 +7,7 @@
     patches      products for windows that do not overlap, channels last, in `patches`
     phases       a strided dx, channels last, as a convolution without a stride, in `phases`
     shifts       y and dx of groups of few channels, sums of shifted arrays, in `shifts`
-    depthwise    dw of groups of one channel, in `depthwise`
+    depthwise    dw of groups of one channel, of long kernels few, in `depthwise`
     taps         dw with channels last, a product for each tap of the first axis, in `taps`
     gemm         matrix products: in `gemm`, or in `blocks` where an axis may lie over several devices
 
