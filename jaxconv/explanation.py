@@ -11,6 +11,7 @@ import base64
 import html
 import inspect
 import io
+import operator
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import jax
 import numpy as np
 
 from jaxconv import oracle, reference
-from jaxconv.arguments import wrong_kind, wrong_value
+from jaxconv.arguments import is_integer, is_sequence, wrong_kind, wrong_value
 from jaxconv.convolution import conv
 from jaxconv.geometry import Geometry
 from jaxconv.rounding import C, units
@@ -163,7 +164,7 @@ def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanat
     _, _, n = split_array(function, "x.shape", x.shape, len(k), layout)
     geometry = Geometry.of(function, n, k, **options)
     g = jax.numpy.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype)
-    told = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    told = ", ".join(f"{name}={_plain(value)!r}" for name, value in options.items())
     dx, dw = pull_back(g)
     return Explanation(
         f"conv of x {x.shape} and w {w.shape}{', ' if told else ''}{told}: y {y.shape}, {y.dtype}",
@@ -176,6 +177,14 @@ def explain(call: Any, x: Any = None, w: Any = None, **options: Any) -> Explanat
 
 
 # ------------------------------------------------------------------------------------------ what it says
+
+
+def _plain(option: Any) -> Any:
+    """An option that was read, written as a person would: integers of NumPy and of JAX as those of Python."""
+    if is_sequence(option):
+        entries = [_plain(each) for each in option]
+        return tuple(entries) if isinstance(option, tuple) else entries
+    return operator.index(option) if is_integer(option) else option
 
 
 def _maps() -> dict[str, Callable]:
