@@ -42,6 +42,12 @@ def test_numbers_are_those_of_the_call(explained):
     assert "padding=((2, 2),), lhs_dilation=(2,), rhs_dilation=(1,)" in text, "what the gradient's code comes to"
 
 
+def test_the_calls_can_be_pasted_whatever_the_integers_are():
+    of = lambda integer, array: str(explain(conv, X, W, stride=integer(2), padding=array([[1, 0]])))  # noqa: E731
+    assert of(np.int64, np.array) == of(jnp.int32, jnp.array) == of(int, list)
+    assert "stride=2, padding=[[1, 0]])" in of(jnp.int32, jnp.array)
+
+
 def test_an_entry_of_each_map_is_its_terms():
     """Whatever the layout, groups and padding: the terms that are written out add up to the entry."""
     for explained in (explain(conv, X, W, stride=2), *(explain(geometry) for geometry in GEOMETRIES)):

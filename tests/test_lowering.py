@@ -13,7 +13,7 @@ import oracles
 from cases import CASES, assert_same, by_id, integers
 from jaxconv import conv
 from jaxconv._jax import loops, materialize
-from jaxconv.algorithms import canonical, choose, depthwise, gemm, layout, patches, phases, planes, shifts, table, taps
+from jaxconv.algorithms import canonical, depthwise, gemm, layout, patches, phases, planes, shifts, table, taps
 from jaxconv.algorithms.problem import Call
 from jaxconv.sizes.geometry import Geometry
 

@@ -12,6 +12,7 @@ import base64
 import html
 import inspect
 import io
+import operator
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from jaxconv.accuracy.error_model import C, flushed_part, units
 from jaxconv.algorithms import reference
 from jaxconv.convolution.api import conv
 from jaxconv.explanation.worked import narrow, worked
-from jaxconv.sizes.arguments import wrong_kind, wrong_value
+from jaxconv.sizes.arguments import is_integer, is_sequence, wrong_kind, wrong_value
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.sizes.shapes import split_array, split_kernel
 from jaxconv.terminal.output import legible
@@ -174,7 +175,7 @@ def _explained(function: str, x: Any, w: Any, options: dict[str, Any]) -> Explan
     _, _, n = split_array(function, "x.shape", x.shape, len(k), layout)
     geometry = Geometry.of(function, n, k, **options)
     g = jax.numpy.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype)
-    told = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    told = ", ".join(f"{name}={_plain(value)!r}" for name, value in options.items())
     dx, dw = pull_back(g)
     return Explanation(
         f"conv of x {x.shape} and w {w.shape}{', ' if told else ''}{told}: y {y.shape}, {y.dtype}",
@@ -187,6 +188,14 @@ def _explained(function: str, x: Any, w: Any, options: dict[str, Any]) -> Explan
 
 
 # ------------------------------------------------------------------------------------------ what it says
+
+
+def _plain(option: Any) -> Any:
+    """An option that was read, written as a person would: integers of NumPy and of JAX as those of Python."""
+    if is_sequence(option):
+        entries = [_plain(each) for each in option]
+        return tuple(entries) if isinstance(option, tuple) else entries
+    return operator.index(option) if is_integer(option) else option
 
 
 def _maps() -> dict[str, Callable]:
