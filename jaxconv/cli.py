@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxconv.terminal.output import Legible, OutputError, complain, shown, unwritable, written
-from jaxconv.terminal.sigint import heeded
+from jaxconv.terminal.sigint import sigint_guard
 
 if TYPE_CHECKING:
     from jaxconv.verify.run import Row
@@ -123,7 +123,7 @@ def _bench(options: argparse.Namespace) -> int:
         complain(f"jaxconv bench: --limit must be positive; got {options.limit:g}")
         return 2
     try:
-        with heeded() as stop_if_told:
+        with sigint_guard() as stop_if_told:
             if options.dtype == "float64":
                 import jax
 
@@ -155,7 +155,7 @@ def _check(options: argparse.Namespace) -> int:
     if _lacks("check", {"rich": "check"}) or not _all_writable("check", _given(options, "json")):
         return 2
     try:
-        with heeded() as stop_if_told:
+        with sigint_guard() as stop_if_told:
             from jaxconv.check.faces.command import check
 
             return check(options, stop_if_told)
@@ -181,7 +181,8 @@ _SIZE_EXAMPLES = """examples:
 
 
 def _size(options: argparse.Namespace) -> int:
-    from jaxconv.sizes import chain
+    from jaxconv.sizes.layer_words import read_layer, read_shape
+    from jaxconv.sizes.layers_in_words import lines
 
     words = {"kernel": "k", "stride": "s", "padding": "p", "dilation": "d", "groups": "g"}
     given = [
@@ -193,9 +194,9 @@ def _size(options: argparse.Namespace) -> int:
     try:
         if not texts:
             raise ValueError("jaxconv size: at least one layer must be given; got none.")
-        shape = chain.read_shape(options.input)
-        layers = [chain.read_layer(text, len(shape) - 1) for text in texts]
-        text = "".join(f"{line}\n" for line in chain.lines(shape, layers))
+        shape = read_shape(options.input)
+        layers = [read_layer(text, len(shape) - 1) for text in texts]
+        text = "".join(f"{line}\n" for line in lines(shape, layers))
     except ValueError as error:
         complain(str(error))
         return 2
@@ -210,7 +211,7 @@ def _verify(options: argparse.Namespace) -> int:
     planned: int | None = None
     interrupted = False
     try:
-        with heeded() as stop_if_told:
+        with sigint_guard() as stop_if_told:
             from jaxconv.terminal.console import Console, progress
             from jaxconv.verify import page, report, run
 

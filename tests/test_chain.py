@@ -11,7 +11,8 @@ import pytest
 
 from jaxconv import Geometry, cli, output_shape
 from jaxconv.sizes.arithmetic import output_size, transpose_output_size
-from jaxconv.sizes.chain import read_layer, read_shape, smallest_input, walk
+from jaxconv.sizes.layer_words import read_layer, read_shape
+from jaxconv.sizes.layers_in_words import smallest_input, walk
 
 
 def chain(shape, *texts):

@@ -18,7 +18,7 @@ from test_page import EVIL, Tree
 import jaxconv
 from jaxconv import assert_vjp, check_vjp, cli, smallest_failure
 from jaxconv.accuracy.error_model import C
-from jaxconv.check import smallest
+from jaxconv.check.faces import smallest
 from jaxconv.check.faces.page import html
 from jaxconv.check.faces.picture import plot
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow

@@ -14,14 +14,14 @@ from cases import CASES, assert_same, by_id, integers
 from jaxconv import conv
 from jaxconv._jax import loops, materialize
 from jaxconv.algorithms import canonical, depthwise, gemm, layout, patches, phases, planes, shifts, table, taps
-from jaxconv.algorithms.problem import Call
+from jaxconv.algorithms.problem import Problem
 from jaxconv.sizes.geometry import Geometry
 
 WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 
 def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, mapped=False, half=False, batch=2, **options):
-    call = Call(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped, half)
+    call = Problem(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped, half)
     return table.row(call).form
 
 
@@ -426,8 +426,8 @@ def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
 def test_half_precision_goes_through_a_loop_bit_by_bit(sliced, monkeypatch):
     monkeypatch.setattr(loops, "SLICED", sliced)
     x, g = (each.astype(jnp.bfloat16) for each in integers(0, (6, 2, 3), (6, 4, 3)))
-    assert_same(loops.mapped(lambda part: part * 2, x, 2), x * 2)
-    total = loops.summed(lambda total, x, g: total + x.sum() * g.sum(), jnp.float32(0), (x, g), 2)
+    assert_same(loops.chunked_map(lambda part: part * 2, x, 2), x * 2)
+    total = loops.chunked_sum(lambda total, x, g: total + x.sum() * g.sum(), jnp.float32(0), (x, g), 2)
     assert total == sum(float(x[i : i + 2].sum() * g[i : i + 2].sum()) for i in (0, 2, 4))
 
 
@@ -450,9 +450,9 @@ def test_positions_apart_and_together(channels, slices, monkeypatch):
     """Runs of numbers that are vectors, and others, which are sliced or not."""
     monkeypatch.setattr(layout, "MOST_SLICES", slices)
     (x,) = integers(0, (2, 4, 6, 10, channels))
-    parts = layout.apart(x, (2, 3, 5))
+    parts = layout.space_to_depth(x, (2, 3, 5))
     assert_same(parts, x.reshape(2, 2, 2, 2, 3, 2, 5, channels).transpose(0, 1, 3, 5, 2, 4, 6, 7))
-    assert_same(layout.together(parts, 3), x)
+    assert_same(layout.depth_to_space(parts, 3), x)
 
 
 @pytest.mark.parametrize(("filters", "channels"), [(2, 9), (9, 2)])
@@ -474,7 +474,7 @@ def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
     geometry, x, w, g = of_channels_last(n, k, options, dtype)
     of_image = math.prod(geometry.output_size) * (math.prod(geometry.kernel_size[1:]) * 2 + 3) * 4
     monkeypatch.setattr(taps, "STEP_BYTES", images * of_image)
-    together, summed = [], loops.summed
+    together, summed = [], loops.chunked_sum
     monkeypatch.setattr(loops, "summed", lambda *args: together.append(args[-1]) or summed(*args))
     assert_exact(taps, geometry, x, w, g, (WEIGHTS,))
     assert set(together) == {images}
@@ -497,7 +497,7 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
     """Where the table serves a form of its own: gradients, a gradient's gradient, and `vmap`, as lax makes them."""
     geometry = Geometry.of("conv", x[1:-1], w[:-2], layout="channels_last", **options)
     x, w, g = integers(0, x, w, (x[0], *geometry.output_size, w[-1]))
-    calls = Call.of(INPUTS, g, w, geometry), Call.of(WEIGHTS, x, g, geometry)
+    calls = Problem.of(INPUTS, g, w, geometry), Problem.of(WEIGHTS, x, g, geometry)
     assert tuple(table.row(call).form for call in calls) == forms
 
     def results(form):
@@ -612,7 +612,7 @@ def test_channels_of_some_images_are_moved_at_a_time(batch, most, images, dtype,
     monkeypatch.setattr(gemm, "MOVED_BYTES", most * (4 * 30 + 6 * 20) * 4)
     geometry = Geometry.of("conv", (6, 5), (3, 2), groups=2, layout="channels_last")
     x, g = (each.astype(dtype) for each in integers(0, (batch, 6, 5, 4), (batch, 4, 4, 6)))
-    together, summed = [], loops.summed
+    together, summed = [], loops.chunked_sum
     monkeypatch.setattr(loops, "summed", lambda *args: together.append(args[-1]) or summed(*args))
     made = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry))(x, g)
     assert_same(made, by_loops(WEIGHTS, geometry, x, g))
@@ -624,7 +624,7 @@ def test_large_batches_of_few_channels_in_steps(monkeypatch):
     monkeypatch.setattr(shifts, "MOST_BYTES", 1 << 12)
     geometry = Geometry.of("conv", (8, 8), (3, 3), padding=1, groups=2)
     x, w = integers(0, (6, 4, 8, 8), (2, 2, 3, 3))
-    together, mapped = [], loops.mapped
+    together, mapped = [], loops.chunked_map
     monkeypatch.setattr(loops, "mapped", lambda *args: together.append(args[-1]) or mapped(*args))
     for images in (1, 3, 6):
         monkeypatch.setattr(shifts, "STEP_BYTES", images * (4 * 100 + 2 * 64) * 4)

@@ -26,12 +26,12 @@ def test_the_divisors_are_those_of_trying_every_number():
 def test_the_images_of_a_step_are_those_of_trying_every_number(nbytes):
     for batch in range(1, 3001, 7):
         for most in (0, nbytes, 60 * nbytes, 3000 * nbytes):
-            assert loops.images_below(batch, nbytes, most) == largest_below(batch, nbytes, most)
+            assert loops.largest_chunk(batch, nbytes, most) == largest_below(batch, nbytes, most)
 
 
 def test_a_batch_whose_numbers_nobody_could_try():
-    assert loops.images_below(10**15, 1, 10**9 + 1) == 10**9
-    assert loops.images_below(10**9 + 7, 1, 10**9) == 1
+    assert loops.largest_chunk(10**15, 1, 10**9 + 1) == 10**9
+    assert loops.largest_chunk(10**9 + 7, 1, 10**9) == 1
     assert len(loops.divisors(10**15)) == 16 * 16
 
 
@@ -85,5 +85,5 @@ def test_tracing_takes_no_time_in_proportion_to_the_batch(batch, x, w, options):
 def test_the_steps_of_a_large_batch_are_no_constant_of_the_program():
     """Their numbers are counted where it runs."""
     x = jax.ShapeDtypeStruct((PRIME, 1, 2), "float32")
-    program = jax.make_jaxpr(lambda x: loops.mapped(lambda part: part * 2, x, 1))(x)
+    program = jax.make_jaxpr(lambda x: loops.chunked_map(lambda part: part * 2, x, 1))(x)
     assert sum(getattr(const, "nbytes", 0) for const in program.consts) < 1000

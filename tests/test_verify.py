@@ -24,7 +24,7 @@ from jaxconv.convolution import api
 from jaxconv.recurrence import gated, states
 from jaxconv.terminal import output
 from jaxconv.terminal.console import Console, progress
-from jaxconv.terminal.sigint import heeded
+from jaxconv.terminal.sigint import sigint_guard
 from jaxconv.verify import cases, digits, report, run
 from jaxconv.verify.exercises import EXERCISES
 from jaxconv.verify.gradients import compare
@@ -336,7 +336,7 @@ def press_where_python_drops_it() -> None:
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_that_was_dropped_is_remembered(capsys):
-    with heeded() as stop_if_told:
+    with sigint_guard() as stop_if_told:
         stop_if_told()
         press_where_python_drops_it()
         with pytest.raises(KeyboardInterrupt):
@@ -374,7 +374,7 @@ def test_a_second_ctrl_c_ends_the_process_at_once(times):
 def test_where_ctrl_c_is_to_be_ignored_it_is():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with heeded() as stop_if_told:
+        with sigint_guard() as stop_if_told:
             signal.raise_signal(signal.SIGINT)
             stop_if_told()
     finally:

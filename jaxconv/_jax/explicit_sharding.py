@@ -30,7 +30,7 @@ def is_split(*trees: Any) -> bool:
     return any(each is not None for leaf in jax.tree.leaves(trees) for each in split(leaf))
 
 
-def ways(*trees: Any) -> Callable[[Any], int]:
+def num_shards_of(*trees: Any) -> Callable[[Any], int]:
     """How many pieces an axis of that entry of a spec is cut into, by the mesh of the array that is split."""
     shape = _mesh(trees).shape
 
@@ -52,7 +52,7 @@ def _mesh(trees: Any) -> Any:
     return next(each.mesh for each in held if isinstance(each, NamedSharding) and any(e is not None for e in each.spec))
 
 
-def freely(f: Callable[..., Any], results: tuple[tuple[Any, ...], ...], *trees: Any) -> Any:
+def under_auto_axes(f: Callable[..., Any], results: tuple[tuple[Any, ...], ...], *trees: Any) -> Any:
     """f(*trees) with the partitioner left free within; its results lie as `results` say, one entry per array axis."""
     mesh = _mesh(trees)
     shardings = tuple(NamedSharding(mesh, PartitionSpec(*result)) for result in results)

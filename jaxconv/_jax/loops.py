@@ -36,12 +36,12 @@ def divisors(n: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def images_below(batch: int, nbytes: int, most: int) -> int:
+def largest_chunk(batch: int, nbytes: int, most: int) -> int:
     """How many images of so many bytes come to at most `most`: a divisor of the batch, 1 where none does."""
     return max((n for n in divisors(batch) if n * nbytes <= most), default=1)
 
 
-def mapped(f: Callable[[Array], Array], x: Array, images: int) -> Array:
+def chunked_map(f: Callable[[Array], Array], x: Array, images: int) -> Array:
     """f of some images at a time, put together: x and f(x) are (images, A, …), of one dtype."""
     if images == len(x):
         return f(x)
@@ -54,7 +54,7 @@ def mapped(f: Callable[[Array], Array], x: Array, images: int) -> Array:
     return floats(y.reshape(len(x), -1, *y.shape[2:]), x.dtype)
 
 
-def summed(f: Callable[..., T], total: T, arrays: Sequence[Array], images: int) -> T:
+def chunked_sum(f: Callable[..., T], total: T, arrays: Sequence[Array], images: int) -> T:
     """total = f(total, *some images of every array), from step to step."""
     if images == len(arrays[0]):
         return f(total, *arrays)

@@ -22,7 +22,7 @@ def axes_of(array: Any) -> frozenset:
     return axes
 
 
-def several() -> bool:
+def partitioned() -> bool:
     """Whether the compiler may lay an axis over several devices: not where there is one, nor where every mesh axis is
     bound by ``jax.shard_map``.
     """
@@ -30,16 +30,16 @@ def several() -> bool:
     return jax.device_count() > 1 and (mesh.empty or len(mesh.manual_axes) < len(mesh.axis_names))
 
 
-def vary(array: Array, axes: frozenset) -> Array:
+def pcast_to(array: Array, axes: frozenset) -> Array:
     """`array`, which from here on varies over `axes` too."""
     missing = tuple(sorted(axes - axes_of(array), key=str))
     return lax.pcast(array, missing, to="varying") if missing else array
 
 
-def alike(*trees: Any) -> tuple[Any, ...]:
+def match_vma(*trees: Any) -> tuple[Any, ...]:
     """The trees, every array of which varies over the axes that any of them varies over."""
     axes = frozenset().union(*map(axes_of, jax.tree.leaves(trees)))
-    return trees if not axes else jax.tree.map(lambda each: vary(each, axes), trees)
+    return trees if not axes else jax.tree.map(lambda each: pcast_to(each, axes), trees)
 
 
 def names_of(axis_name: Any) -> tuple[Any, ...]:
@@ -47,7 +47,7 @@ def names_of(axis_name: Any) -> tuple[Any, ...]:
     return tuple(axis_name) if isinstance(axis_name, (tuple, list)) else (axis_name,)
 
 
-def shards(function: str, axis_name: Any) -> int:
+def num_shards(function: str, axis_name: Any) -> int:
     """How many shards there are along `axis_name`, a mesh axis of the surrounding ``jax.shard_map``."""
     rule = "`axis_name` must be a mesh axis of the surrounding jax.shard_map, or a tuple of them"
     if not all(isinstance(name, str) for name in names_of(axis_name)):

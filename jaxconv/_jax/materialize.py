@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import accumulator
-from jaxconv._jax.manual_axes import axes_of, vary
+from jaxconv._jax.manual_axes import axes_of, pcast_to
 
 BARRIERS = jax.__version_info__ >= (0, 11)  # keep loops apart on a CPU: before, they were dropped too early
 
@@ -19,7 +19,7 @@ def in_place() -> bool:
     return BARRIERS
 
 
-def alone(make: Callable[[], Array], like: Array) -> Array:
+def materialize(make: Callable[[], Array], like: Array) -> Array:
     """make(), in a loop of its own; it varies over the same mesh axes as an array.
 
     What JAX 0.10 does not merge is a branch that it cannot foresee.
@@ -27,13 +27,13 @@ def alone(make: Callable[[], Array], like: Array) -> Array:
     if BARRIERS:
         return lax.optimization_barrier(make())
     made = jax.eval_shape(make)
-    other = vary(jnp.zeros(made.shape, made.dtype), axes_of(like))
+    other = pcast_to(jnp.zeros(made.shape, made.dtype), axes_of(like))
     return lax.cond(lax.optimization_barrier(jnp.bool_(True)), make, lambda: other)
 
 
-def prepared(make: Callable[[], Array], x: Array) -> Array:
+def materialize_operand(make: Callable[[], Array], x: Array) -> Array:
     """make(), what several loops read of x, padded or widened once and not anew for every tap.
 
     Of what is not widened JAX 0.10 keeps it apart by itself, and a branch would take a fifth longer.
     """
-    return lax.optimization_barrier(make()) if x.dtype == accumulator(x.dtype) else alone(make, x)
+    return lax.optimization_barrier(make()) if x.dtype == accumulator(x.dtype) else materialize(make, x)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-class Ruled:
+class WithRule:
     """A function with a hand-written rule that knows which derivatives are asked for: as ``jax.custom_vjp``.
 
     It is registered a second time, with a rule that is asked for all: under ``jax.disable_jit``, where
@@ -48,22 +48,22 @@ def _is_primal(leaf: Any) -> bool:
     return isinstance(leaf, jax.custom_derivatives.CustomVJPPrimal)
 
 
-def values(primals: Any) -> Any:
+def primals(primals: Any) -> Any:
     """The arrays of a forward rule's arguments."""
     return jax.tree.map(lambda primal: primal.value, primals, is_leaf=_is_primal)
 
 
-def wanted(primals: Any) -> Any:
+def perturbed(primals: Any) -> Any:
     """For every array of a forward rule's arguments an empty array that tells whether it is being differentiated."""
     return jax.tree.map(lambda primal: jnp.zeros((int(primal.perturbed), 0)), primals, is_leaf=_is_primal)
 
 
-def is_wanted(mark: Array) -> bool:
+def is_perturbed(mark: Array) -> bool:
     """What a mark made by `wanted` tells."""
     return mark.shape[0] == 1
 
 
-def dense(cotangents: Any) -> Any:
+def instantiate_zeros(cotangents: Any) -> Any:
     """Cotangents as arrays, also those that JAX knows to be zero."""
 
     def is_zero(t: Any) -> bool:
@@ -72,6 +72,6 @@ def dense(cotangents: Any) -> Any:
     return jax.tree.map(lambda t: jnp.zeros(t.shape, t.dtype) if is_zero(t) else t, cotangents, is_leaf=is_zero)
 
 
-def given(cotangent: Any) -> Any:
+def none_if_zero(cotangent: Any) -> Any:
     """A cotangent, or None where JAX knows it to be zero."""
     return None if isinstance(cotangent, jax.custom_derivatives.SymbolicZero) else cotangent

@@ -38,7 +38,7 @@ from jaxconv.algorithms.unroll import FIRST, window
 from jaxconv.sizes.geometry import Geometry
 
 
-class Blocks(NamedTuple):
+class HaloBlocks(NamedTuple):
     """How one spatial axis is cut: `parts` = D blocks of `inputs` = L and `outputs` = M positions."""
 
     n: int
@@ -104,21 +104,21 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 # ----------------------------------------------------------------------------------------------- blocks of an axis
 
 
-def _axes(geometry: Geometry) -> list[Blocks]:
+def _axes(geometry: Geometry) -> list[HaloBlocks]:
     """So many blocks that where an axis is cut evenly, over any of the devices, the cuts fall between blocks."""
     g = geometry
     los = [lo for lo, _ in g.padding]
     sizes = zip(g.input_size, g.kernel_size, g.stride, g.dilation, los, g.output_size, strict=True)
-    return [Blocks._make((*each, math.gcd(jax.device_count(), each[0]))) for each in sizes]
+    return [HaloBlocks._make((*each, math.gcd(jax.device_count(), each[0]))) for each in sizes]
 
 
-def _overlap(x: Array, at: int, blocks: Blocks) -> Array:
+def _overlap(x: Array, at: int, blocks: HaloBlocks) -> Array:
     """X[r, e] = x[r·L − lo + e], from (…, D, L, …) with D on axis `at`."""
     parts = [_shift(lax.slice_in_dim(x, *own, axis=at + 1), at, h) for h, own, _ in blocks.hops()]
     return lax.concatenate(parts, at + 1)
 
 
-def _overlap_adjoint(X: Array, at: int, blocks: Blocks) -> Array:
+def _overlap_adjoint(X: Array, at: int, blocks: HaloBlocks) -> Array:
     """x[r·L + j] = Σ_{r',e: r'·L − lo + e = r·L + j} X[r', e]"""
     sent = ((_shift(lax.slice_in_dim(X, *there, axis=at + 1), at, -h), own) for h, own, there in blocks.hops())
     return functools.reduce(jnp.add, (window(part, at + 1, -own[0], blocks.inputs) for part, own in sent))
@@ -196,7 +196,7 @@ def _product(a: Array, b: Array, of_a: Sequence[int], of_b: Sequence[int], preci
 
 def _inner(x: Array, geometry: Geometry) -> Array:
     """(G, C/G, batch, *space)"""
-    x = layout.first(layout.wide(x), geometry)
+    x = layout.first(layout.to_accumulator(x), geometry)
     parts = x.reshape(len(x), geometry.groups, x.shape[1] // geometry.groups, *x.shape[2:])
     return jnp.moveaxis(parts, 0, 2)
 

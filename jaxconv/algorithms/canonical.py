@@ -31,7 +31,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
     moved, images, kernel = _last(geometry), layout.last(g, geometry), layout.kernel_last(w, geometry)
     if max(geometry.stride) == 1:
-        dx = _product(images, reference.turned(kernel, moved), reference.adjoint(moved), precision)
+        dx = _product(images, reference.flip_kernel(kernel, moved), reference.transposed_geometry(moved), precision)
     else:
         dx = reference.conv_input_vjp(images, kernel, moved, precision)
     return layout.from_last(dx, geometry).astype(g.dtype)

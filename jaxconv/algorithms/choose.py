@@ -9,9 +9,9 @@ import jax
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision
-from jaxconv._jax.manual_axes import several
+from jaxconv._jax.manual_axes import partitioned
 from jaxconv.algorithms import blocks, canonical, depthwise, gemm, patches, phases, planes, reference, shifts, taps
-from jaxconv.algorithms.problem import Call
+from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.reference import Map
 from jaxconv.algorithms.table import row
 from jaxconv.sizes.arguments import is_symbolic
@@ -44,11 +44,11 @@ def lowered(
         "shifts": shifts,
         "depthwise": depthwise,
         "taps": taps,
-        "gemm": blocks if several() else gemm,
+        "gemm": blocks if partitioned() else gemm,
     }
     if lowering == "gemm":
         return getattr(forms["gemm"], which)(a, b, geometry, precision)
-    form = row(Call.of(which, a, b, geometry, mapped)).form
+    form = row(Problem.of(which, a, b, geometry, mapped)).form
     if form == "reference":
         return plain(a, b, geometry, precision)
     fast = getattr(forms[form], which)

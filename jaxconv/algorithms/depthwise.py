@@ -20,8 +20,8 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, vary
-from jaxconv._jax.materialize import prepared
+from jaxconv._jax.manual_axes import axes_of, pcast_to
+from jaxconv._jax.materialize import materialize_operand
 from jaxconv.algorithms import layout
 from jaxconv.algorithms.unroll import padded, span
 from jaxconv.sizes.geometry import Geometry
@@ -45,8 +45,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
     def images(total: Array, x: Array, g: Array) -> Array:
         # Arrays of their own: what is only about to be padded or widened would be so anew for every tap.
-        read = prepared(lambda: padded(layout.wide(x), _space(geometry)[0], geometry.padding), x)
-        g = g if g.dtype == read.dtype else prepared(lambda: layout.wide(g), g)
+        read = materialize_operand(lambda: padded(layout.to_accumulator(x), _space(geometry)[0], geometry.padding), x)
+        g = g if g.dtype == read.dtype else materialize_operand(lambda: layout.to_accumulator(g), g)
 
         def some(taps: Array) -> Array:
             products = (_products(*block, taps, geometry) for block in _blocks(read, g, geometry))
@@ -54,8 +54,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
         return lax.add(total, _by_taps(some, geometry))
 
-    total = vary(jnp.zeros((geometry.taps, pairs), accumulator(x.dtype)), axes_of(x))
-    total = loops.summed(images, total, (x, g), len(x) // _steps(x, geometry))
+    total = pcast_to(jnp.zeros((geometry.taps, pairs), accumulator(x.dtype)), axes_of(x))
+    total = loops.chunked_sum(images, total, (x, g), len(x) // _steps(x, geometry))
     dw = total.reshape(*geometry.kernel_size, -1, per_group).swapaxes(-1, -2)
     return layout.kernel_from_last(dw, geometry).astype(x.dtype)
 

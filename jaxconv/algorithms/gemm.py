@@ -34,20 +34,20 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, vary
+from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.accuracy.nonfinite import unless_finite
 from jaxconv.algorithms import layout
-from jaxconv.algorithms.reference import adjoint, turned
+from jaxconv.algorithms.reference import flip_kernel, transposed_geometry
 from jaxconv.algorithms.unroll import (
     FIRST,
-    Rows,
-    collect,
+    StridePhase,
     fold,
     interleave,
     overlaps,
-    rows_by_remainder,
+    shift_add,
+    shift_stack,
     span,
-    spread,
+    stride_phases,
     taps_of,
     unroll,
     window,
@@ -87,7 +87,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
         if together == len(x):
             return of(x, g)
         total = _zeros((g.shape[-1], x.shape[-1] // geometry.groups, *geometry.kernel_size), x)
-        return loops.summed(lambda total, x, g: total + of(x, g), total, (x, g), together)
+        return loops.chunked_sum(lambda total, x, g: total + of(x, g), total, (x, g), together)
 
     channel = 1 if geometry.channels_first else -1
     first = _first_with_g(x.shape[channel], g.shape[channel], geometry, "dw")
@@ -112,7 +112,7 @@ class Split(NamedTuple):
     """
 
     geometry: Geometry
-    rows: list[Rows] | None
+    rows: list[StridePhase] | None
     images: int
     axis: int
     piece: int
@@ -128,7 +128,7 @@ def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize
     k, m = geometry.kernel_size, geometry.output_size
     if geometry.axes == 1 and k[0] * filters * m[0] * itemsize > 16 * PIECE_BYTES:
         first = False  # a long sequence is cut into pieces, which then needs its only axis on the side of x
-    rows = (rows_by_remainder(geometry) if first else None) or None  # no rows: every tap reads padding alone
+    rows = (stride_phases(geometry) if first else None) or None  # no rows: every tap reads padding alone
     first = rows is not None
     axis = min(int(first), geometry.axes - 1)
     height = sum(each.height for each in rows) if rows is not None else m[0]
@@ -149,13 +149,13 @@ def _moved_together(x: Array, g: Array, geometry: Geometry) -> int:
     if geometry.channels_first or len(x) % 2 or math.prod(geometry.output_size) < POSITIONS:
         return len(x)
     of_image = (x.size + g.size) // len(x) * accumulator(x.dtype).itemsize
-    return max(2, loops.images_below(len(x), of_image, MOVED_BYTES))
+    return max(2, loops.largest_chunk(len(x), of_image, MOVED_BYTES))
 
 
 def _together(batch: int, nbytes: int) -> int:
     """How many small images, of so many bytes each: a divisor of the batch, or all where that is a prime."""
-    images = loops.images_below(batch, nbytes, 2 * PIECE_BYTES)
-    return images if images > 1 else loops.images_below(batch, nbytes, 4 * PIECE_BYTES)
+    images = loops.largest_chunk(batch, nbytes, 2 * PIECE_BYTES)
+    return images if images > 1 else loops.largest_chunk(batch, nbytes, 4 * PIECE_BYTES)
 
 
 def _first_with_g(channels: int, filters: int, geometry: Geometry, which: str) -> bool:
@@ -206,7 +206,7 @@ def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
         y = jnp.moveaxis(f(_grouped(split, x)), 2, 0)
         return y.reshape(len(y), -1, *y.shape[3:])
 
-    return loops.mapped(images, x, split.images)
+    return loops.chunked_map(images, x, split.images)
 
 
 def _grouped(split: Split, x: Array) -> Array:
@@ -223,7 +223,7 @@ def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array
     matrices = _matrices(w, split)
 
     def images(narrow: Array) -> Array:
-        x = layout.wide(narrow)
+        x = layout.to_accumulator(narrow)
         padded = _read_by(x, split)
 
         def one(y: Array, start: Array | int, part: Geometry) -> Array:
@@ -249,23 +249,23 @@ def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precisi
     for W, rows in zip(matrices, split.rows, strict=True):
         Z = _product(W, _columns(unroll(_rows(x, rows, geometry), geometry, split.axes), geometry), precision)
         Z = Z.reshape(len(Z), len(rows.taps), -1, images, rows.height, *m[1:])
-        y = collect(Z, rows, m[0])
+        y = shift_add(Z, rows, m[0])
         total = y if total is None else total + y
     assert total is not None
     return total
 
 
 def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    if _turned(w, geometry):
-        around = turned(w, replace(geometry, layout="channels_first"))
-        return _conv(g, around, adjoint(geometry), precision)
+    if _by_flipped_kernel(w, geometry):
+        around = flip_kernel(w, replace(geometry, layout="channels_first"))
+        return _conv(g, around, transposed_geometry(geometry), precision)
     channels = w.shape[1] * geometry.groups
     first = _first_with_g(channels, w.shape[0], geometry, "dx")
     split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, first)
     matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
 
     def images(narrow: Array) -> Array:
-        g = layout.wide(narrow)
+        g = layout.to_accumulator(narrow)
 
         def one(dx: Array, start: Array | int, part: Geometry) -> Array:
             g_part = _cut_out(g, split, start, part.output_size[split.axis])
@@ -283,7 +283,7 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> 
     return _each(images, split, g)
 
 
-def _turned(w: Array, geometry: Geometry) -> bool:
+def _by_flipped_kernel(w: Array, geometry: Geometry) -> bool:
     """Whether dx is better made as the y of the kernel turned round: on three axes, to fold what many taps of many
     channels give takes 1.0 to 1.6 times as long with 3x3x3, four times with 5x5x5.
     """
@@ -300,7 +300,7 @@ def _pulled_back(g: Array, matrices: Sequence[Array], split: Split, precision: P
     parts = {}
     s, height = geometry.stride[0], -(-n[0] // geometry.stride[0])
     for W, rows in zip(matrices, split.rows, strict=True):
-        U = _product(W, _columns(spread(g, rows), geometry), precision)
+        U = _product(W, _columns(shift_stack(g, rows), geometry), precision)
         U = U.reshape(len(U), *k[1:], -1, images, rows.height, *m[1:])
         parts[rows.remainder] = window(fold(U, geometry, split.axes), FIRST, 0, height)
     zero = jnp.zeros_like(next(iter(parts.values())))
@@ -315,7 +315,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, fi
     split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, first)
 
     def images(total: list[Array], x: Array, g: Array) -> list[Array]:
-        x, g = (layout.wide(_grouped(split, each)) for each in (x, g))
+        x, g = (layout.to_accumulator(_grouped(split, each)) for each in (x, g))
         padded = _read_by(x, split)
 
         def one(total: list[Array], start: Array | int, part: Geometry) -> list[Array]:
@@ -330,7 +330,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, fi
     filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
     counts = [1] if split.rows is None else [len(rows.taps) for rows in split.rows]
     zeros = [_zeros((G, count * filters, columns * channels), x) for count in counts]
-    total = loops.summed(images, zeros, (x, g), split.images)
+    total = loops.chunked_sum(images, zeros, (x, g), split.images)
     parts = [each.reshape(G, -1, filters, columns, channels) for each in total]
     dw = parts[0] if split.rows is None else taps_of(parts, split.rows, k[0], 1)
     return dw.transpose(0, 2, 4, 1, 3).reshape(G * filters, channels, *k)
@@ -354,7 +354,7 @@ def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> l
     made = []
     for rows in split.rows:
         U = _columns(unroll(_rows(x, rows, geometry), geometry, split.axes, gathered), geometry)
-        made.append(_product_over_positions(_columns(spread(g, rows), geometry), U, precision))
+        made.append(_product_over_positions(_columns(shift_stack(g, rows), geometry), U, precision))
     return made
 
 
@@ -387,7 +387,7 @@ def _columns(x: Array, geometry: Geometry) -> Array:
     return x.reshape(len(x), -1, *x.shape[-geometry.axes - 1 :])
 
 
-def _rows(x: Array, rows: Rows, geometry: Geometry) -> Array:
+def _rows(x: Array, rows: StridePhase, geometry: Geometry) -> Array:
     """The rows of x with one remainder by the stride."""
     return lax.slice_in_dim(x, rows.remainder, x.shape[FIRST], geometry.stride[0], FIRST)
 
@@ -399,7 +399,7 @@ def _cut_out(x: Array, split: Split, start: Array | int, size: int) -> Array:
 
 def _zeros(shape: Sequence[int], like: Array) -> Array:
     """What a loop begins with: inside `jax.shard_map` it varies over the axes that its sums will vary over."""
-    return vary(jnp.zeros(shape, accumulator(like.dtype)), axes_of(like))
+    return pcast_to(jnp.zeros(shape, accumulator(like.dtype)), axes_of(like))
 
 
 def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:

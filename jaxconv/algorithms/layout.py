@@ -1,7 +1,7 @@
 """Arrays and kernels in the layout that a form computes in, and back; but for `first` in the dtype of the sums, too.
 
 first: arrays (batch, channels, *space), kernels (out, in/groups, *taps); last: (batch, *space, channels),
-(*taps, in/groups, out). `apart` and `together` move positions alone.
+(*taps, in/groups, out). `space_to_depth` and `depth_to_space` move positions alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxconv.sizes.geometry import Geometry
 MOST_SLICES = 32  # that `apart` puts together: each is a line of the program
 
 
-def wide(x: Array) -> Array:
+def to_accumulator(x: Array) -> Array:
     """x in the dtype that sums of it are made in."""
     return x.astype(accumulator(x.dtype))
 
@@ -35,7 +35,7 @@ def from_first(y: Array, geometry: Geometry) -> Array:
 
 def last(x: Array, geometry: Geometry) -> Array:
     """An array with channels last."""
-    return jnp.moveaxis(wide(x), 1, -1) if geometry.channels_first else wide(x)
+    return jnp.moveaxis(to_accumulator(x), 1, -1) if geometry.channels_first else to_accumulator(x)
 
 
 def from_last(y: Array, geometry: Geometry) -> Array:
@@ -45,7 +45,7 @@ def from_last(y: Array, geometry: Geometry) -> Array:
 
 def kernel_first(w: Array, geometry: Geometry) -> Array:
     """A kernel with channels first."""
-    return wide(w) if geometry.channels_first else jnp.moveaxis(wide(w), (-1, -2), (0, 1))
+    return to_accumulator(w) if geometry.channels_first else jnp.moveaxis(to_accumulator(w), (-1, -2), (0, 1))
 
 
 def kernel_from_first(dw: Array, geometry: Geometry) -> Array:
@@ -55,7 +55,7 @@ def kernel_from_first(dw: Array, geometry: Geometry) -> Array:
 
 def kernel_last(w: Array, geometry: Geometry) -> Array:
     """A kernel with channels last."""
-    return jnp.moveaxis(wide(w), (0, 1), (-1, -2)) if geometry.channels_first else wide(w)
+    return jnp.moveaxis(to_accumulator(w), (0, 1), (-1, -2)) if geometry.channels_first else to_accumulator(w)
 
 
 def kernel_from_last(dw: Array, geometry: Geometry) -> Array:
@@ -63,7 +63,7 @@ def kernel_from_last(dw: Array, geometry: Geometry) -> Array:
     return jnp.moveaxis(dw, (-1, -2), (0, 1)) if geometry.channels_first else dw
 
 
-def apart(x: Array, sizes: Sequence[int]) -> Array:
+def space_to_depth(x: Array, sizes: Sequence[int]) -> Array:
     """(batch, *(count · size), channels) → (batch, *counts, *sizes, channels)
 
     A run of numbers that stay together is moved as one. The compiler unrolls a short one number by number, up to five
@@ -85,7 +85,7 @@ def apart(x: Array, sizes: Sequence[int]) -> Array:
     return parts.reshape(len(x), *counts, *sizes, channels)
 
 
-def together(parts: Array, axes: int) -> Array:
+def depth_to_space(parts: Array, axes: int) -> Array:
     """(batch, *counts, *sizes, channels) → (batch, *(count · size), channels)"""
     counts, sizes, channels = parts.shape[1 : axes + 1], parts.shape[axes + 1 : -1], parts.shape[-1]
     runs = parts.reshape(len(parts), *counts, *sizes[:-1], sizes[-1] * channels)

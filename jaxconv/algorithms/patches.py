@@ -20,7 +20,7 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, vary
+from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.algorithms import layout
 from jaxconv.algorithms.unroll import window
 from jaxconv.sizes.geometry import Geometry
@@ -34,10 +34,10 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
     W = _matrix(w)
 
     def images(x: Array) -> Array:
-        y = jnp.matmul(_rows(layout.wide(x), geometry), W, precision=precision)
+        y = jnp.matmul(_rows(layout.to_accumulator(x), geometry), W, precision=precision)
         return y.reshape(len(x), *geometry.output_size, w.shape[-1]).astype(x.dtype)
 
-    return loops.mapped(images, x, _at_once(x, geometry, w.shape[-2]))
+    return loops.chunked_map(images, x, _at_once(x, geometry, w.shape[-2]))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -50,7 +50,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
             U = lax.optimization_barrier(U)
         return _fold(U.reshape(len(g), -1), geometry).astype(g.dtype)
 
-    return loops.mapped(images, g, _at_once(g, geometry, w.shape[-2]))
+    return loops.chunked_map(images, g, _at_once(g, geometry, w.shape[-2]))
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -58,10 +58,10 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     channels, filters = x.shape[-1], g.shape[-1]
 
     def images(total: Array, x: Array, g: Array) -> Array:
-        return total + over_rows(_rows(layout.wide(x), geometry), _matrix(g), precision)
+        return total + over_rows(_rows(layout.to_accumulator(x), geometry), _matrix(g), precision)
 
-    total = vary(jnp.zeros((geometry.taps * channels, filters), accumulator(x.dtype)), axes_of(x))
-    dw = loops.summed(images, total, (x, g), _at_once(x, geometry, channels))
+    total = pcast_to(jnp.zeros((geometry.taps * channels, filters), accumulator(x.dtype)), axes_of(x))
+    dw = loops.chunked_sum(images, total, (x, g), _at_once(x, geometry, channels))
     return dw.reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
 
 
@@ -71,14 +71,14 @@ def _at_once(x: Array, geometry: Geometry, channels: int) -> int:
     if geometry.taps == 1 and x.dtype == sums:
         return len(x)
     nbytes = math.prod(geometry.output_size) * geometry.taps * channels * sums.itemsize
-    return loops.images_below(len(x), nbytes, STEP_BYTES)
+    return loops.largest_chunk(len(x), nbytes, STEP_BYTES)
 
 
 def _rows(x: Array, geometry: Geometry) -> Array:
     """U (images · positions, taps · channels)"""
     for axis, (lo, s, m) in enumerate(_axes(geometry)):
         x = window(x, 1 + axis, -lo, s * m)
-    patches = layout.apart(x, geometry.stride)
+    patches = layout.space_to_depth(x, geometry.stride)
     read = [len(x), *geometry.output_size, *geometry.kernel_size, x.shape[-1]]
     return lax.slice(patches, [0] * patches.ndim, read).reshape(-1, geometry.taps * x.shape[-1])
 
@@ -88,7 +88,7 @@ def _fold(U: Array, geometry: Geometry) -> Array:
     patches = U.reshape(len(U), *geometry.output_size, *geometry.kernel_size, -1)
     unread = [(0, s - k, 0) for k, s in zip(geometry.kernel_size, geometry.stride, strict=True)]
     edges = [(0, 0, 0)] * (1 + geometry.axes) + unread + [(0, 0, 0)]
-    x = layout.together(lax.pad(patches, jnp.zeros((), U.dtype), edges), geometry.axes)
+    x = layout.depth_to_space(lax.pad(patches, jnp.zeros((), U.dtype), edges), geometry.axes)
     for axis, (lo, _, _) in enumerate(_axes(geometry)):
         x = window(x, 1 + axis, lo, geometry.input_size[axis])
     return x
@@ -101,7 +101,7 @@ def _axes(geometry: Geometry) -> Iterator[tuple[int, int, int]]:
 
 def _matrix(a: Array) -> Array:
     """W (taps · in, out) of a kernel, g (images · positions, out) of an array, in the dtype of the sums."""
-    return layout.wide(a).reshape(-1, a.shape[-1])
+    return layout.to_accumulator(a).reshape(-1, a.shape[-1])
 
 
 def over_rows(a: Array, b: Array, precision: Precision) -> Array:

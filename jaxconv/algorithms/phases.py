@@ -27,7 +27,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
     s, n, m = geometry.stride, geometry.input_size, geometry.output_size
     before_zero = [-(lo // -each) for (lo, _), each in zip(geometry.padding, s, strict=True)]  # −δ of tap 0, the least
-    kernel = _kernel(layout.wide(w), before_zero, geometry)
+    kernel = _kernel(layout.to_accumulator(w), before_zero, geometry)
     taps = kernel.shape[: geometry.axes]
     counts = [-(-size // each) for size, each in zip(n, s, strict=True)]  # of t
     unstrided = Geometry(
@@ -41,8 +41,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
         dilation=(1,) * geometry.axes,
         layout="channels_last",
     )
-    phases = reference.conv(layout.wide(g), kernel, unstrided, precision)
-    dx = layout.together(phases.reshape(len(g), *counts, *s, w.shape[-2]), geometry.axes)
+    phases = reference.conv(layout.to_accumulator(g), kernel, unstrided, precision)
+    dx = layout.depth_to_space(phases.reshape(len(g), *counts, *s, w.shape[-2]), geometry.axes)
     dx = lax.slice(dx, [0] * dx.ndim, [len(g), *n, dx.shape[-1]]).astype(g.dtype)
     # The zeros of w̃ meet every g.
     return unless_finite(dx, lambda: gemm.conv_input_vjp(g, w, geometry, precision))
@@ -58,6 +58,6 @@ def _kernel(w: Array, before_zero: Sequence[int], geometry: Geometry) -> Array:
         before = s * first - lo
         edges.append((before, -(before + d * (k - 1) + 1) % s, d - 1))
     by_input = lax.pad(jnp.moveaxis(w, -2, 0), jnp.zeros((), w.dtype), [*edges, (0, 0, 0)])
-    taps = layout.apart(by_input, geometry.stride)  # (in, *δ, *r, out)
+    taps = layout.space_to_depth(by_input, geometry.stride)  # (in, *δ, *r, out)
     taps = taps.transpose(*range(1, axes + 1), -1, *range(axes + 1, 2 * axes + 1), 0)
     return lax.rev(taps, range(axes)).reshape(*taps.shape[: axes + 1], -1)

@@ -39,7 +39,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
         y = canonical.conv(U.reshape(-1, *U.shape[2:]), W, _of_two_axes(geometry), precision)
         return layout.from_last(y.reshape(*U.shape[:2], *y.shape[1:]), geometry).astype(x.dtype)
 
-    return loops.mapped(images, x, _at_a_time(x, W, geometry))
+    return loops.chunked_map(images, x, _at_a_time(x, W, geometry))
 
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -52,7 +52,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
         U = canonical.conv_input_vjp(planes, W, _of_two_axes(geometry), precision)
         return layout.from_last(_fold(U.reshape(len(g), -1, *U.shape[1:]), geometry), geometry).astype(g.dtype)
 
-    return loops.mapped(images, g, _at_a_time(g, W, geometry))
+    return loops.chunked_map(images, g, _at_a_time(g, W, geometry))
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -72,7 +72,7 @@ def elements(geometry: Geometry, channels: int) -> int:
 def _at_a_time(a: Array, W: Array, geometry: Geometry) -> int:
     """How many images of x or g are laid out at a time."""
     of_image = elements(geometry, W.shape[-2] // geometry.kernel_size[0]) * W.dtype.itemsize
-    return loops.images_below(len(a), of_image, U_BYTES)
+    return loops.largest_chunk(len(a), of_image, U_BYTES)
 
 
 def _unroll(x: Array, geometry: Geometry) -> Array:

@@ -19,7 +19,7 @@ LEFT_CACHE = 3 << 20  # outputs of a batch, 12 MB of float32
 LEFT_CACHE_FEW = 7 << 19  # of up to 16 images, 14 MB
 
 
-class Call(NamedTuple):
+class Problem(NamedTuple):
     """The static facts about one call that a row may ask for."""
 
     which: Map
@@ -32,7 +32,7 @@ class Call(NamedTuple):
     half: bool = False  # whether a real number has 16 bits
 
     @classmethod
-    def of(cls, which: Map, a: Array, b: Array, geometry: Geometry, mapped: bool = False) -> Call:
+    def of(cls, which: Map, a: Array, b: Array, geometry: Geometry, mapped: bool = False) -> Problem:
         """Of `which` map's two arrays: (x, w) of y, (g, w) of dx, (x, g) of dw."""
         first, kernel_in, kernel_out = (1, 1, 0) if geometry.channels_first else (-1, -2, -1)
         if which == "conv":
@@ -78,24 +78,24 @@ class Call(NamedTuple):
         return any(unroll.overlaps(self.geometry, axis) for axis in range(self.geometry.axes))
 
     @property
-    def read(self) -> int:
+    def reduced_channels(self) -> int:
         """Channels that y and dx sum over."""
         return self.filters if self.dx else self.channels
 
     @property
-    def made(self) -> int:
+    def out_channels(self) -> int:
         """Channels that y and dx have."""
         return self.channels if self.dx else self.filters
 
     @property
-    def terms(self) -> int:
+    def reduction_size(self) -> int:
         """Of one sum, of y or dx."""
-        return self.geometry.taps * self.read
+        return self.geometry.taps * self.reduced_channels
 
     @property
     def one_core(self) -> bool:
         """Whether lax's product of y or dx, before it was tuned, ran on one core: long sums of about 64 channels."""
-        return self.terms >= 1024 and 48 < self.made <= 64
+        return self.reduction_size >= 1024 and 48 < self.out_channels <= 64
 
     @property
     def few(self) -> bool:
@@ -157,7 +157,7 @@ class Call(NamedTuple):
         return self.positions >= gemm.POSITIONS
 
     @property
-    def wide(self) -> bool:
+    def many_channels(self) -> bool:
         return min(self.channels, self.filters) >= 64
 
     @property

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, vary
+from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.sizes.arguments import Size, is_symbolic
 from jaxconv.sizes.geometry import Geometry
 
@@ -65,7 +65,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     g, padding = _sliced(g, array[2:], padding, geometry.stride)
     dx = lax.conv_general_dilated(
         g,
-        turned(w, geometry),
+        flip_kernel(w, geometry),
         window_strides=(1,) * geometry.axes,
         padding=padding,
         lhs_dilation=geometry.stride,
@@ -142,7 +142,7 @@ def _sliced(
         if (low or high) and low + high >= x.shape[axis]:  # no window meets an element: one zero stands for all of x
             left.append((s * (x.shape[axis] - 1) + lo + hi, 0))
             zero = jnp.zeros((*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
-            x = vary(zero, axes_of(x))
+            x = pcast_to(zero, axes_of(x))
             continue
         if low or high:
             x = lax.slice_in_dim(x, low, x.shape[axis] - high, axis=axis)
@@ -179,12 +179,12 @@ def _cut(array: Array, axes: Sequence[int], sizes: Sequence[Size]) -> Array:
     return array
 
 
-def turned(w: Array, geometry: Geometry) -> Array:
+def flip_kernel(w: Array, geometry: Geometry) -> Array:
     """The kernel that g meets in dx: flipped, its two channel axes exchanged."""
     return exchange_channels(lax.rev(w, _specs(geometry)[1][2:]), geometry)
 
 
-def adjoint(geometry: Geometry) -> Geometry:
+def transposed_geometry(geometry: Geometry) -> Geometry:
     """Of the convolution that makes dx, where there is no stride, of g and the kernel `turned`."""
     reach = [d * (k - 1) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
     padding = tuple((each - lo, each - hi) for each, (lo, hi) in zip(reach, geometry.padding, strict=True))

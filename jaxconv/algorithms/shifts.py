@@ -28,8 +28,8 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision
-from jaxconv._jax.manual_axes import axes_of, vary
-from jaxconv._jax.materialize import alone, in_place, prepared
+from jaxconv._jax.manual_axes import axes_of, pcast_to
+from jaxconv._jax.materialize import in_place, materialize, materialize_operand
 from jaxconv.algorithms import layout
 from jaxconv.algorithms.unroll import padded, window
 from jaxconv.sizes.geometry import Geometry
@@ -141,7 +141,7 @@ def _read(x: Array, geometry: Geometry) -> tuple[Array, Geometry]:
 
 def _weights(w: Array, geometry: Geometry) -> Array:
     """(taps, in/G, G, out/G), or (taps, in/G, out/G, G) with channels last."""
-    w, G = layout.wide(w), geometry.groups
+    w, G = layout.to_accumulator(w), geometry.groups
     if geometry.channels_first:
         return w.reshape(G, -1, w.shape[1], geometry.taps).transpose(3, 2, 0, 1)
     return w.reshape(geometry.taps, w.shape[-2], G, -1).swapaxes(2, 3)
@@ -154,7 +154,7 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     if times > 1:  # groups of one channel repeat it, so that what is made is in order
         weights, G, made = weights.swapaxes(2, 3), G * times, 1
     # Flat, so that what follows one another in a loop does so in memory, too; moved and widened once for all loops.
-    flat = alone(lambda: weights.reshape(-1), x)
+    flat = materialize(lambda: weights.reshape(-1), x)
     weights = flat.reshape(-1, G, made) if first else flat.reshape(-1, made, G)
     several, terms = len(sums.terms) > 1, sum(map(len, sums.terms))
     many = terms > MANY
@@ -168,13 +168,15 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
 
     def images(x: Array) -> Array:
         def source(x: Array) -> Array:
-            return _apart(padded(_grouped(layout.wide(x), G, first), 3 if first else 1, sums.edges), sums.apart, first)
+            return _apart(
+                padded(_grouped(layout.to_accumulator(x), G, first), 3 if first else 1, sums.edges), sums.apart, first
+            )
 
         if times > 1:
-            wide = source(jnp.repeat(prepared(lambda: layout.wide(x), x), times, axis=-1))
+            wide = source(jnp.repeat(materialize_operand(lambda: layout.to_accumulator(x), x), times, axis=-1))
             wide = lax.optimization_barrier(wide)
         else:
-            wide = source(x) if seldom else prepared(lambda: source(x), x)
+            wide = source(x) if seldom else materialize_operand(lambda: source(x), x)
 
         def one(terms: Sequence[Term]) -> Array:
             return loops.bits(_sum(terms, wide, weights, sums, first, apart(terms)).astype(x.dtype))
@@ -185,7 +187,9 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
         if many:
             every = _by_length(looped, sums.terms)
         elif several:  # rounded before they are put together: the two in one loop would not be vectorised
-            every = jnp.stack([alone(functools.partial(one, each), x) if each else one(each) for each in sums.terms])
+            every = jnp.stack(
+                [materialize(functools.partial(one, each), x) if each else one(each) for each in sums.terms]
+            )
         else:
             every = one(sums.terms[0])[None]
         return loops.floats(_ungrouped(_interleaved(every, sums, first), first), x.dtype)
@@ -196,7 +200,7 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     arrays = 2 if branches and not in_place() else 1  # of what is made
     each = (read // len(x) * times + arrays * math.prod(sums.result) * G * made) * weights.dtype.itemsize
     few = len(x) * each <= MOST_BYTES
-    return loops.mapped(images, x, len(x) if few else loops.images_below(len(x), each, STEP_BYTES))
+    return loops.chunked_map(images, x, len(x) if few else loops.largest_chunk(len(x), each, STEP_BYTES))
 
 
 # ---------------------------------------------------------------------------------------------------------- one sum
@@ -209,8 +213,8 @@ def _sum(terms: Sequence[Term], x: Array, weights: Array, sums: Sums, first: boo
     shape, y = _shape(x, weights, sums, first), None
     for part in _parts(terms, _row(x, weights, first), weights.dtype.itemsize, first):
         add = functools.partial(_added, y, part, x, weights, shape, sums.steps, first)
-        y = alone(add, x) if apart or part[-1] is not terms[-1] else add()
-    return vary(jnp.zeros(shape, x.dtype), axes_of(x)) if y is None else y
+        y = materialize(add, x) if apart or part[-1] is not terms[-1] else add()
+    return pcast_to(jnp.zeros(shape, x.dtype), axes_of(x)) if y is None else y
 
 
 def _looped(table: Array, x: Array, weights: Array, sums: Sums, first: bool) -> Array:
@@ -228,7 +232,7 @@ def _looped(table: Array, x: Array, weights: Array, sums: Sums, first: bool) -> 
 
     if count == 1 and not rest:
         return add(None, table)
-    y = add(None, table[-rest:]) if rest else vary(jnp.zeros(shape, x.dtype), axes_of(x))
+    y = add(None, table[-rest:]) if rest else pcast_to(jnp.zeros(shape, x.dtype), axes_of(x))
     return lax.fori_loop(0, count, step, y) if count else y
 
 

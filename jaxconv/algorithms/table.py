@@ -29,15 +29,15 @@ from typing import NamedTuple
 
 import jax
 
-from jaxconv._jax.manual_axes import several
+from jaxconv._jax.manual_axes import partitioned
 from jaxconv.algorithms import planes, taps
-from jaxconv.algorithms.problem import SMALL, Call
+from jaxconv.algorithms.problem import SMALL, Problem
 
 
 class Row(NamedTuple):
     """Where `fits` holds, `form` serves; `because` is the reason and what was measured."""
 
-    fits: Callable[[Call], bool]
+    fits: Callable[[Problem], bool]
     form: str
     because: str
 
@@ -52,28 +52,28 @@ PLANES_POSITIONS = 1 << 12  # of a batch, for few channels
 TUNED = jax.__version_info__ >= (0, 11)
 
 
-def _long(call: Call) -> bool:
+def _long(call: Problem) -> bool:
     """Whether a form that writes down every tap of an axis would be a program of too many lines."""
     return sum(call.geometry.kernel_size) > LONG
 
 
-def _in_loops(call: Call) -> bool:
+def _in_loops(call: Problem) -> bool:
     """Which long kernels are gone through in loops: between few channels; windows that do not overlap are a reshape."""
     if call.geometry.groups == 1:
         return call.overlap and call.channels == call.filters == 1 and not call.dw
     if call.dw:
         return not call.overlap or call.channels == 1 or max(call.channels, call.filters) <= LONG_CHANNELS
-    return not call.overlap or (call.dx and call.strided) or call.read <= LONG_CHANNELS
+    return not call.overlap or (call.dx and call.strided) or call.reduced_channels <= LONG_CHANNELS
 
 
-def _as_shifts(call: Call) -> bool:
+def _as_shifts(call: Problem) -> bool:
     """Whether y or dx adds up so few terms that a product would cost more."""
     if call.dx and call.strided and not _as_sums_by_remainder(call):
         return False
-    return call.read == 1 or call.terms <= (160 if call.last else 106)
+    return call.reduced_channels == 1 or call.reduction_size <= (160 if call.last else 106)
 
 
-def _as_sums_by_remainder(call: Call) -> bool:
+def _as_sums_by_remainder(call: Problem) -> bool:
     """Whether a strided dx is a sum for every remainder by the strides; JAX 0.10 puts them together more slowly."""
     remainders = math.prod(call.geometry.stride)
     if call.geometry.axes == 1 or remainders > 16:
@@ -82,10 +82,10 @@ def _as_sums_by_remainder(call: Call) -> bool:
         return True
     if call.half:  # gemm takes three times as long as in float32, but for large windows that do not overlap
         return call.overlap or call.geometry.taps <= 4
-    return call.overlap and call.terms >= 18 and remainders <= 9
+    return call.overlap and call.reduction_size >= 18 and remainders <= 9
 
 
-def _as_planes(call: Call) -> bool:
+def _as_planes(call: Problem) -> bool:
     """Whether three axes are large enough for the tuned product of two, and small enough to fit."""
     geometry = call.geometry
     if call.pointwise and (call.dw or (call.dx and call.channels < 64)):
@@ -99,7 +99,7 @@ def _as_planes(call: Call) -> bool:
     return (call.y or not call.strided) and _tuned_planes(call)
 
 
-def _tuned_planes(call: Call) -> bool:
+def _tuned_planes(call: Problem) -> bool:
     """Whether XLA's product of two axes is tuned for such planes, and sums enough: of y and dx."""
     geometry = call.geometry
     line = geometry.taps == geometry.kernel_size[0] > 1  # a 1x1 on planes
@@ -111,7 +111,7 @@ def _tuned_planes(call: Call) -> bool:
     return max(call.channels, call.filters) >= 32 or (several_images and geometry.taps * call.channels >= PLANES_TERMS)
 
 
-def _dw_as_planes(call: Call) -> bool:
+def _dw_as_planes(call: Problem) -> bool:
     """Whether a plane has few channels, or many that are in place already."""
     channels = call.geometry.kernel_size[0] * call.channels
     if call.double or call.batch * call.filters * call.positions < PLANES_OUTPUTS:
@@ -121,7 +121,7 @@ def _dw_as_planes(call: Call) -> bool:
     return channels <= (36 if TUNED else 12)
 
 
-def _as_patches(call: Call) -> bool:
+def _as_patches(call: Problem) -> bool:
     """Whether windows that do not overlap are worth a product of their own: y is where lax has none that is tuned."""
     if call.dx and (call.single_patches or call.narrow):
         return False
@@ -132,7 +132,7 @@ def _as_patches(call: Call) -> bool:
     return untuned or not call.y
 
 
-def _as_rows_of_patches(call: Call) -> bool:
+def _as_rows_of_patches(call: Problem) -> bool:
     """Whether dw of windows that do not overlap is better made from rows of a patch than from patches."""
     geometry = call.geometry
     columns = geometry.kernel_size[-1] * call.channels
@@ -140,33 +140,33 @@ def _as_rows_of_patches(call: Call) -> bool:
     return rows and columns >= 48 and call.filters <= columns and taps.fits(geometry, call.channels)
 
 
-def _as_taps(call: Call) -> bool:
+def _as_taps(call: Problem) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
     if call.double:
         return False
     short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
     large = taps.laid_out(call.geometry, call.channels) > TAPS_BYTES
-    runs = call.wide or call.geometry.dilation[-1] == 1  # in windows
+    runs = call.many_channels or call.geometry.dilation[-1] == 1  # in windows
     return short or (not large and (_few_images(call) or (runs and _leaves_cache(call))))
 
 
-def _leaves_cache(call: Call) -> bool:
+def _leaves_cache(call: Problem) -> bool:
     """Which dw lax makes from more than a cache holds; where many products of few numbers hide that, it is as fast."""
     return call.left_cache and not (call.double or (call.thin and call.geometry.taps > 25))
 
 
-def _few_images(call: Call) -> bool:
+def _few_images(call: Problem) -> bool:
     """Which dw of few filters lax, that takes images for channels, makes slowly of few of those, too."""
     few = call.batch < (8 if call.strided or call.channels >= 8 else 3)
     return few and call.filters <= 16 and call.overlap and call.worth
 
 
-def _behind_padding(call: Call) -> bool:
+def _behind_padding(call: Problem) -> bool:
     """Whether a kernel longer than what it slides over meets it padded, in lax's product: on two axes the tuned one."""
     return call.longer and (TUNED or call.geometry.axes == 1) and not (call.dx and call.strided)
 
 
-def _between_few(call: Call) -> bool:
+def _between_few(call: Problem) -> bool:
     """Which y and dx sum and make so little that a product wastes its width on them."""
     if call.dw or (call.double and call.last) or not (call.overlap and call.thin and call.worth):
         return False
@@ -175,16 +175,16 @@ def _between_few(call: Call) -> bool:
     return call.y or call.few or not call.last
 
 
-def _line(call: Call) -> bool:
+def _line(call: Problem) -> bool:
     """The same on one axis with channels first, where gemm moves nothing and so pays for more of them."""
     if call.last or call.geometry.axes > 1 or not (call.overlap and call.worth):
         return False
     if call.dw:
         return (call.filters <= 8 and call.channels >= 16) or (call.channels <= 4 and _leaves_cache(call))
-    return call.geometry.taps <= 10 and (call.made <= 8 or (call.y and call.channels == 1))
+    return call.geometry.taps <= 10 and (call.out_channels <= 8 or (call.y and call.channels == 1))
 
 
-def _few_in_large_windows(call: Call) -> bool:
+def _few_in_large_windows(call: Problem) -> bool:
     """Which strided dx with channels last come from so few filters that the zeros between their elements cost more."""
     by_twos = call.geometry.axes == 2 and max(call.geometry.stride) == 2 and call.overlap
     if not (call.dx and call.last and by_twos and call.worth) or call.few:
@@ -192,12 +192,12 @@ def _few_in_large_windows(call: Call) -> bool:
     return call.filters <= 32 if call.geometry.taps >= 25 else call.filters <= 8 and call.channels <= 32
 
 
-def _in_phases(call: Call) -> bool:
+def _in_phases(call: Problem) -> bool:
     """Whether a strided dx of few channels sums enough to pay for the zeros in its kernel."""
     return call.geometry.taps * call.channels >= (36 if call.pixels >= 2 * SMALL else 100)
 
 
-def _ragged(call: Call) -> bool:
+def _ragged(call: Problem) -> bool:
     """Which gradients with channels first put so few terms together, in rows that end within a vector, that lax's one
     call is faster, zeros between the elements of dx or not.
     """
@@ -209,16 +209,21 @@ def _ragged(call: Call) -> bool:
         return odd and geometry.taps <= 9 and min(call.channels, call.filters) < 16
     by_twos = call.dx and set(geometry.stride) == {2} and max(geometry.kernel_size) <= 3 and not call.dilated
     odd = geometry.input_size[-1] % 8 > 0 and call.pixels <= (784 if TUNED else 400)
-    return by_twos and odd and not call.wide
+    return by_twos and odd and not call.many_channels
 
 
-def _tuned_vjp(call: Call) -> bool:
+def _tuned_value(call: Problem) -> bool:
+    """Which y with channels first lax, where it is tuned, makes as fast as products."""
+    return call.y and not (call.pointwise and call.strided and call.many_channels)
+
+
+def _tuned_vjp(call: Problem) -> bool:
     """Which gradients with channels first lax, where it is tuned, makes as fast as products."""
     if call.dx:
         return not call.few
     if not (call.dw and call.overlap) or _leaves_cache(call):
         return False
-    if call.wide:  # its product has as many columns as there are filters, and a block of it 64
+    if call.many_channels:  # its product has as many columns as there are filters, and a block of it 64
         return call.filters == 64 and call.batch >= 4 and call.pixels >= 1600 and not (call.strided or call.double)
     stem = call.few and call.strided and call.filters >= 64
     few_images = call.batch < 8 and call.filters <= min(64, call.geometry.taps * call.channels)
@@ -226,7 +231,7 @@ def _tuned_vjp(call: Call) -> bool:
     return not stem and not (few_images and measured)
 
 
-def _on_one_core(call: Call) -> bool:
+def _on_one_core(call: Problem) -> bool:
     """Which y and dx with channels last lax made on one core before it was tuned: of about 64 channels, long sums. Of
     shorter ones, 3x3 of 64 channels, 1.3 at most would not pay for three to five times the compile time.
     """
@@ -235,7 +240,7 @@ def _on_one_core(call: Call) -> bool:
     return call.last and not call.dw and measured and call.one_core
 
 
-def _small_dw(call: Call) -> bool:
+def _small_dw(call: Problem) -> bool:
     """Which dw of small images lax makes as fast as products before it is tuned, too."""
     few_numbers = call.pixels < SMALL and call.batch <= 16
     return call.dw and call.overlap and few_numbers and not call.dilated and call.filters >= 32 >= call.channels
@@ -243,13 +248,13 @@ def _small_dw(call: Call) -> bool:
 
 CPU = (
     Row(
-        lambda call: _long(call) and (several() or not _in_loops(call)),
+        lambda call: _long(call) and (partitioned() or not _in_loops(call)),
         "canonical",
         "each tap would be a line of the program, and thousands of lines compile for minutes; over several devices, "
         "too, where rows and output channels must then not lie over two mesh axes",
     ),
     Row(
-        lambda call: several(),
+        lambda call: partitioned(),
         "gemm",
         "several devices, any axis across them, in blocks: lax's form is cut up wrongly where output channels and rows "
         "lie over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped",
@@ -378,7 +383,7 @@ CPU = (
         "0.9 to 18; gemm compiles longer",
     ),
     Row(
-        lambda call: call.dw and call.last and call.geometry.axes == 2 and call.wide and _leaves_cache(call),
+        lambda call: call.dw and call.last and call.geometry.axes == 2 and call.many_channels and _leaves_cache(call),
         "gemm",
         "the same of images so large that taps would need much memory: 1.5 to 2.2",
     ),
@@ -394,17 +399,17 @@ CPU = (
         "lax's own layout, or as near: gemm 0.3 to 1.1",
     ),
     Row(
-        lambda call: call.pointwise and not call.strided and call.read >= 64 and call.large,
+        lambda call: call.pointwise and not call.strided and call.reduced_channels >= 64 and call.large,
         "gemm",
         "y and dx of a 1x1 on large images are one product each, which nothing is moved for: 1.1 to 2.4",
     ),
     Row(
-        lambda call: call.wide and call.overlap and not call.large,
+        lambda call: call.many_channels and call.overlap and not call.large,
         "gemm",
         "small images together are one product: 1.0 to 1.4",
     ),
     Row(
-        lambda call: TUNED and ((call.y and not (call.pointwise and call.strided and call.wide)) or _tuned_vjp(call)),
+        lambda call: TUNED and (_tuned_value(call) or _tuned_vjp(call)),
         "canonical",
         "lax is near the peak: gemm 0.5 to 1.1, and 1.2 to 1.5 on JAX 0.10; dw of 64 filters 0.75 to 1.0",
     ),
@@ -422,6 +427,6 @@ CPU = (
 )
 
 
-def row(call: Call) -> Row:
+def row(call: Problem) -> Row:
     """The first row of the table that fits."""
     return next(row for row in CPU if row.fits(call))

@@ -19,7 +19,7 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, vary
+from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.algorithms import layout
 from jaxconv.algorithms.patches import over_rows
 from jaxconv.algorithms.unroll import span
@@ -38,7 +38,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     starts = np.asarray([divmod(d * q, s) for q in range(k)], np.int32)  # d·q = s·t + r
 
     def images(total: Array, x: Array, g: Array) -> Array:
-        rows, G = _rows_apart(layout.wide(x), geometry), layout.wide(g).reshape(-1, filters)
+        rows, G = _rows_apart(layout.to_accumulator(x), geometry), layout.to_accumulator(g).reshape(-1, filters)
 
         def tap(start: Array) -> Array:
             # An array of its own before it becomes a matrix: else the compiler would move it once more.
@@ -48,9 +48,9 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
         return total + lax.map(tap, starts)
 
     sums = accumulator(x.dtype)
-    total = vary(jnp.zeros((k, *sorted((filters, columns))), sums), axes_of(x))
+    total = pcast_to(jnp.zeros((k, *sorted((filters, columns))), sums), axes_of(x))
     nbytes = math.prod(m) * (columns + filters) * sums.itemsize
-    dw = loops.summed(images, total, (x, g), loops.images_below(len(x), nbytes, max(STEP_BYTES, total.nbytes)))
+    dw = loops.chunked_sum(images, total, (x, g), loops.largest_chunk(len(x), nbytes, max(STEP_BYTES, total.nbytes)))
     return (dw.swapaxes(1, 2) if fewer else dw).reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
 
 

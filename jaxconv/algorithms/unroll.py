@@ -28,7 +28,7 @@ from jaxconv.sizes.geometry import Geometry
 FIRST = 3  # the first spatial axis of an array
 
 
-class Rows(NamedTuple):
+class StridePhase(NamedTuple):
     """The rows of x with one remainder by the stride of the first axis.
 
     Attributes:
@@ -44,11 +44,11 @@ class Rows(NamedTuple):
     shifts: tuple[int, ...]
 
 
-def rows_by_remainder(geometry: Geometry) -> list[Rows]:
+def stride_phases(geometry: Geometry) -> list[StridePhase]:
     """Every remainder that some tap meets."""
     n, s = geometry.input_size[0], geometry.stride[0]
     every = ((r, _met(geometry, 0, r)) for r in range(min(s, n)))
-    return [Rows(r, -(-(n - r) // s), tuple(met), tuple(met.values())) for r, met in every if met]
+    return [StridePhase(r, -(-(n - r) // s), tuple(met), tuple(met.values())) for r, met in every if met]
 
 
 def _met(geometry: Geometry, axis: int, r: int) -> dict[int, int]:
@@ -151,12 +151,12 @@ def overlaps(geometry: Geometry, axis: int) -> bool:
 # ------------------------------------------------------------------------------------------------ g, tap by tap
 
 
-def spread(g: Array, rows: Rows) -> Array:
+def shift_stack(g: Array, rows: StridePhase) -> Array:
     """V[q, t] = g[t − δ_q] on the first spatial axis."""
     return jnp.stack([window(g, FIRST, -shift, rows.height) for shift in rows.shifts], axis=1)
 
 
-def collect(parts: Array, rows: Rows, size: int) -> Array:
+def shift_add(parts: Array, rows: StridePhase, size: int) -> Array:
     """y[p] = Σ_q Z[q, p + δ_q] on the first spatial axis, the adjoint of `spread`."""
     return _sum(list(_slices(parts, 1)), dict(enumerate(rows.shifts)), FIRST, size)
 
@@ -178,7 +178,7 @@ def _one_axis(geometry: Geometry, axis: int) -> tuple[int, int, int, tuple[int, 
     )
 
 
-def taps_of(parts: Sequence[Array], rows: Iterable[Rows], k: int, axis: int) -> Array:
+def taps_of(parts: Sequence[Array], rows: Iterable[StridePhase], k: int, axis: int) -> Array:
     """The taps of every remainder in the order of the kernel along one axis, zero where no row meets a tap."""
     there: dict[int, Array] = {}
     for part, each in zip(parts, rows, strict=True):

@@ -41,7 +41,7 @@ def _key(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Call:
+class Subject:
     """f(*args) as a function of its differentiable leaves and its data; hashable, so that compilations are kept.
 
     Attributes:
@@ -80,7 +80,7 @@ def inexact(value: Any) -> bool:
     return is_float(value) or (isinstance(value, (float, complex)) and not isinstance(value, np.generic))
 
 
-def take_apart(function: str, f: Any, args: Sequence[Any]) -> tuple[Call, list[Any], list[Any], list[str]]:
+def take_apart(function: str, f: Any, args: Sequence[Any]) -> tuple[Subject, list[Any], list[Any], list[str]]:
     """The call, its differentiable leaves, its data, and the paths of the former.
 
     A Python float is an option and stays fixed, unless there is nothing else to differentiate.
@@ -102,13 +102,13 @@ def take_apart(function: str, f: Any, args: Sequence[Any]) -> tuple[Call, list[A
         else:
             kinds.append(Fixed(leaf))
     name = getattr(f, "__name__", None) or getattr(getattr(f, "func", None), "__name__", None) or type(f).__name__
-    return Call(Fixed(f), treedef, tuple(kinds), name=name), xs, data, paths
+    return Subject(Fixed(f), treedef, tuple(kinds), name=name), xs, data, paths
 
 
 # ------------------------------------------------------------------------------------- what is computed with a call
 
 
-def shapes(call: Call, xs: Any, data: Any) -> Sequence[Any]:
+def shapes(call: Subject, xs: Any, data: Any) -> Sequence[Any]:
     """f's outputs, or what they look like: run one by one, its operations would each be compiled."""
     try:
         return jax.eval_shape(lambda xs: call.outputs(xs, data), list(xs))
@@ -116,7 +116,7 @@ def shapes(call: Call, xs: Any, data: Any) -> Sequence[Any]:
         return call.outputs(xs, data)
 
 
-def value_and_pull(call: Call, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
+def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
     """f's outputs, and the cotangents pulled back to its differentiable leaves."""
     out, back = jax.vjp(lambda xs: call.outputs(xs, data), list(xs))
     return out, back(list(cotangents))[0]
@@ -130,31 +130,31 @@ def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
     fast = jax.jit(function, static_argnums=0)
     quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
 
-    def compiled(call: Call, xs: Any, *rest: Any) -> Any:
+    def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
         small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
         return (quick if small else fast)(call, xs, *rest)
 
     return compiled
 
 
-def _noisy_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
+def _noisy_pull(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
     closed = jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
     flat = noisy(closed, [*xs, *data, *cotangents], seed, u)
     return flat[: len(cotangents)], flat[len(cotangents) :]
 
 
-def _shaken_pull(call: Call, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
+def _shaken_pull(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
     closed = jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
     flat = shaken(closed, [*xs, *data, *cotangents], seed, u)
     return flat[: len(cotangents)], flat[len(cotangents) :]
 
 
-def program(call: Call, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
+def program(call: Subject, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
     """The pull-back as a program, to be looked at."""
     return jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
 
 
-def stamped(call: Call, xs: Any, data: Any, cotangents: Any) -> Call:
+def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
     """`call` with the stamp of its programs, of the pull-back and of the function without its rule: text, constants."""
     plain = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
     programs = [program(call, xs, data, cotangents), plain]

@@ -16,11 +16,11 @@ import jax
 import numpy as np
 
 from jaxconv.accuracy.error_model import C, unit_roundoff
+from jaxconv.check import ground_truth
 from jaxconv.check import transforms as under
-from jaxconv.check import truth as of
-from jaxconv.check.call import Call, shapes, stamped, take_apart, value_and_pull
+from jaxconv.check.call import Subject, shapes, stamped, take_apart, value_and_pull
+from jaxconv.check.compare import to_double
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
-from jaxconv.check.judge import wide
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.rows import Rows
 from jaxconv.sizes.arguments import integer, wrong_kind, wrong_value
@@ -104,14 +104,14 @@ def check_vjp(
 class _Check:
     """One run; what it finds beside the rows it adds to `faults`."""
 
-    def __init__(self, call: Call, xs: Any, data: Any, paths: list[str], reference: Any, directions: int, seed: int):
+    def __init__(self, call: Subject, xs: Any, data: Any, paths: list[str], reference: Any, directions: int, seed: int):
         self.call, self.xs, self.data, self.paths = call, xs, data, paths
         self.directions, self.random = directions, np.random.default_rng(seed)
         self.reference = reference and replace(
             take_apart(NAME, reference, ())[0], treedef=call.treedef, kinds=call.kinds
         )
         self.faults: list[str] = []
-        self.draws = 16 if of.size_of(xs) < of.LARGE else 4
+        self.draws = 16 if ground_truth.size_of(xs) < ground_truth.LARGE else 4
 
     def steps(self, transforms: bool) -> int:
         """About how many there are, each about as long as one pull-back."""
@@ -150,7 +150,7 @@ class _Check:
         return rows, under.table(scene, 4 * C)
 
     def _draw(self, like: Any) -> Any:
-        return jax.device_put(of.direction(like, self.random).astype(like.dtype))
+        return jax.device_put(ground_truth.direction(like, self.random).astype(like.dtype))
 
     def _no_gradient(self, fault: str) -> tuple[VjpRow, ...]:
         self.faults.append(fault)
@@ -192,8 +192,8 @@ class _Check:
 
     def _same(self, first: list[Any], second: list[Any]) -> bool:
         """But for what a parallel sum may round."""
-        u = unit_roundoff(of.own_dtype(self.xs))
-        for a, b in zip(map(wide, first), map(wide, second), strict=True):
+        u = unit_roundoff(ground_truth.own_dtype(self.xs))
+        for a, b in zip(map(to_double, first), map(to_double, second), strict=True):
             size = np.abs(a[np.isfinite(a)]).max(initial=0.0)
             if not np.allclose(a, b, rtol=0, atol=1e4 * u * size, equal_nan=True):
                 return False

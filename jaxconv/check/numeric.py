@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.check.judge import wide
+from jaxconv.check.compare import to_double
 
 Values = Callable[[list[np.ndarray]], list[np.ndarray]]
 LEVELS = 9
@@ -52,7 +52,7 @@ def directional(f: Values, xs: list[np.ndarray], vs: list[np.ndarray]) -> tuple[
 
 def pairing(a: list[Any], b: list[Any]) -> float:
     """⟨a, b⟩ = Re Σ a b, by which JAX pairs cotangents with tangents."""
-    return float(sum(np.sum(wide(p) * wide(q)).real for p, q in zip(a, b, strict=True)))
+    return float(sum(np.sum(to_double(p) * to_double(q)).real for p, q in zip(a, b, strict=True)))
 
 
 def basis(xs: list[np.ndarray]) -> list[tuple[int, int, complex]]:
@@ -107,6 +107,6 @@ def bisect(
 
 def tolerance(g: list[Any], d: list[Any], off: list[Any], grad: np.ndarray, v: np.ndarray) -> float:
     """What two pairings may differ by: the errors of the differences, and float64's own of the sums."""
-    errors = np.sqrt(sum(float(np.sum((np.abs(wide(p)) * q) ** 2)) for p, q in zip(g, off, strict=True)))
-    sums = np.sqrt(sum(float(np.sum(np.abs(wide(p) * wide(q)) ** 2)) for p, q in zip(g, d, strict=True)))
+    errors = np.sqrt(sum(float(np.sum((np.abs(to_double(p)) * q) ** 2)) for p, q in zip(g, off, strict=True)))
+    sums = np.sqrt(sum(float(np.sum(np.abs(to_double(p) * to_double(q)) ** 2)) for p, q in zip(g, d, strict=True)))
     return 10 * errors + 1e-11 * (sums + float(np.sqrt(np.sum(np.abs(grad * v) ** 2))))

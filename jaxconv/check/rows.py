@@ -15,13 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.accuracy.error_model import C, unit_roundoff
-from jaxconv.check import truth as of
-from jaxconv.check.asif import as_if
-from jaxconv.check.call import Call, outputs, program, pull, value_and_pull
+from jaxconv.check import ground_truth
+from jaxconv.check.call import Subject, outputs, program, pull, value_and_pull
+from jaxconv.check.compare import Found, compare, row, to_double
+from jaxconv.check.counterfactuals import as_if
 from jaxconv.check.faces.report import VjpRow
 from jaxconv.check.interpret import longest, narrowest
-from jaxconv.check.judge import Found, compare, row, wide
-from jaxconv.check.kinks import forgiven
+from jaxconv.check.nonsmooth import forgiven
 from jaxconv.check.protocol import attempt
 from jaxconv.terminal.progress import step
 
@@ -34,10 +34,10 @@ def in_force() -> Any:
 
 
 def wide_grads(runs: Any) -> list[list[np.ndarray]]:
-    return [[wide(v) for v in grads] for _, grads in runs]
+    return [[to_double(v) for v in grads] for _, grads in runs]
 
 
-def pulled(call: Call, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
+def pulled(call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
     """Values and gradients for every cotangent."""
 
     def by(how: Callable[..., Any]) -> list[Any]:
@@ -61,7 +61,7 @@ class Exact:
         narrow: the coarsest dtype that the rule passes through.
     """
 
-    truth: of.Truth
+    truth: ground_truth.Truth
     rule: list[list[np.ndarray]] | None
     exact: list[np.ndarray]
     ruled: list[np.ndarray]
@@ -72,8 +72,8 @@ class Exact:
 class Rows:
     """One check's inputs, and the rows they end in; what is found beside goes to `faults`."""
 
-    call: Call
-    reference: Call | None
+    call: Subject
+    reference: Subject | None
     xs: list[Any]
     data: list[Any]
     paths: list[str]
@@ -101,7 +101,7 @@ class Rows:
     # ------------------------------------------------------------------------------------------------- in float64
 
     def _known(self) -> tuple[Exact | None, str]:
-        xs, gs = of.widened(self.xs), [of.widened(g) for g in self.cotangents]
+        xs, gs = ground_truth.widened(self.xs), [ground_truth.widened(g) for g in self.cotangents]
         runs, refused = attempt("the rule in float64", pulled, self.call, xs, self.data, gs, "the rule in float64")
         less = bool(runs) and any(v.dtype not in (jnp.float64, jnp.complex128) for v in runs[0][0])
         if less:
@@ -113,17 +113,17 @@ class Rows:
         own = right = narrow = None
         if rule:
             exact = [(runs[0][0], each) for each in rule]
-            own = of.spreads(self.call, xs, self.data, gs, exact, max(self.draws // 2, 4))
+            own = ground_truth.spreads(self.call, xs, self.data, gs, exact, max(self.draws // 2, 4))
             narrow, _ = attempt("", lambda: narrowest(program(self.call, xs, self.data, gs[0]).jaxpr))
         if truth.call and truth.grads and truth.values is not None:
             exact = [(truth.values, each) for each in truth.grads]
-            right = of.spreads(truth.call, xs, self.data, gs, exact, self.draws)
+            right = ground_truth.spreads(truth.call, xs, self.data, gs, exact, self.draws)
         if runs and own:
             self._compare_values(xs, runs[0][0], truth, (right or own)[0])
         known = Exact(truth, rule, (right or own or (0, zeros))[1], (own or (0, zeros))[1], narrow or jnp.dtype("f8"))
         return known, ""
 
-    def _truth(self, xs: Any, gs: Any, refused: bool, less: bool) -> of.Truth | None:
+    def _truth(self, xs: Any, gs: Any, refused: bool, less: bool) -> ground_truth.Truth | None:
         if self.reference:
             method = "JAX's derivative of the reference, in float64"
             types, _ = attempt("", jax.eval_shape, lambda xs: self.reference.outputs(xs, self.data), list(xs))
@@ -132,7 +132,7 @@ class Rows:
                 returns = f"{', '.join(theirs) or 'nothing'} for {', '.join(ours)}"
                 self.faults.append(f"the reference returns other shapes than the function: {returns}")
                 return None
-            truth, fault = attempt("the reference", of.by_jax, self.reference, xs, self.data, gs, method)
+            truth, fault = attempt("the reference", ground_truth.by_jax, self.reference, xs, self.data, gs, method)
             if fault:
                 self.faults.append(fault)
             return truth
@@ -140,10 +140,10 @@ class Rows:
             return None
         # Where it is the rule that refuses float64, the function without it may still be had.
         how = (self.random, len(self.cotangents), not refused)
-        truth, _ = attempt("", of.without_reference, self.call, xs, self.data, gs, *how)
+        truth, _ = attempt("", ground_truth.without_reference, self.call, xs, self.data, gs, *how)
         return truth
 
-    def _compare_values(self, xs: Any, forward: Any, truth: of.Truth, spread: Any) -> None:
+    def _compare_values(self, xs: Any, forward: Any, truth: ground_truth.Truth, spread: Any) -> None:
         """f's value with that of its forward rule, and with the reference's."""
         plain, fault = attempt("", outputs, self.call, xs, self.data)
         if fault:  # it may need concrete values
@@ -155,7 +155,7 @@ class Rows:
 
     def _values(self, got: Any, right: Any, spread: Any, words: str) -> None:
         for k, (a, b, s) in enumerate(zip(got, right, spread, strict=True)):
-            found = compare(a, b, s, of.own_dtype(self.xs), length=self.length)
+            found = compare(a, b, s, ground_truth.own_dtype(self.xs), length=self.length)
             if found.worst > C:
                 at = tuple(int(i) for i in np.unravel_index(int(np.argmax(found.units)), found.units.shape))
                 where = f" of output {k}" if len(got) > 1 else ""
@@ -188,8 +188,8 @@ class Rows:
         others = {p: truth.grads[at][k] for k, p in enumerate(self.paths) if k != i}
         found = row(self.paths[i], x, each[at], "algebra", truth.method, others)
         if found.pattern is None and truth.call:
-            xs, g = of.widened(self.xs), of.widened(self.cotangents[at])
-            large = of.size_of(xs) >= of.LARGE
+            xs, g = ground_truth.widened(self.xs), ground_truth.widened(self.cotangents[at])
+            large = ground_truth.size_of(xs) >= ground_truth.LARGE
             found = named(found, as_if(truth.call, xs, self.data, g, i, each[at].got, self.paths, large))
         coarse = unit_roundoff(known.narrow) > unit_roundoff(x.dtype)
         if found.pattern is None and coarse and max(f.worst for f in beside(known.narrow)) <= C:
@@ -202,25 +202,31 @@ class Rows:
         """Without what is no fault of the rule: elements on a kink, and constants that are rounded themselves."""
         if max(e.worst for e in each) <= C:
             return each
-        xs, gs = of.widened(self.xs), [of.widened(g) for g in self.cotangents]
-        large = of.size_of(xs) >= of.LARGE
-        values = of.values_of(self.call, self.data)
-        on, _ = attempt("", forgiven, values, [wide(x) for x in xs], i, [[wide(v) for v in g] for g in gs], each, large)
+        xs, gs = ground_truth.widened(self.xs), [ground_truth.widened(g) for g in self.cotangents]
+        large = ground_truth.size_of(xs) >= ground_truth.LARGE
+        values = ground_truth.values_of(self.call, self.data)
+        on, _ = attempt(
+            "", forgiven, values, [to_double(x) for x in xs], i, [[to_double(v) for v in g] for g in gs], each, large
+        )
         if on is not None:
             self.kinks[i] = on
             return [e._replace(units=np.where(on, 0.0, e.units)) for e in each]
         single = self.xs[i].dtype not in (jnp.float64, jnp.complex128)
         if single and max(e.worst for e in beside(jnp.float32)) <= 10 * C:
-            both = [of.of_constants(call, xs, self.data, gs, i) for call in (self.call, known.truth.call) if call]
+            both = [
+                ground_truth.of_constants(call, xs, self.data, gs, i) for call in (self.call, known.truth.call) if call
+            ]
             dev = np.asarray(sum(both))
             if np.max(dev, initial=0.0) > 0:
                 return beside(known.truth.dtype, 8 * dev)
         return each
 
-    def _by_directions(self, truth: of.Truth, rule: Any, i: int) -> VjpRow | None:
+    def _by_directions(self, truth: ground_truth.Truth, rule: Any, i: int) -> VjpRow | None:
         """A row where values along some direction disagree."""
-        xs, g = of.widened(self.xs), of.widened(self.cotangents[0])
-        found = of.along_directions(self.call, xs, self.data, i, g, rule[0][i], self.random, len(self.cotangents))
+        xs, g = ground_truth.widened(self.xs), ground_truth.widened(self.cotangents[0])
+        found = ground_truth.along_directions(
+            self.call, xs, self.data, i, g, rule[0][i], self.random, len(self.cotangents)
+        )
         if not found:
             return None
         x, (k, got, right) = self.xs[i], max(found, key=lambda w: abs(w[1] - w[2]))
@@ -276,10 +282,14 @@ class Rows:
         name = "the reference" if self.reference else "the function without its rule"
         method = f"JAX's derivative of {name}, in the function's own dtype: {why or 'it refuses float64'}"
         with jax.default_matmul_precision("highest"):
-            truth, fault = attempt("JAX's derivative", of.by_jax, call, self.xs, self.data, self.cotangents, method)
+            truth, fault = attempt(
+                "JAX's derivative", ground_truth.by_jax, call, self.xs, self.data, self.cotangents, method
+            )
         if fault:
             return self.no_gradient(f"nothing to compare with: {fault}")
-        spread = of.spreads_of_inputs(call, self.xs, self.data, self.cotangents, 8, of.own_dtype(self.xs))[1]
+        spread = ground_truth.spreads_of_inputs(
+            call, self.xs, self.data, self.cotangents, 8, ground_truth.own_dtype(self.xs)
+        )[1]
         rows = []
         for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):
             scale = 4 * (spread[i] + np.sqrt(np.mean(np.abs(truth.grads[0][i]) ** 2)) if x.size else spread[i])
@@ -331,14 +341,14 @@ class Rows:
 
     def _single(self) -> list[list[np.ndarray]] | None:
         """Half precision's rule in float32; None for others."""
-        if unit_roundoff(of.own_dtype(self.xs)) < 1e-6:
+        if unit_roundoff(ground_truth.own_dtype(self.xs)) < 1e-6:
             return None
         up = lambda values: [v.astype(np.promote_types(v.dtype, np.float32)) for v in values]  # noqa: E731
         with jax.default_matmul_precision("highest"):
             cotangents = [up(g) for g in self.cotangents]
             return wide_grads(pulled(self.call, up(self.xs), self.data, cotangents, "the rule in float32"))
 
-    def _by_jax(self, call: Call | None) -> list[Any] | None:
+    def _by_jax(self, call: Subject | None) -> list[Any] | None:
         """JAX's own gradients in the dtype of the inputs, at the precision in force; None where they cannot be had."""
         if call is None:
             return None

@@ -12,9 +12,9 @@ import numpy as np
 from jax import lax
 
 from jaxconv.accuracy.error_model import unit_roundoff
-from jaxconv.check.call import Call, jitted, value_and_pull
+from jaxconv.check.call import Subject, jitted, value_and_pull
+from jaxconv.check.compare import floor, to_double
 from jaxconv.check.faces.report import TransformRow
-from jaxconv.check.judge import floor, wide
 from jaxconv.check.protocol import in_words
 from jaxconv.check.sharding import sharded
 from jaxconv.terminal.progress import step
@@ -34,7 +34,14 @@ class Scene:
     """
 
     def __init__(
-        self, call: Call, xs: list[Any], data: list[Any], g: list[Any], plain: list[Any], spread: list[Any], length: int
+        self,
+        call: Subject,
+        xs: list[Any],
+        data: list[Any],
+        g: list[Any],
+        plain: list[Any],
+        spread: list[Any],
+        length: int,
     ):
         self.call, self.xs, self.data, self.g, self.plain, self.spread = call, xs, data, g, plain, spread
         self.length = length
@@ -43,7 +50,7 @@ class Scene:
         """Largest distance from the plain gradients, in units of the error model."""
         worst = 0.0
         for got, plain, spread, x in zip(grads, self.plain, self.spread, self.xs, strict=True):
-            a, b = wide(got), wide(plain)
+            a, b = to_double(got), to_double(plain)
             if a.shape != b.shape:
                 return np.inf
             u, least = unit_roundoff(x.dtype), floor(x.dtype, self.length)
@@ -55,7 +62,7 @@ class Scene:
         return worst
 
 
-def rule(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+def rule(call: Subject, xs: Any, data: Any, g: Any) -> list[Any]:
     return value_and_pull(call, xs, data, g)[1]
 
 
@@ -64,20 +71,20 @@ def _two(values: Any) -> list[Any]:
     return [jnp.stack([v * 0.5, v]) for v in values]
 
 
-def _vmap(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+def _vmap(call: Subject, xs: Any, data: Any, g: Any) -> list[Any]:
     return [d[1] for d in jax.vmap(lambda xs, g: rule(call, xs, data, g))(_two(xs), _two(g))]
 
 
-def _remat(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+def _remat(call: Subject, xs: Any, data: Any, g: Any) -> list[Any]:
     return jax.vjp(jax.checkpoint(lambda xs: call.outputs(xs, data)), xs)[1](g)[0]
 
 
-def _scan(call: Call, xs: Any, data: Any, g: Any) -> list[Any]:
+def _scan(call: Subject, xs: Any, data: Any, g: Any) -> list[Any]:
     step = lambda carry, each: (carry, rule(call, each[0], data, each[1]))  # noqa: E731
     return [d[1] for d in lax.scan(step, 0, (_two(xs), _two(g)))[1]]
 
 
-def _again(call: Call, xs: Any, data: Any, g: Any) -> tuple[Any, Any]:
+def _again(call: Subject, xs: Any, data: Any, g: Any) -> tuple[Any, Any]:
     wide = reduce(np.promote_types, (x.dtype for x in xs), np.dtype(np.float32))
 
     def product(xs: Any, g: Any) -> Any:
@@ -102,9 +109,9 @@ def _twice(s: Scene) -> str:
     ⟨∂⟨dx(x, g), v⟩/∂g, g⟩ = ⟨dx(x, g), v⟩
     """
     value, (_, slopes) = again(s.call, s.xs, s.data, s.g)
-    parts = [wide(a) * wide(b) for a, b in zip(slopes, s.g, strict=True)]
+    parts = [to_double(a) * to_double(b) for a, b in zip(slopes, s.g, strict=True)]
     total = sum(float(np.sum(p.real)) for p in parts)
-    size = sum(float(np.sum(np.abs(p))) for p in parts) + sum(float(np.sum(np.abs(wide(d)))) for d in s.plain)
+    size = sum(float(np.sum(np.abs(p))) for p in parts) + sum(float(np.sum(np.abs(to_double(d)))) for d in s.plain)
     u = max((unit_roundoff(x.dtype) for x in s.xs), default=0.0)
     lost = sum(d.size * floor(x.dtype, s.length) for d, x in zip(s.plain, s.xs, strict=True))
     return (

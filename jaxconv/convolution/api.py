@@ -15,7 +15,7 @@ import jax
 from jax import Array
 
 from jaxconv._jax.dtypes import Precision, read_arrays, read_precision
-from jaxconv._jax.manual_axes import alike
+from jaxconv._jax.manual_axes import match_vma
 from jaxconv.algorithms import reference
 from jaxconv.algorithms.choose import LOWERINGS, Lowering
 from jaxconv.convolution import maps
@@ -40,7 +40,7 @@ DERIVATIVES = ("hand", "jax", "any")
 def _conv_body(
     x: Array, w: Array, b: Array | None, *, config: ConvConfig, mode: tuple | None, derivative: str
 ) -> Array:
-    x, w, b = alike(x, w, b)
+    x, w, b = match_vma(x, w, b)
     geometry = config.geometry
     batch, folded = _fold(x, geometry.axes)
     if mode is not None:
@@ -56,7 +56,7 @@ def _conv_body(
 def _input_vjp_body(
     g: Array, w: Array, b: Array | None, *, config: ConvConfig, derivative: str, mode: tuple | None = None
 ) -> Array:
-    g, w, b = alike(g, w, b)
+    g, w, b = match_vma(g, w, b)
     geometry = config.geometry
     batch, folded = _fold(g, geometry.axes)
     if derivative == "jax":
@@ -70,7 +70,7 @@ def _input_vjp_body(
 
 @partial(jax.jit, static_argnames=("config", "derivative"))
 def _weight_vjp_body(x: Array, g: Array, *, config: ConvConfig, derivative: str) -> Array:
-    x, g = (_fold(each, config.geometry.axes)[1] for each in alike(x, g))
+    x, g = (_fold(each, config.geometry.axes)[1] for each in match_vma(x, g))
     if derivative == "jax":
         return reference.left_to_jax("conv_weight_vjp", x, g, config.geometry, config.precision)
     return maps.weight_vjp(x, g, config) if derivative == "hand" else product("conv_weight_vjp", x, g, config)

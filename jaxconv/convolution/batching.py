@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxconv._jax.manual_axes import axes_of, vary
+from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.sizes.arguments import is_symbolic
 from jaxconv.sizes.geometry import Geometry
 
@@ -67,7 +67,7 @@ def empty(f: Callable[..., Any], factors: Sequence[Array], mapped: Sequence[bool
     one = [jax.ShapeDtypeStruct(f.shape[1:] if is_mapped else f.shape, f.dtype) for f, is_mapped in parts]
     made = jax.eval_shape(f, *one)
     axes = frozenset().union(*map(axes_of, factors))
-    return vary(jnp.zeros((0, *made.shape), made.dtype), axes)
+    return pcast_to(jnp.zeros((0, *made.shape), made.dtype), axes)
 
 
 def spec(

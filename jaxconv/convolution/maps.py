@@ -20,7 +20,7 @@ from jax import Array
 
 from jaxconv._jax.dtypes import accumulator
 from jaxconv._jax.explicit_sharding import as_primal
-from jaxconv._jax.symbolic_zeros import Ruled, dense, is_wanted, values, wanted
+from jaxconv._jax.symbolic_zeros import WithRule, instantiate_zeros, is_perturbed, perturbed, primals
 from jaxconv._jax.unstable import vmap_rule_of
 from jaxconv.algorithms.choose import lowered
 from jaxconv.algorithms.reference import Map
@@ -29,17 +29,17 @@ from jaxconv.convolution.config import ConvConfig
 from jaxconv.convolution.primitive import examples_laid, laid
 
 
-@partial(Ruled, nondiff_argnums=(2,))
+@partial(WithRule, nondiff_argnums=(2,))
 def conv(x: Array, w: Array, config: ConvConfig) -> Array:
     return _map("conv", x, w, config)
 
 
-@partial(Ruled, nondiff_argnums=(2,))
+@partial(WithRule, nondiff_argnums=(2,))
 def input_vjp(g: Array, w: Array, config: ConvConfig) -> Array:
     return _map("conv_input_vjp", g, w, config)
 
 
-@partial(Ruled, nondiff_argnums=(2,))
+@partial(WithRule, nondiff_argnums=(2,))
 def weight_vjp(x: Array, g: Array, config: ConvConfig) -> Array:
     return _map("conv_weight_vjp", x, g, config)
 
@@ -80,15 +80,15 @@ def _register(product: Any, first: Bilinear, second: Bilinear) -> None:
     """
 
     def forward(a: Any, b: Any, config: ConvConfig) -> tuple[Array, tuple]:
-        marks = wanted((a, b))
-        a, b = values((a, b))
+        marks = perturbed((a, b))
+        a, b = primals((a, b))
         return product(a, b, config), (a, b, marks)
 
     def backward(config: ConvConfig, kept: tuple, t: Any) -> tuple[Array | None, Array | None]:
         a, b, (for_a, for_b) = kept
-        t = dense(t)
-        da = as_primal(first(t, b, config), a) if is_wanted(for_a) else None
-        return da, as_primal(second(a, t, config), b) if is_wanted(for_b) else None
+        t = instantiate_zeros(t)
+        da = as_primal(first(t, b, config), a) if is_perturbed(for_a) else None
+        return da, as_primal(second(a, t, config), b) if is_perturbed(for_b) else None
 
     product.defvjp(forward, backward)
 
@@ -104,19 +104,19 @@ def plus_bias(y: Array, b: Array, channel_axis: int) -> Array:
     return y + jnp.expand_dims(b, tuple(a for a in range(y.ndim) if a != channel_axis))
 
 
-add_bias = Ruled(plus_bias, nondiff_argnums=(2,))
+add_bias = WithRule(plus_bias, nondiff_argnums=(2,))
 
 
 def _add_bias_forward(y: Any, b: Any, channel_axis: int) -> tuple[Array, tuple]:
-    return add_bias(y.value, b.value, channel_axis), (b.value, wanted(b))
+    return add_bias(y.value, b.value, channel_axis), (b.value, perturbed(b))
 
 
 def _add_bias_backward(channel_axis: int, kept: tuple, g: Any) -> tuple[Array, Array | None]:
     """dy = g,  db[o] = Σ_{b,p} g[b,o,p]"""
     b, for_b = kept
-    g = dense(g)
+    g = instantiate_zeros(g)
     others = tuple(a for a in range(g.ndim) if a != channel_axis)
-    if not is_wanted(for_b):
+    if not is_perturbed(for_b):
         return g, None
     return g, as_primal(jnp.sum(g, others, dtype=accumulator(g.dtype)).astype(g.dtype), b)
 

@@ -18,7 +18,7 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxconv._jax.explicit_sharding import check_once, freely, is_split, split, ways
+from jaxconv._jax.explicit_sharding import check_once, is_split, num_shards_of, split, under_auto_axes
 from jaxconv._jax.unstable import enter
 from jaxconv.algorithms.choose import lowered
 from jaxconv.algorithms.reference import Map
@@ -38,9 +38,9 @@ def laid(f: Callable[[Array, Array], Array], which: Map, a: Array, b: Array, geo
     """f(a, b), which makes that map; in explicit mode it lies as `jaxconv.convolution.batching.spec` says."""
     if not is_split(a, b):
         return f(a, b)
-    result = spec(which, split(a), split(b), geometry, ways(a, b))
+    result = spec(which, split(a), split(b), geometry, num_shards_of(a, b))
     check_once(which, result, "the result", "reshard one of the arrays first, with jax.sharding.reshard")
-    return freely(lambda a, b: (f(a, b),), (result,), a, b)[0]
+    return under_auto_axes(lambda a, b: (f(a, b),), (result,), a, b)[0]
 
 
 def examples_laid(f: Callable[[Array, Array], Array], a: Array, b: Array, geometry: Geometry) -> Array:
@@ -52,7 +52,7 @@ def examples_laid(f: Callable[[Array, Array], Array], a: Array, b: Array, geomet
     if examples is None:
         return f(a, b)
     result = (examples, *(None,) * (geometry.axes + 2))
-    return freely(lambda a, b: (f(a, b),), (result,), a, b)[0]
+    return under_auto_axes(lambda a, b: (f(a, b),), (result,), a, b)[0]
 
 
 def _value(a: Array, b: Array, *, which: Map, config: ConvConfig) -> Array:

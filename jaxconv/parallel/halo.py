@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv._jax.manual_axes import names_of, shards, vary
+from jaxconv._jax.manual_axes import names_of, num_shards, pcast_to
 from jaxconv.sizes.arguments import integer, one_of, wrong_kind, wrong_value
 
 # ------------------------------------------------------------------------------------------------- the exchange
@@ -106,13 +106,13 @@ _send_back.defvjp(lambda g, halo: (_send_back(g, halo), None), lambda halo, _, t
 @partial(jax.jit, static_argnames=("halo", "derivative"))
 def _exchange_body(x: Array, *, halo: Halo, derivative: str) -> Array:
     exchange = _exchange_plain if derivative == "jax" else _exchange
-    return exchange(vary(x, frozenset(names_of(halo.axis_name))), halo)
+    return exchange(pcast_to(x, frozenset(names_of(halo.axis_name))), halo)
 
 
 @partial(jax.jit, static_argnames=("halo", "derivative"))
 def _send_back_body(g: Array, *, halo: Halo, derivative: str) -> Array:
     send_back = _send_back_plain if derivative == "jax" else _send_back
-    return send_back(vary(g, frozenset(names_of(halo.axis_name))), halo)
+    return send_back(pcast_to(g, frozenset(names_of(halo.axis_name))), halo)
 
 
 def halo_exchange(
@@ -227,4 +227,4 @@ def _read_halo(
         wrong_kind(function, "`periodic` must be True or False", f"periodic={periodic!r}")
     one_of(function, "derivative", derivative, ("hand", "jax"))
     axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
-    return Halo(at % x.ndim, axis_name, shards(function, axis_name), *widths, periodic)
+    return Halo(at % x.ndim, axis_name, num_shards(function, axis_name), *widths, periodic)

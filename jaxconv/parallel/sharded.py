@@ -16,7 +16,7 @@ from typing import Any, Literal
 from jax import Array
 
 from jaxconv._jax.dtypes import Precision, read_arrays, read_precision
-from jaxconv._jax.manual_axes import names_of, shards
+from jaxconv._jax.manual_axes import names_of, num_shards
 from jaxconv.algorithms.choose import Lowering
 from jaxconv.convolution.api import Derivative, PerAxis, conv
 from jaxconv.convolution.padding import PADDING_MODES, pad_apart
@@ -86,7 +86,7 @@ def conv_sharded(
     k = split_kernel(function, "w.shape", w.shape, layout)[2]
     local = split_array(function, "x.shape", x.shape, len(k), layout)[2]
     names = _read_names(function, axis_name, len(k))
-    counts = [1 if name is None else shards(function, name) for name in names]
+    counts = [1 if name is None else num_shards(function, name) for name in names]
     geometry = Geometry.of(
         function,
         [count * own for count, own in zip(counts, local, strict=True)],

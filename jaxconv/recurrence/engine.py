@@ -34,8 +34,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.loops import unsliced
-from jaxconv._jax.manual_axes import several
-from jaxconv._jax.symbolic_zeros import Ruled, given, is_wanted, values, wanted
+from jaxconv._jax.manual_axes import partitioned
+from jaxconv._jax.symbolic_zeros import WithRule, is_perturbed, none_if_zero, perturbed, primals
 from jaxconv.recurrence.gated_cell import GatedParams, project, wide
 from jaxconv.recurrence.states import (
     Kept,
@@ -125,7 +125,7 @@ def _turned(a: Array) -> Array:
     """(steps, *batch, m) as (m, steps · batch), and so in memory where that pays; the axes apart over several devices,
     where one that is split would have to be gathered.
     """
-    if several():
+    if partitioned():
         return jnp.moveaxis(a, -1, 0)
     turned = _rows(a).T
     return lax.optimization_barrier(turned) if a.shape[-1] >= TURN else turned
@@ -164,9 +164,9 @@ def _backward(
             "b_x": lambda: nu.sum(steps),
         }
         sums = {name: total + terms[name]() for name, total in sums.items()}
-        return (g, sums), ((delta @ w_c + nu @ w_x).astype(x.dtype) if is_wanted(for_x) else None), None
+        return (g, sums), ((delta @ w_c + nu @ w_x).astype(x.dtype) if is_perturbed(for_x) else None), None
 
-    asked = [name for name, mark in for_params._asdict().items() if mark is not None and is_wanted(mark)]
+    asked = [name for name, mark in for_params._asdict().items() if mark is not None and is_perturbed(mark)]
     sums = {name: jnp.zeros_like(wide(getattr(params, name))) for name in asked}
     g, dx, t = wide(g_last), jnp.zeros_like(x), None if lengths is None else jnp.arange(x.shape[0], dtype=jnp.int32)
     if x.shape[0]:
@@ -174,7 +174,7 @@ def _backward(
         (g, sums), dx, _ = over_blocks(block, (g, sums), at, kept.starts, plan.blocks(params, x), back=True)
     gradients: list[Any] = [sums[f].astype(x.dtype) if f in sums else None for f in GatedParams._fields]
     d_params = GatedParams(*gradients)
-    return d_params, dx if is_wanted(for_x) else None, g.astype(x.dtype) if is_wanted(for_h0) else None
+    return d_params, dx if is_perturbed(for_x) else None, g.astype(x.dtype) if is_perturbed(for_h0) else None
 
 
 # -------------------------------------------------------------------------------------------------- the rule
@@ -185,22 +185,22 @@ def forward(params: GatedParams, x: Array, h0: Array, lengths: Array | None, pla
     return _forward(params, x, h0, lengths, plan, None)[:2]
 
 
-@partial(Ruled, nondiff_argnums=(4,))
+@partial(WithRule, nondiff_argnums=(4,))
 def scan(params: GatedParams, x: Array, h0: Array, lengths: Array | None, plan: Plan) -> tuple[Array, Array]:
     """(h_last, h), differentiated by hand."""
     return forward(params, x, h0, lengths, plan)
 
 
 def _rule_forward(params: Any, x: Any, h0: Any, lengths: Any, plan: Plan) -> tuple[tuple[Array, Array], tuple]:
-    marks = wanted((params, x, h0))
-    params, x, h0, lengths = values((params, x, h0, lengths))
+    marks = perturbed((params, x, h0))
+    params, x, h0, lengths = primals((params, x, h0, lengths))
     h_last, h, kept = _forward(params, x, h0, lengths, plan, plan.residuals)
     return (h_last, h), (params, x, lengths, kept, marks)
 
 
 def _rule_backward(plan: Plan, residuals: tuple, cotangents: tuple[Any, Any]) -> tuple[Any, ...]:
     params, x, lengths, kept, marks = residuals
-    g_last, y_bar = map(given, cotangents)
+    g_last, y_bar = map(none_if_zero, cotangents)
     if g_last is None:
         g_last = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype) + zero_like_all(x)
     return *_backward(params, x, lengths, kept, g_last, y_bar, marks, plan), None

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from jaxconv._jax.dtypes import DTYPES
-from jaxconv._jax.explicit_sharding import check_once, freely, is_split, split
+from jaxconv._jax.explicit_sharding import check_once, is_split, split, under_auto_axes
 from jaxconv.recurrence import engine
 from jaxconv.recurrence.gated_cell import (
     GatedParams,
@@ -128,7 +128,7 @@ def _scan_body(
     run = partial(_scan, plan=plan, time_axis=time_axis, derivative=derivative)
     if not is_split(params, x, h0):
         return run(params, x, h0, lengths)
-    return freely(run, _read_split(params, x, time_axis), params, x, h0, lengths)
+    return under_auto_axes(run, _read_split(params, x, time_axis), params, x, h0, lengths)
 
 
 def _read_split(params: GatedParams, x: Array, time_axis: int) -> tuple[tuple, tuple]:

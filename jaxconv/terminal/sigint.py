@@ -11,7 +11,7 @@ from typing import Any
 
 
 @contextmanager
-def heeded() -> Iterator[Callable[[], None]]:
+def sigint_guard() -> Iterator[Callable[[], None]]:
     """Ctrl-C raises KeyboardInterrupt; the function given raises it again where that was lost. A second one kills.
 
     Python drops what is raised in a callback of the garbage collector or of a weak reference, and JAX has many of both;

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from jaxconv.accuracy.error_model import C
-from jaxconv.check.judge import Found, wide
+from jaxconv.check.compare import Found, to_double
 from jaxconv.check.numeric import Values
 
 MOST, MOST_LARGE = 400, 24  # elements looked at; where there are more, as many at random stand for all
@@ -36,7 +36,7 @@ def forgiven(
         if pair is None:
             return None
         for g, each in zip(cotangents, found, strict=True):
-            both = [[wide(p) * side for p, side in zip(g, d, strict=True)] for d in pair]
+            both = [[to_double(p) * side for p, side in zip(g, d, strict=True)] for d in pair]
             low = sum(float(np.sum(np.minimum(a.real, b.real))) for a, b in zip(*both, strict=True))
             high = sum(float(np.sum(np.maximum(a.real, b.real))) for a, b in zip(*both, strict=True))
             slack = 1e-3 * (high - low)

@@ -32,7 +32,7 @@ class Found(NamedTuple):
         return float(self.units.max()) if self.units.size else 0.0
 
 
-def wide(value: Any) -> np.ndarray:
+def to_double(value: Any) -> np.ndarray:
     """As float64 or complex128 of NumPy."""
     value = np.asarray(value)
     return value.astype(np.complex128 if jnp.issubdtype(value.dtype, jnp.complexfloating) else np.float64)
@@ -60,7 +60,7 @@ def compare(got: Any, right: Any, spread: np.ndarray, dtype: Any, apart: Any = 0
 
     An element where the right one is no number is not judged.
     """
-    got, right = wide(got), wide(right)
+    got, right = to_double(got), to_double(right)
     u, info = unit_roundoff(dtype), jnp.finfo(dtype)
     exact = u < 1e-15
     guard = GUARD if exact else 1.0

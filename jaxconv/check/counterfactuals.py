@@ -13,26 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.check.call import Call, pull
-from jaxconv.check.judge import wide
+from jaxconv.check.call import Subject, pull
+from jaxconv.check.compare import to_double
 from jaxconv.check.patterns import near
 
 MOST, MOST_LARGE = 64, 32  # pull-backs tried
 
 
 def as_if(
-    call: Call, xs: list[Any], data: Any, g: list[Any], i: int, got: np.ndarray, paths: list[str], large: bool
+    call: Subject, xs: list[Any], data: Any, g: list[Any], i: int, got: np.ndarray, paths: list[str], large: bool
 ) -> str | None:
     """Words for the change of one ingredient that gives `got`, the gradient of input i; None where none does."""
     if not np.isfinite(got).all():
         return None
     wrong = np.ones(got.shape, bool)
     xs, g = [np.asarray(x) for x in xs], [np.asarray(v) for v in g]  # JAX would compile every change
-    if any(v.shape == got.shape and near(got, wide(v), wrong) for v in g):
+    if any(v.shape == got.shape and near(got, to_double(v), wrong) for v in g):
         return "the cotangent itself: the factor that it comes with is missing"
     for words, new_xs, new_g in islice(_ingredients(xs, g, paths), MOST_LARGE if large else MOST):
         try:
-            found = wide(pull(call, new_xs, data, new_g)[1][i])
+            found = to_double(pull(call, new_xs, data, new_g)[1][i])
         except Exception:  # some ingredients cannot be changed: a value that must be positive, say
             continue
         if near(got, found, wrong):

@@ -15,9 +15,9 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check import numeric
-from jaxconv.check.call import Call, noisy_pull, outputs, program, pull, push, shaken_pull
+from jaxconv.check.call import Subject, noisy_pull, outputs, program, pull, push, shaken_pull
+from jaxconv.check.compare import to_double
 from jaxconv.check.interpret import narrowest
-from jaxconv.check.judge import wide
 from jaxconv.terminal.progress import step
 
 NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
@@ -30,21 +30,21 @@ class Truth(NamedTuple):
     grads: list[list[np.ndarray]] | None
     values: list[np.ndarray] | None
     method: str
-    call: Call | None
+    call: Subject | None
     apart: list[list[Any]] | None = None
     dtype: Any = np.float64  # the coarsest that it passes through
 
 
 def widened(values: Sequence[Any]) -> list[Any]:
     """As float64 or complex128, inside ``jax.enable_x64(True)``."""
-    return [jax.device_put(wide(v)) for v in values]
+    return [jax.device_put(to_double(v)) for v in values]
 
 
 def size_of(xs: Sequence[Any]) -> int:
     return sum(int(np.size(x)) for x in xs)
 
 
-def by_jax(call: Call, xs: Any, data: Any, cotangents: Any, method: str) -> Truth:
+def by_jax(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> Truth:
     """JAX's own derivative of `call`, in whatever precision the arguments have."""
     runs = []
     for g in cotangents:
@@ -52,21 +52,26 @@ def by_jax(call: Call, xs: Any, data: Any, cotangents: Any, method: str) -> Trut
         runs.append(pull(call, xs, data, g))
     dtype = narrowest(program(call, xs, data, cotangents[0]).jaxpr)
     return Truth(
-        [[wide(v) for v in grads] for _, grads in runs], [wide(v) for v in runs[0][0]], method, call, None, dtype
+        [[to_double(v) for v in grads] for _, grads in runs],
+        [to_double(v) for v in runs[0][0]],
+        method,
+        call,
+        None,
+        dtype,
     )
 
 
-def confirmed(call: Call, bare: Call, xs: Any, data: Any, random: np.random.Generator, directions: int) -> bool:
+def confirmed(call: Subject, bare: Subject, xs: Any, data: Any, random: np.random.Generator, directions: int) -> bool:
     """Whether differences of f's values agree with JAX's derivative of f without its rule, along random directions."""
 
     def values(at: list[np.ndarray]) -> list[np.ndarray]:
-        return [wide(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
+        return [to_double(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
 
-    at = [wide(x) for x in xs]
+    at = [to_double(x) for x in xs]
     for _ in range(directions):
         step("differences of the values")
         vs = [direction(x, random) for x in at]
-        exact = [wide(v) for v in push(bare, xs, data, [jnp.asarray(v) for v in vs])]
+        exact = [to_double(v) for v in push(bare, xs, data, [jnp.asarray(v) for v in vs])]
         found, error = numeric.directional(values, at, vs)
         for a, b, e in zip(exact, found, error, strict=True):
             typical = np.sqrt(np.mean(np.abs(a) ** 2)) if a.size else 0.0
@@ -83,7 +88,7 @@ def direction(x: Any, random: np.random.Generator) -> np.ndarray:
 
 
 def without_reference(
-    call: Call, xs: Any, data: Any, cotangents: Any, random: np.random.Generator, directions: int, differences: bool
+    call: Subject, xs: Any, data: Any, cotangents: Any, random: np.random.Generator, directions: int, differences: bool
 ) -> Truth | None:
     """The best that can be had: see the module; None where that is differences and they are not wanted."""
     bare = replace(call, bare=True)
@@ -103,24 +108,24 @@ def without_reference(
         bare = call
     if not differences:
         return None
-    values = [wide(v) for v in outputs(call, xs, data)]
-    if len(numeric.basis([wide(x) for x in xs])) > numeric.FULL:
+    values = [to_double(v) for v in outputs(call, xs, data)]
+    if len(numeric.basis([to_double(x) for x in xs])) > numeric.FULL:
         return Truth(None, values, f"differences of its float64 values along {directions} random directions", None)
     grads, errors = numeric.gradient(
-        values_of(call, data), [wide(x) for x in xs], [[wide(v) for v in g] for g in cotangents]
+        values_of(call, data), [to_double(x) for x in xs], [[to_double(v) for v in g] for g in cotangents]
     )
     return Truth(grads, values, "differences of its float64 values, extrapolated, element by element", None, errors)
 
 
-def values_of(call: Call, data: Any) -> numeric.Values:
-    return lambda at: [wide(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
+def values_of(call: Subject, data: Any) -> numeric.Values:
+    return lambda at: [to_double(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
 
 
 def along_directions(
-    call: Call, xs: Any, data: Any, i: int, g: Any, grad: np.ndarray, random: np.random.Generator, directions: int
+    call: Subject, xs: Any, data: Any, i: int, g: Any, grad: np.ndarray, random: np.random.Generator, directions: int
 ) -> list[tuple[int, float, float]]:
     """The wrong elements of one gradient, told from values alone; empty where every direction agrees."""
-    at, g = [wide(x) for x in xs], [wide(v) for v in g]
+    at, g = [to_double(x) for x in xs], [to_double(v) for v in g]
     for _ in range(directions):
         v = direction(at[i], random)
         vs = [v if k == i else np.zeros_like(x) for k, x in enumerate(at)]
@@ -131,7 +136,7 @@ def along_directions(
 
 
 def spreads(
-    call: Call, xs: Any, data: Any, cotangents: Any, exact: Any, draws: int, u: float = NOISE
+    call: Subject, xs: Any, data: Any, cotangents: Any, exact: Any, draws: int, u: float = NOISE
 ) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
     """Root of the mean square deviation of the values and of every gradient under noise, per unit of u.
 
@@ -146,7 +151,7 @@ def spreads(
             for kept, new, old in zip(
                 (values, grads), noisy_pull(call, xs, data, cotangents[c], k, u), exact[c], strict=True
             ):
-                off = [np.abs(wide(a) - wide(b)) for a, b in zip(new, old, strict=True)]
+                off = [np.abs(to_double(a) - to_double(b)) for a, b in zip(new, old, strict=True)]
                 kept[:] = [np.hypot(a, b) for a, b in zip(kept, off, strict=True)] if kept else off
     except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
         return None
@@ -154,13 +159,13 @@ def spreads(
     return [v / root / u for v in values], [g / root / u for g in grads]
 
 
-def of_constants(call: Call, xs: Any, data: Any, cotangents: Any, i: int) -> np.ndarray | float:
+def of_constants(call: Subject, xs: Any, data: Any, cotangents: Any, i: int) -> np.ndarray | float:
     """Root of the mean square deviation of gradient i where constants are known to float32 only; 0 without any."""
     u, draws, total = float(jnp.finfo(jnp.float32).eps) / 2, 6, 0.0
     try:
         for k in range(draws):
             g = cotangents[k % len(cotangents)]
-            off = wide(shaken_pull(call, xs, data, g, k, u)[1][i]) - wide(pull(call, xs, data, g)[1][i])
+            off = to_double(shaken_pull(call, xs, data, g, k, u)[1][i]) - to_double(pull(call, xs, data, g)[1][i])
             total = total + np.abs(off) ** 2
     except Exception:  # as in `spreads`
         return 0.0
@@ -168,14 +173,16 @@ def of_constants(call: Call, xs: Any, data: Any, cotangents: Any, i: int) -> np.
 
 
 def spreads_of_inputs(
-    call: Call, xs: Any, data: Any, cotangents: Any, draws: int, dtype: Any
+    call: Subject, xs: Any, data: Any, cotangents: Any, draws: int, dtype: Any
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """As `spreads`, with inputs and cotangents alone disturbed, in their own dtype."""
     u = 4 * unit_roundoff(dtype)
     random = np.random.default_rng(0)
 
     def disturbed(values: Any) -> list[Any]:
-        return [jnp.asarray(wide(v) * (1 + u * random.choice([-1, 1], np.shape(v)))).astype(v.dtype) for v in values]
+        return [
+            jnp.asarray(to_double(v) * (1 + u * random.choice([-1, 1], np.shape(v)))).astype(v.dtype) for v in values
+        ]
 
     total: list[list[np.ndarray]] = [[], []]
     for k in range(draws):
@@ -183,7 +190,7 @@ def spreads_of_inputs(
         old = pull(call, xs, data, g)
         new = pull(call, disturbed(xs), data, disturbed(g))
         for kept, a, b in zip(total, new, old, strict=True):
-            squares = [np.abs(wide(p) - wide(q)) ** 2 for p, q in zip(a, b, strict=True)]
+            squares = [np.abs(to_double(p) - to_double(q)) ** 2 for p, q in zip(a, b, strict=True)]
             kept[:] = [p + q for p, q in zip(kept, squares, strict=True)] if kept else squares
     return [np.sqrt(v / draws) / u for v in total[0]], [np.sqrt(g / draws) / u for g in total[1]]
 
