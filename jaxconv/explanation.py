@@ -179,6 +179,7 @@ def _explained(function: str, x: Any, w: Any, options: dict[str, Any]) -> Explan
         worked(geometry, _maps(), {"x": x, "w": w, "g": g, "y": y, "dx": dx, "dw": dw}, told),
     )
 
+
 # ------------------------------------------------------------------------------------------ what it says
 
 

@@ -30,7 +30,6 @@ from functools import partial
 from math import prod
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 

@@ -1,4 +1,4 @@
-"""No examples, no features, no states: results of the right shape and dtype, empty where there is nothing to compute."""
+"""No examples, no features, no states: results of the right shape and dtype, empty where nothing is computed."""
 
 from functools import partial
 
