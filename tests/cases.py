@@ -240,6 +240,25 @@ def assert_same(first: Any, second: Any) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True), first, second)
 
 
+def assert_close(first: Any, second: Any) -> None:
+    """Equal but for the order in which sums of up to 64 terms were added, shapes and dtypes included, through any tree.
+
+    Each may be C units of the error model off; √(Σ terms²) is taken to be the root mean square of an array's elements.
+    """
+
+    def close(a: Any, b: Any) -> None:
+        a, b = np.asarray(a), np.asarray(b)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        if not jnp.issubdtype(a.dtype, jnp.inexact):
+            np.testing.assert_array_equal(a, b)
+        elif a.size:
+            exact = b.astype(np.complex128 if np.iscomplexobj(b) else np.float64)
+            distance = units(a, exact, np.mean(np.abs(exact) ** 2), 64, a.dtype)
+            assert distance.max() <= 2 * C, f"{distance.max():.3g} units apart"
+
+    jax.tree.map(close, first, second)
+
+
 def worst(computed: Any, right: Exact, dtype: Any) -> float:
     """Largest distance from the exact result in units of the error model; 0 where there is no element at all."""
     return float(units(computed, right.value, right.squares, right.length, dtype).max(initial=0))

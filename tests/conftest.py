@@ -19,10 +19,10 @@ jax.config.update("jax_default_matmul_precision", "highest")
 VALUES = {
     "test_conformance_lax.py", "test_conformance_onnx.py", "test_conformance_onnxruntime.py",
     "test_conformance_scipy.py", "test_conformance_torch.py", "test_conv.py", "test_conv_identities.py",
-    "test_conv_symbolic.py", "test_conv_transforms.py", "test_conv_transpose.py", "test_gated.py",
-    "test_gated_transforms.py", "test_jacobian_gated.py", "test_long_kernels.py", "test_lowering.py",
-    "test_nonfinite.py", "test_padding_signs.py", "test_receptive.py", "test_transforms_table.py",
-    "devices_blocks.py", "devices_conv_explicit.py", "devices_gated.py", "devices_halo.py",
+    "test_conv_symbolic.py", "test_conv_transforms.py", "test_conv_transpose.py", "test_empty.py", "test_gated.py",
+    "test_gated_symbolic.py", "test_gated_transforms.py", "test_jacobian_gated.py", "test_long_kernels.py",
+    "test_lowering.py", "test_modes.py", "test_nonfinite.py", "test_padding_signs.py", "test_receptive.py",
+    "test_transforms_table.py", "devices_blocks.py", "devices_conv_explicit.py", "devices_gated.py", "devices_halo.py",
 }  # fmt: skip
 
 # The longest pieces, longest first: one begun at the end would leave all workers but one waiting.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array, export, lax
 
 from jaxconv._jax.dtypes import accumulator
 from jaxconv.recurrence.gated import check_scan, gated_scan
@@ -111,6 +112,16 @@ class GradientFlow:
         low, high = np.min(logs[0]), np.max(logs[0])
         norm = f"exp({low:.4g})" if low == high or sequences == 1 else f"exp({low:.4g}) to exp({high:.4g})"
         return legible(f"{', '.join(parts)}: ‖∂h[T]/∂h[0]‖ = {norm} {whole}")
+
+
+with suppress(ValueError):  # registered already, where this module is loaded a second time
+    export.register_pytree_node_serialization(
+        GradientFlow,
+        serialized_name="jaxconv.GradientFlow",
+        serialize_auxdata=lambda _: b"",
+        deserialize_auxdata=lambda _: (),
+        from_children=lambda _, children: GradientFlow(*children),
+    )
 
 
 @jax.jit

@@ -28,7 +28,7 @@ from jaxconv.recurrence.gated_cell import (
     wide,
 )
 from jaxconv.recurrence.states import Plan, Residuals, zero_like_all
-from jaxconv.sizes.arguments import integer, is_integer, is_traced, one_of, wrong_kind, wrong_value
+from jaxconv.sizes.arguments import integer, is_integer, is_symbolic, is_traced, one_of, wrong_kind, wrong_value
 
 Derivative = Literal["hand", "jax"]
 
@@ -189,10 +189,11 @@ def gated_scan(
             what x holds there is not read. Traced ones cannot be checked and are clipped.
         reverse: right to left (within each length); outputs stay in the order of x.
         time_axis: where time stands in x and in h; any axis but the last.
-        unroll: steps per iteration of the loop, as in `lax.scan`: more compile, less overhead.
+        unroll: steps per iteration of the loop, as in `lax.scan`: more compile, less overhead; 1 of a symbolic time.
         residuals: what is kept for the gradient beyond the inputs: "recompute", the gates c, as large as h; "save", c,
             v and h, for one matrix product less; an integer k, the state every k steps, for two products more: memory
-            for T/k + k steps (a k that does not divide T also copies x). derivative="jax" decides for itself.
+            for T/k + k steps (a k that does not divide T also copies x; it has to divide a symbolic T of
+            ``jax.export``, which may be k·t). derivative="jax" decides for itself.
         derivative: "hand", the adjoint above; "jax" leaves the derivative to JAX, so that jvp and hessian work too.
 
     Returns:
@@ -218,6 +219,8 @@ def gated_scan(
         wrong_kind(function, "`reverse` must be True or False", f"reverse={reverse!r}")
     unroll = integer(function, "unroll", unroll, least=1)
     plan = Plan(reverse, unroll, read_residuals(function, residuals))
+    if is_symbolic(x.shape[time_axis]):
+        plan = _read_symbolic(function, plan, x.shape[time_axis])
     one_of(function, "derivative", derivative, ("hand", "jax"))
     return _scan_body(params, x, h0, lengths, plan=plan, time_axis=time_axis, derivative=derivative)
 
@@ -275,6 +278,17 @@ def read_lengths(function: str, lengths: Any, x: Any, time_axis: int) -> Any:
     if wrong.size:
         wrong_value(function, f"`lengths` must lie between 0 and the time {time}", f"a length of {wrong[0]}")
     return lengths if isinstance(lengths, Array) else jax.device_put(lengths)
+
+
+def _read_symbolic(function: str, plan: Plan, time: Any) -> Plan:
+    """The options of a run over a symbolic number of steps, of which JAX unrolls no loop."""
+    steps = plan.residuals
+    if isinstance(steps, str):
+        return plan._replace(unroll=1)
+    if time % steps != 0:
+        rule = f"`residuals` must divide a symbolic time, as it does that of {steps}*t steps, or be a policy's name"
+        wrong_value(function, rule, f"residuals={steps}, x with {time} steps")
+    return plan
 
 
 def read_residuals(function: str, residuals: object) -> Residuals:

@@ -12,11 +12,12 @@ Source: the GRU of K. Cho et al. 2014 without reset gate and with a linear candi
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, export
 
 from jaxconv._jax.dtypes import accumulator, read_arrays
 from jaxconv.sizes.arguments import wrong_kind, wrong_value
@@ -33,6 +34,8 @@ class GatedParams(NamedTuple):
         w_x: (m, n), the candidate's weights.
         b_c, b_x: (m,), the biases of gate and candidate, or None.
 
+    What ``jax.export`` makes of a function that takes them can be serialised; whoever reads it imports this name first.
+
     Source: the equations of the module `gated_cell`.
 
     >>> import jax
@@ -46,6 +49,10 @@ class GatedParams(NamedTuple):
     w_x: Array
     b_c: Array | None = None
     b_x: Array | None = None
+
+
+with suppress(ValueError):  # registered already, where this module is loaded a second time
+    export.register_namedtuple_serialization(GatedParams, serialized_name="jaxconv.GatedParams")
 
 
 # ------------------------------------------------------------------------------------------------ the equations
