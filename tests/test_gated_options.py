@@ -13,7 +13,7 @@ from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_
 from jaxconv.accuracy import error_model
 from jaxconv.recurrence import engine
 from jaxconv.recurrence import states as blocks_of
-from jaxconv.recurrence.time_chunks import Blocks
+from jaxconv.recurrence.time_chunks import TimeChunks
 
 
 def params_of(a):
@@ -123,7 +123,7 @@ def test_blocks_of_the_default_policies(case, monkeypatch):
     monkeypatch.setattr(blocks_of, "LEAST", 8)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
     h0 = a.get("h0", jnp.zeros(g_last.shape))
-    plan = blocks_of.Plan(case.reverse, 1, case.residuals)
+    plan = blocks_of.ScanConfig(case.reverse, 1, case.residuals)
     assert plan.blocks(params_of(a), a["x"]).length == 4
 
     @jax.jit
@@ -152,13 +152,13 @@ def test_blocks_of_the_default_policies(case, monkeypatch):
 def test_length_of_a_block(time, batch, m, length):
     """The whole sequence where it is short; else near 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
-    assert blocks_of.Plan().blocks(params, x).length == length
+    assert blocks_of.ScanConfig().blocks(params, x).length == length
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(("time", "length"), [(6, 3), (7, 3), (2, 3), (3, 3), (5, 1)])
 def test_blocks_cut_and_join(time, length, reverse):
-    blocks, t = Blocks(time, min(length, time), reverse), jnp.arange(time)
+    blocks, t = TimeChunks(time, min(length, time), reverse), jnp.arange(time)
     full, rest = blocks.cut(t)
     np.testing.assert_array_equal(blocks.join(full.ravel(), rest if rest.size else None), t)
     assert full.shape[1] == blocks.length
@@ -197,7 +197,7 @@ def test_as_other_platforms_run_it(case, monkeypatch):
 
     monkeypatch.setattr(blocks_of.lax, "platform_dependent", default)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
-    plan = blocks_of.Plan(case.reverse, 1, "recompute")
+    plan = blocks_of.ScanConfig(case.reverse, 1, "recompute")
     states, pull_back = jax.vjp(lambda a: engine.scan(params_of(a), a["x"], a["h0"], None, plan), a)
     judge(case, named(states), *expected(case, "float32", "states"), "float32")
     judge(case, pull_back((g_last, y_bar))[0], *expected(case, "float32", "gradient"), "float32")

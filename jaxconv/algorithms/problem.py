@@ -98,18 +98,18 @@ class Problem(NamedTuple):
         return self.reduction_size >= 1024 and 48 < self.out_channels <= 64
 
     @property
-    def few(self) -> bool:
+    def few_channels(self) -> bool:
         return self.channels < 16
 
     @property
-    def thin(self) -> bool:
+    def few_per_tap(self) -> bool:
         """Between so few channels and filters, on one or two axes, that lax's product is mostly padding."""
         most = 48 if self.last else 64  # numbers of a tap
         short = self.geometry.axes == 2 or self.geometry.taps <= 10
         return short and max(self.channels, self.filters) <= 16 and self.channels * self.filters <= most
 
     @property
-    def longer(self) -> bool:
+    def kernel_longer(self) -> bool:
         """Whether the kernel of lax's convolution, g where it makes dw, is longer than what it slides over."""
         n, k, m = self.geometry.input_size, self.geometry.kernel_size, self.geometry.output_size
         return canonical.longer(*((m, n) if self.dw else (k, m) if self.dx else (k, n)))
@@ -125,7 +125,7 @@ class Problem(NamedTuple):
         return math.prod(self.geometry.output_size)
 
     @property
-    def worth(self) -> bool:
+    def outweighs_steps(self) -> bool:
         """Whether the arithmetic takes longer than what a form of several steps begins and ends with."""
         numbers = self.channels * self.filters * self.geometry.taps
         return numbers * self.batch * self.positions >= WORTH
@@ -139,7 +139,7 @@ class Problem(NamedTuple):
     @property
     def small(self) -> bool:
         """Images of few pixels and channels, but a thousand numbers: for fewer lax's single call is best."""
-        return self.few and self.pixels < SMALL and self.batch * self.channels * self.pixels >= 1024
+        return self.few_channels and self.pixels < SMALL and self.batch * self.channels * self.pixels >= 1024
 
     @property
     def single_patches(self) -> bool:
@@ -150,7 +150,7 @@ class Problem(NamedTuple):
     def narrow(self) -> bool:
         """A 1x1 of images between so few channels that lax's one loop beats a product."""
         plain = self.pointwise and self.geometry.axes <= 2 and not (self.strided or self.double)
-        return plain and self.few and self.filters <= (16 if self.channels > 8 else 4)
+        return plain and self.few_channels and self.filters <= (16 if self.channels > 8 else 4)
 
     @property
     def large(self) -> bool:

@@ -152,32 +152,37 @@ def _as_taps(call: Problem) -> bool:
 
 def _leaves_cache(call: Problem) -> bool:
     """Which dw lax makes from more than a cache holds; where many products of few numbers hide that, it is as fast."""
-    return call.left_cache and not (call.double or (call.thin and call.geometry.taps > 25))
+    return call.left_cache and not (call.double or (call.few_per_tap and call.geometry.taps > 25))
 
 
 def _few_images(call: Problem) -> bool:
     """Which dw of few filters lax, that takes images for channels, makes slowly of few of those, too."""
     few = call.batch < (8 if call.strided or call.channels >= 8 else 3)
-    return few and call.filters <= 16 and call.overlap and call.worth
+    return few and call.filters <= 16 and call.overlap and call.outweighs_steps
 
 
 def _behind_padding(call: Problem) -> bool:
     """Whether a kernel longer than what it slides over meets it padded, in lax's product: on two axes the tuned one."""
-    return call.longer and (TUNED or call.geometry.axes == 1) and not (call.dx and call.strided)
+    return call.kernel_longer and (TUNED or call.geometry.axes == 1) and not (call.dx and call.strided)
+
+
+def _kernel_longer_without_padding(call: Problem) -> bool:
+    """The same where lax's product is not tuned, or has inserted zeros: matrix products of enough numbers."""
+    return call.kernel_longer and call.geometry.groups == 1 and call.geometry.axes < 3 and call.outweighs_steps
 
 
 def _between_few(call: Problem) -> bool:
     """Which y and dx sum and make so little that a product wastes its width on them."""
-    if call.dw or (call.double and call.last) or not (call.overlap and call.thin and call.worth):
+    if call.dw or (call.double and call.last) or not (call.overlap and call.few_per_tap and call.outweighs_steps):
         return False
     if call.dx and call.strided:
         return call.last and call.geometry.axes == 2 and call.channels <= 4 and max(call.geometry.stride) == 2
-    return call.y or call.few or not call.last
+    return call.y or call.few_channels or not call.last
 
 
 def _line(call: Problem) -> bool:
     """The same on one axis with channels first, where gemm moves nothing and so pays for more of them."""
-    if call.last or call.geometry.axes > 1 or not (call.overlap and call.worth):
+    if call.last or call.geometry.axes > 1 or not (call.overlap and call.outweighs_steps):
         return False
     if call.dw:
         return (call.filters <= 8 and call.channels >= 16) or (call.channels <= 4 and _leaves_cache(call))
@@ -187,7 +192,7 @@ def _line(call: Problem) -> bool:
 def _few_in_large_windows(call: Problem) -> bool:
     """Which strided dx with channels last come from so few filters that the zeros between their elements cost more."""
     by_twos = call.geometry.axes == 2 and max(call.geometry.stride) == 2 and call.overlap
-    if not (call.dx and call.last and by_twos and call.worth) or call.few:
+    if not (call.dx and call.last and by_twos and call.outweighs_steps) or call.few_channels:
         return False
     return call.filters <= 32 if call.geometry.taps >= 25 else call.filters <= 8 and call.channels <= 32
 
@@ -220,12 +225,12 @@ def _tuned_value(call: Problem) -> bool:
 def _tuned_vjp(call: Problem) -> bool:
     """Which gradients with channels first lax, where it is tuned, makes as fast as products."""
     if call.dx:
-        return not call.few
+        return not call.few_channels
     if not (call.dw and call.overlap) or _leaves_cache(call):
         return False
     if call.many_channels:  # its product has as many columns as there are filters, and a block of it 64
         return call.filters == 64 and call.batch >= 4 and call.pixels >= 1600 and not (call.strided or call.double)
-    stem = call.few and call.strided and call.filters >= 64
+    stem = call.few_channels and call.strided and call.filters >= 64
     few_images = call.batch < 8 and call.filters <= min(64, call.geometry.taps * call.channels)
     measured = not (call.dilated or call.double) and (call.strided or call.filters < 32)
     return not stem and not (few_images and measured)
@@ -312,7 +317,9 @@ CPU = (
         "times as long",
     ),
     Row(
-        lambda call: call.geometry.groups == 1 and call.geometry.axes < 3 and call.longer and call.worth,
+        lambda call: (
+            call.geometry.groups == 1 and call.geometry.axes < 3 and call.kernel_longer and call.outweighs_steps
+        ),
         "gemm",
         "the same of a strided dx, without inserted zeros, 3 to 11, and of two axes of JAX 0.10, 6 to 37, canonical "
         "0.4 to 1.2 of it",
@@ -365,7 +372,7 @@ CPU = (
         "lax is not tuned for strides and dilations at once: channels last 1.0 to 3, few channels 2.8 to 17",
     ),
     Row(
-        lambda call: call.dx and call.strided and call.few and _in_phases(call),
+        lambda call: call.dx and call.strided and call.few_channels and _in_phases(call),
         "phases",
         "no zeros, but more taps: 3x3 of 8 channels 1.1 to 2.0, 5x5 of 3 0.9 to 3.1, 7x7 of 3 1.1 to 5.8; what sums "
         "less would be 0.3 to 1.9",

@@ -25,9 +25,9 @@ from jaxconv.recurrence.gated_cell import (
     led,
     mix,
     project,
-    wide,
+    to_accumulator,
 )
-from jaxconv.recurrence.states import Plan, Residuals, zero_like_all
+from jaxconv.recurrence.states import Residuals, ScanConfig, zero_like_all
 from jaxconv.sizes.arguments import integer, is_integer, is_symbolic, is_traced, one_of, wrong_kind, wrong_value
 
 Derivative = Literal["hand", "jax"]
@@ -88,8 +88,8 @@ def _drawn(key: Array, n: int, m: int, bias: bool, dtype: Any) -> GatedParams:
 def _step_body(params: GatedParams, h: Array, x: Array) -> Array:
     h, x = (led(each, max(h.ndim, x.ndim)) for each in (h, x))
     pre, v = project(x, params.w_c, params.b_c), project(x, params.w_x, params.b_x)
-    turned = None if params.w_h is None else wide(params.w_h).T
-    return mix(gate(pre, wide(h), turned), wide(h), v).astype(x.dtype)
+    turned = None if params.w_h is None else to_accumulator(params.w_h).T
+    return mix(gate(pre, to_accumulator(h), turned), to_accumulator(h), v).astype(x.dtype)
 
 
 def gated_step(params: GatedParams, h: Array, x: Array) -> Array:
@@ -121,11 +121,11 @@ def gated_step(params: GatedParams, h: Array, x: Array) -> Array:
     return _step_body(params, h, x)
 
 
-@partial(jax.jit, static_argnames=("plan", "time_axis", "derivative"))
+@partial(jax.jit, static_argnames=("config", "time_axis", "derivative"))
 def _scan_body(
-    params: GatedParams, x: Array, h0: Any, lengths: Any, *, plan: Plan, time_axis: int, derivative: str
+    params: GatedParams, x: Array, h0: Any, lengths: Any, *, config: ScanConfig, time_axis: int, derivative: str
 ) -> tuple[Array, Array]:
-    run = partial(_scan, plan=plan, time_axis=time_axis, derivative=derivative)
+    run = partial(_scan, config=config, time_axis=time_axis, derivative=derivative)
     if not is_split(params, x, h0):
         return run(params, x, h0, lengths)
     return under_auto_axes(run, _read_split(params, x, time_axis), params, x, h0, lengths)
@@ -146,7 +146,7 @@ def _read_split(params: GatedParams, x: Array, time_axis: int) -> tuple[tuple, t
 
 
 def _scan(
-    params: GatedParams, x: Array, h0: Any, lengths: Any, *, plan: Plan, time_axis: int, derivative: str
+    params: GatedParams, x: Array, h0: Any, lengths: Any, *, config: ScanConfig, time_axis: int, derivative: str
 ) -> tuple[Array, Array]:
     x = jnp.moveaxis(x, time_axis, 0)
     if h0 is None:
@@ -158,7 +158,7 @@ def _scan(
         narrow = jnp.iinfo(lengths.dtype).bits < 32  # too narrow for T
         lengths = jnp.clip(lengths.astype(jnp.int32) if narrow else lengths, 0, x.shape[0]).astype(jnp.int32)
     run = engine.scan if derivative == "hand" else engine.forward
-    h_last, h = run(params, x, h0, lengths, plan)
+    h_last, h = run(params, x, h0, lengths, config)
     return h_last, jnp.moveaxis(h, 0, time_axis)
 
 
@@ -218,11 +218,11 @@ def gated_scan(
     if not isinstance(reverse, bool):
         wrong_kind(function, "`reverse` must be True or False", f"reverse={reverse!r}")
     unroll = integer(function, "unroll", unroll, least=1)
-    plan = Plan(reverse, unroll, read_residuals(function, residuals))
+    config = ScanConfig(reverse, unroll, read_residuals(function, residuals))
     if is_symbolic(x.shape[time_axis]):
-        plan = _read_symbolic(function, plan, x.shape[time_axis])
+        config = _read_symbolic(function, config, x.shape[time_axis])
     one_of(function, "derivative", derivative, ("hand", "jax"))
-    return _scan_body(params, x, h0, lengths, plan=plan, time_axis=time_axis, derivative=derivative)
+    return _scan_body(params, x, h0, lengths, config=config, time_axis=time_axis, derivative=derivative)
 
 
 # ---------------------------------------------------------------------------------------------- reading arguments
@@ -280,15 +280,15 @@ def read_lengths(function: str, lengths: Any, x: Any, time_axis: int) -> Any:
     return lengths if isinstance(lengths, Array) else jax.device_put(lengths)
 
 
-def _read_symbolic(function: str, plan: Plan, time: Any) -> Plan:
+def _read_symbolic(function: str, config: ScanConfig, time: Any) -> ScanConfig:
     """The options of a run over a symbolic number of steps, of which JAX unrolls no loop."""
-    steps = plan.residuals
+    steps = config.residuals
     if isinstance(steps, str):
-        return plan._replace(unroll=1)
+        return config._replace(unroll=1)
     if time % steps != 0:
         rule = f"`residuals` must divide a symbolic time, as it does that of {steps}*t steps, or be a policy's name"
         wrong_value(function, rule, f"residuals={steps}, x with {time} steps")
-    return plan
+    return config
 
 
 def read_residuals(function: str, residuals: object) -> Residuals:

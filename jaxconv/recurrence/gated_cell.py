@@ -58,7 +58,7 @@ with suppress(ValueError):  # registered already, where this module is loaded a 
 # ------------------------------------------------------------------------------------------------ the equations
 
 
-def wide(array: Any) -> Any:
+def to_accumulator(array: Any) -> Any:
     """An array in the dtype that its sums are accumulated in; None stays None."""
     return None if array is None else array.astype(accumulator(array.dtype))
 

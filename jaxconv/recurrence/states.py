@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv.recurrence.gated_cell import GatedParams, biased, gate, mix, project, wide
-from jaxconv.recurrence.time_chunks import Blocks
+from jaxconv.recurrence.gated_cell import GatedParams, biased, gate, mix, project, to_accumulator
+from jaxconv.recurrence.time_chunks import TimeChunks
 from jaxconv.sizes.arguments import is_symbolic
 
 Residuals = Literal["recompute", "save"] | int
@@ -30,7 +30,7 @@ Residuals = Literal["recompute", "save"] | int
 NUMBERS, ROWS, LEAST = 2**18, 4096, 512
 
 
-class Plan(NamedTuple):
+class ScanConfig(NamedTuple):
     """The options of a run.
 
     Attributes:
@@ -43,19 +43,19 @@ class Plan(NamedTuple):
     unroll: int = 1
     residuals: Residuals = "recompute"
 
-    def blocks(self, params: GatedParams, x: Array) -> Blocks:
+    def blocks(self, params: GatedParams, x: Array) -> TimeChunks:
         """How the time of x (T, *batch, n) is cut: as `residuals` says, else near `NUMBERS` and evenly if it can."""
         time, *batch = x.shape[:-1]
         if isinstance(self.residuals, int):
             length = self.residuals if is_symbolic(time) else min(self.residuals, time)
-            return Blocks(time, length, self.reverse)
+            return TimeChunks(time, length, self.reverse)
         if any(map(is_symbolic, x.shape)):
-            return Blocks(time, time, self.reverse)
+            return TimeChunks(time, time, self.reverse)
         rows = max(min(NUMBERS // max(1, params.w_c.shape[0]), ROWS), LEAST)
         target = -(-rows // max(1, prod(batch)))
         near = (k for k in range(max(1, target // 2), 2 * target + 1) if time % k == 0)
         length = time if time <= 2 * target else min(near, key=lambda k: abs(k - target), default=target)
-        return Blocks(time, length, self.reverse)
+        return TimeChunks(time, length, self.reverse)
 
 
 class Kept(NamedTuple):
@@ -92,8 +92,8 @@ def states_before(start: Array, h: Array, reverse: bool) -> Array:
     return jnp.concatenate([h[1:], start[None]] if reverse else [start[None], h[:-1]])
 
 
-def linear(
-    shift: Any, c: Array, u: Array, start: Array, plan: Plan, *, back: bool = False, before: bool = False
+def affine_scan(
+    shift: Any, c: Array, u: Array, start: Array, config: ScanConfig, *, back: bool = False, before: bool = False
 ) -> Any:
     """The last h and the stack of h[t] = c[t] ⊙ h[t−1] + shift(c[t], u[t]), or of h[t−1], as it suits the platform.
 
@@ -102,7 +102,7 @@ def linear(
     On a CPU step by step: (T, batch, m) = (1024, 8, 64) takes 0.6 ms so and 1.7 as a prefix sum, (512, 32, 128) 1.7 and
     8.6. Elsewhere, unmeasured, as a prefix sum: a step there costs a kernel's launch, a prefix sum of T steps log T.
     """
-    reverse = plan.reverse != back
+    reverse = config.reverse != back
 
     def step(h: Array, at_t: tuple[Array, Array]) -> tuple[Array, Array]:
         c, u = at_t
@@ -110,7 +110,7 @@ def linear(
         return after, (h if before else after)
 
     def by_steps(c: Array, u: Array, start: Array) -> tuple[Array, Array]:
-        return lax.scan(step, start, (c, u), reverse=reverse, unroll=plan.unroll)
+        return lax.scan(step, start, (c, u), reverse=reverse, unroll=config.unroll)
 
     def at_once(c: Array, u: Array, start: Array) -> tuple[Array, Array]:
         h = prefix_sum(c, shift(c, u), start, reverse)
@@ -131,18 +131,18 @@ def prefix_sum(c: Array, b: Array, start: Array, reverse: bool) -> Array:
     return slopes * start[None] + shifts
 
 
-def blank(steps: int, start: Array, dtype: Any) -> Array:
+def zeros_buffer(steps: int, start: Array, dtype: Any) -> Array:
     """Room for the states of so many steps; varies over a mesh as `start` does."""
     return jnp.zeros((steps, *start.shape), dtype) + zero_like_all(start).astype(dtype)
 
 
-def put(stack: Array | None, rows: Array, first: Array) -> Array | None:
+def write_at(stack: Array | None, rows: Array, first: Array) -> Array | None:
     """`stack` with `rows` written from position `first` on, in place within a loop; None stays None."""
     return None if stack is None else lax.dynamic_update_slice_in_dim(stack, rows.astype(stack.dtype), first, 0)
 
 
 def states(
-    params: GatedParams, x: Array, start: Array, live: Array | None, t: Array, into: Kept, plan: Plan
+    params: GatedParams, x: Array, start: Array, live: Array | None, t: Array, into: Kept, config: ScanConfig
 ) -> tuple[Array, Kept, Array]:
     """(last state, `into` with the steps t of one block written, v); past a sequence's length pre = ∞, so that c = 1
     and h stands still.
@@ -150,24 +150,28 @@ def states(
     if params.w_h is None:
         pre, v = masked(live, project(x, params.w_c, params.b_c), jnp.inf), project(x, params.w_x, params.b_x)
         c = gate(pre, start, None)
-        last, h = linear(lambda c, v: (1 - c) * v, c, v, start, plan)
-        return last, into._replace(h=put(into.h, h, t[0]), c=put(into.c, c, t[0]), v=put(into.v, v, t[0])), v
-    turned = wide(params.w_h).T
+        last, h = affine_scan(lambda c, v: (1 - c) * v, c, v, start, config)
+        return (
+            last,
+            into._replace(h=write_at(into.h, h, t[0]), c=write_at(into.c, c, t[0]), v=write_at(into.v, v, t[0])),
+            v,
+        )
+    turned = to_accumulator(params.w_h).T
     pre, v = masked(live, project(x, params.w_c, None), jnp.inf), project(x, params.w_x, None)
 
     def step(carry: tuple[Array, Array, Kept], at_t: tuple[Array, Array, Array]) -> Any:
         (h, _, into), (pre, v, t) = carry, at_t
         c = gate(biased(pre, params.b_c), h, turned)  # in the loop adding a bias is free
         h = mix(c, h, biased(v, params.b_x))
-        return (h, c, into._replace(h=put(into.h, h[None], t), c=put(into.c, c[None], t))), None
+        return (h, c, into._replace(h=write_at(into.h, h[None], t), c=write_at(into.c, c[None], t))), None
 
     begin = (start, jnp.zeros_like(start), into)
-    (last, c, into), _ = lax.scan(step, begin, (pre, v, t), reverse=plan.reverse, unroll=plan.unroll)
+    (last, c, into), _ = lax.scan(step, begin, (pre, v, t), reverse=config.reverse, unroll=config.unroll)
     if into.c is None:  # a gate that nobody reads XLA computes in one loop with h, not vectorised: twice the time
         last = last + 0 * c
-        into = into._replace(h=put(into.h, last[None], t[0] if plan.reverse else t[-1]))
+        into = into._replace(h=write_at(into.h, last[None], t[0] if config.reverse else t[-1]))
     v = biased(v, params.b_x)
-    return last, into._replace(v=put(into.v, v, t[0])), v
+    return last, into._replace(v=write_at(into.v, v, t[0])), v
 
 
 def zero_like_all(*trees: Any) -> Array:

@@ -18,7 +18,7 @@ Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
 
 @dataclass(frozen=True)
-class Blocks:
+class TimeChunks:
     """How `time` steps, run from left to right or in `reverse`, are cut: blocks of `length`, the remainder run last."""
 
     time: Any
@@ -48,7 +48,9 @@ class Blocks:
         return jax.tree.map(lambda *each: jnp.concatenate(each[::-1] if self.reverse else each), full, rest)
 
 
-def over_blocks(body: Body, carry: Any, steps: Any, starts: Any, blocks: Blocks, *, back: bool) -> tuple[Any, Any, Any]:
+def over_chunks(
+    body: Body, carry: Any, steps: Any, starts: Any, blocks: TimeChunks, *, back: bool
+) -> tuple[Any, Any, Any]:
     """Run `body` on every block in the order of the run, or `back` against it.
 
     Args:
