@@ -166,11 +166,6 @@ def _behind_padding(call: Problem) -> bool:
     return call.kernel_longer and (TUNED or call.geometry.axes == 1) and not (call.dx and call.strided)
 
 
-def _kernel_longer_without_padding(call: Problem) -> bool:
-    """The same where lax's product is not tuned, or has inserted zeros: matrix products of enough numbers."""
-    return call.kernel_longer and call.geometry.groups == 1 and call.geometry.axes < 3 and call.outweighs_steps
-
-
 def _between_few(call: Problem) -> bool:
     """Which y and dx sum and make so little that a product wastes its width on them."""
     if call.dw or (call.double and call.last) or not (call.overlap and call.few_per_tap and call.outweighs_steps):
