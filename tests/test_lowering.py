@@ -13,7 +13,19 @@ import oracles
 from cases import CASES, assert_same, by_id, integers
 from jaxconv import conv
 from jaxconv._jax import loops, materialize
-from jaxconv.algorithms import canonical, depthwise, gemm, layout, patches, phases, planes, shifts, table, taps
+from jaxconv.algorithms import (
+    canonical,
+    choose,
+    conditions,
+    depthwise,
+    gemm,
+    layout,
+    patches,
+    phases,
+    planes,
+    shifts,
+    taps,
+)
 from jaxconv.algorithms.problem import Problem
 from jaxconv.sizes.geometry import Geometry
 
@@ -22,7 +34,7 @@ WEIGHTS, INPUTS, VALUE = "conv_weight_vjp", "conv_input_vjp", "conv"
 
 def chosen(which, channels, filters, n=(14, 14), k=(3, 3), double=False, mapped=False, half=False, batch=2, **options):
     call = Problem(which, Geometry.of("conv", n, k, **options), channels, filters, batch, double, mapped, half)
-    return table.row(call).form
+    return choose.row(call).form
 
 
 FEW, WIDE = (3, 64), (64, 64)
@@ -284,7 +296,7 @@ def test_the_table(which, wide, options, first, tuned, last, monkeypatch):
     found = []
     for order in ("channels_first", "channels_last"):
         for at_the_peak in (False, True):
-            monkeypatch.setattr(table, "TUNED", at_the_peak)
+            monkeypatch.setattr(conditions, "TUNED", at_the_peak)
             found.append(chosen(which, *wide, layout=order, **options))
     assert found == [first, tuned, *(last if isinstance(last, tuple) else (last, last))]
 
@@ -489,7 +501,7 @@ def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
         ((4, 4, 8, 8, 3), (2, 2, 2, 3, 32), {"stride": 2}, ("patches", "patches")),
         ((2, 15, 14, 3), (7, 7, 3, 8), {"stride": 2, "padding": 3}, ("gemm", "taps")),
         ((1, 49, 48, 3), (7, 7, 3, 32), {"stride": 2, "padding": 3}, ("phases", "canonical")),
-        ((2, 13, 12, 3), (4, 4, 3, 9), {"padding": 2}, ("gemm", "canonical" if table.TUNED else "gemm")),
+        ((2, 13, 12, 3), (4, 4, 3, 9), {"padding": 2}, ("gemm", "canonical" if conditions.TUNED else "gemm")),
         ((2, 5, 6, 128), (3, 2, 128, 128), {"stride": (1, 2), "padding": 1}, ("canonical", "taps")),
     ],
 )
@@ -498,7 +510,7 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
     geometry = Geometry.of("conv", x[1:-1], w[:-2], layout="channels_last", **options)
     x, w, g = integers(0, x, w, (x[0], *geometry.output_size, w[-1]))
     calls = Problem.of(INPUTS, g, w, geometry), Problem.of(WEIGHTS, x, g, geometry)
-    assert tuple(table.row(call).form for call in calls) == forms
+    assert tuple(choose.row(call).form for call in calls) == forms
 
     def results(form):
         def both(x, w, g):
@@ -515,7 +527,7 @@ def test_channels_last_through_every_derivative(x, w, options, forms):
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
     """Any other is not tuned there: 80 to 400 times slower."""
-    monkeypatch.setattr(table, "TUNED", True)
+    monkeypatch.setattr(conditions, "TUNED", True)
     x, w = in_layout(layout, jnp.ones((2, 32, 6, 6)), jnp.ones((32, 32, 3, 3)))
 
     def loss(x, w):
@@ -540,7 +552,7 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 
 
 def test_every_row_says_why():
-    for row in table.CPU:
+    for row in choose.CPU:
         assert row.form in (
             "reference",
             "canonical",
@@ -562,8 +574,8 @@ def test_every_row_says_why():
 @pytest.mark.parametrize("positions", [1, 256])
 def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
     """Images in pieces along one axis and one, two or all at a time."""
-    monkeypatch.setattr(gemm, "PIECE_BYTES", size)
-    monkeypatch.setattr(gemm, "POSITIONS", positions)
+    monkeypatch.setattr(layout, "PIECE_BYTES", size)
+    monkeypatch.setattr(layout, "POSITIONS", positions)
     geometry = Geometry.of("conv", (11, 9), (3, 3), **options)
     groups = options.get("groups", 1)
     x, w, g = integers(0, (2, 6, 11, 9), (6, 6 // groups, 3, 3), (2, 6, *geometry.output_size))
@@ -573,7 +585,7 @@ def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
 @pytest.mark.parametrize("paired", [False, True])
 def test_a_dw_of_two_images_at_a_time_or_one(paired, monkeypatch):
     monkeypatch.setattr(gemm, "PAIRED", paired)
-    monkeypatch.setattr(gemm, "POSITIONS", 1)
+    monkeypatch.setattr(layout, "POSITIONS", 1)
     geometry = Geometry.of("conv", (7, 6), (3, 2), padding=1)
     x, g = integers(0, (4, 3, 7, 6), (4, 5, *geometry.output_size))
     assert gemm._in_pairs(x, geometry) == paired
@@ -608,7 +620,7 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_channels_of_some_images_are_moved_at_a_time(batch, most, images, dtype, monkeypatch):
     """Two at least, or all where the batch is odd."""
-    monkeypatch.setattr(gemm, "POSITIONS", 1)
+    monkeypatch.setattr(layout, "POSITIONS", 1)
     monkeypatch.setattr(gemm, "MOVED_BYTES", most * (4 * 30 + 6 * 20) * 4)
     geometry = Geometry.of("conv", (6, 5), (3, 2), groups=2, layout="channels_last")
     x, g = (each.astype(dtype) for each in integers(0, (batch, 6, 5, 4), (batch, 4, 4, 6)))
