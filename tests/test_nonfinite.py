@@ -20,7 +20,7 @@ from test_conv_identities import convolutions
 import oracles
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp, output_shape
 from jaxconv.algorithms import canonical, depthwise, gemm, patches, phases, planes, shifts, taps
-from jaxconv.convolution.api import LOWERINGS
+from jaxconv.algorithms.choose import LOWERINGS
 from jaxconv.sizes.geometry import Geometry
 
 MAPS = {"conv": ("x", "w"), "conv_input_vjp": ("g", "w"), "conv_weight_vjp": ("x", "g")}
