@@ -1,11 +1,11 @@
 """The package's own float64 oracle of the recurrence against the one of this suite, written apart."""
 
-import gated_oracles as mine
 import numpy as np
 import pytest
-from gated_cases import BY_ID, CASES, WEIGHTS
-from test_gated import expected, judge
 
+import gated_oracles as mine
+from gated_cases import BY_ID, CASES, WEIGHTS
+from gated_judge import expected, judge
 from jaxconv.accuracy import oracle
 
 

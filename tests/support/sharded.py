@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from many_devices import collectives
 
 from jaxconv import conv
 from jaxconv.accuracy.error_model import units
+from many_devices import collectives
 
 # As conftest.py does for modules of its VALUES, of which pytest does not run this one.
 jax.config.update("jax_disable_most_optimizations", True)

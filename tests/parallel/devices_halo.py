@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.sharding import PartitionSpec as P
-from many_devices import collectives, mesh_of
 
 from cases import Case, arrays, assert_right, assert_same, computed, expected, integers
 from jaxconv import conv, conv_sharded, halo_exchange, halo_exchange_vjp
 from jaxconv.examples import data_parallel
 from jaxconv.parallel.collectives import collectives as collectives_of
 from jaxconv.parallel.collectives import least_bytes
+from many_devices import collectives, mesh_of
 
 
 def by_shard(f: Any, *, over: Any = "i", mesh: Any = None, check_vma: bool = True) -> Any:

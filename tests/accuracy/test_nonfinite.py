@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from test_conv_identities import convolutions
 
 import oracles
+from drawn import convolutions
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp, output_shape
 from jaxconv.algorithms import canonical, depthwise, gemm, patches, phases, planes, shifts, taps
 from jaxconv.convolution.api import LOWERINGS

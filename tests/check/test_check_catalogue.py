@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rules_catalogue import RIGHT, WRONG
 
 from jaxconv import check_vjp
 from jaxconv.check.call import Fixed
+from rules_catalogue import RIGHT, WRONG
 
 LARGE_ALWAYS = ("scaled_by_1_0001", "one_element")  # what a tolerance that grows with the array lets through
 

@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from gated_cases import BY_ID, WEIGHTS, Case
 from jax import lax
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
-from many_devices import collectives, mesh_of
-from test_gated import cast, expected, judge, scan
 
+from gated_cases import BY_ID, WEIGHTS, Case
+from gated_judge import cast, expected, judge, scan
 from jaxconv import GatedParams, gated_scan, gated_step
+from many_devices import collectives, mesh_of
 
 CASES = {
     "recompute": Case("sharded", batch=(8,), m=8),

@@ -9,9 +9,9 @@ the last state 0, where a state that stands still is h[0].
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gated_cases import WEIGHTS, Case, pick
-from test_gated import cast, expected, judge
 
+from gated_cases import WEIGHTS, Case, pick
+from gated_judge import cast, expected, judge
 from jaxconv import GatedParams, gated_scan
 from jaxconv.accuracy import error_model
 

@@ -6,14 +6,13 @@ import json
 import os
 import re
 import stat
-from html.parser import HTMLParser
 from pathlib import Path
 
-import browser
 import numpy as np
 import pytest
 from test_verify import ROWS, fake
 
+import browser
 from jaxconv import cli
 from jaxconv.accuracy.heat import COLUMNS, Heat
 from jaxconv.accuracy.heat import ROWS as HEIGHT
@@ -21,9 +20,7 @@ from jaxconv.terminal import console, output, picture
 from jaxconv.terminal.console import versions
 from jaxconv.verify import page, run
 from jaxconv.verify.run import Row
-
-EVIL = "</td><script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\"> ' & \" [b]"
-VOID = {"meta", "link", "rect", "path"}  # the last two close themselves
+from pages import EVIL, Tree
 
 
 def rows() -> list[Row]:
@@ -40,36 +37,6 @@ def rows() -> list[Row]:
         Row("convolution", "inf", "cpu", False, np.inf, 9.0, EVIL, 2.0, 2.0, EVIL, {EVIL: np.inf, "y": 0.0}, off),
         Row("recurrence", "a long one " * 8, "cpu", True, 0.5, 0.5, "second w_x[1, 0]", 2.0, 1e6),
     ]
-
-
-class Tree(HTMLParser):
-    """Reads a page; an element that is not closed where it should be is an error."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict]] = []
-        self.texts: list[tuple[str, str]] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append((self._open[-1] if self._open else "", data))
-
-    def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture

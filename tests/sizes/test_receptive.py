@@ -448,6 +448,6 @@ def test_same_padding_is_the_way_out() -> None:
 
 def test_needs_no_jax() -> None:
     program = "import sys, jaxconv.sizes.receptive, jaxconv.sizes.cost; print('jax' in sys.modules)"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     assert answer.stdout.strip() == "False"

@@ -15,7 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxconv.parallel.collectives import collectives as sent
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def on_eight_devices(arguments: list[str], seconds: float = 300) -> subprocess.CompletedProcess:

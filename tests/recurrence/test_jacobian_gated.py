@@ -1,13 +1,13 @@
 """One step's Jacobian, and how gradients fare over many: against complex steps and plain matrix products."""
 
-import gated_oracles as oracle
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gated_cases import BY_ID, WEIGHTS, Case, pick
-from test_gated import cast, x64
 
+import gated_oracles as oracle
+from gated_cases import BY_ID, WEIGHTS, Case, pick
+from gated_judge import cast, x64
 from jaxconv import GatedParams, GradientFlow, gated_scan, gated_step, gated_step_jacobian, gradient_flow
 from jaxconv.accuracy import error_model
 

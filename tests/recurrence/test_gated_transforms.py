@@ -2,14 +2,14 @@
 
 from collections import Counter
 
-import gated_oracles as oracle
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gated_cases import BY_ID, WEIGHTS, Case, pick
-from test_gated import cast, expected, judge, losses, scan
 
+import gated_oracles as oracle
+from gated_cases import BY_ID, WEIGHTS, Case, pick
+from gated_judge import cast, expected, judge, losses, scan
 from jaxconv import GatedParams, gated_scan, gated_step
 from jaxconv.accuracy import error_model
 

@@ -7,9 +7,9 @@ import json
 from functools import cache
 
 import pytest
-from many_devices import on_eight_devices
 
 from jaxconv.accuracy.error_model import C
+from many_devices import on_eight_devices
 
 COUNTED = ("8 batch", "8 space")  # meshes whose collectives are counted
 KINDS, LAYOUTS = ("dense", "strided", "dilated", "grouped", "depthwise", "wide"), ("channels_first", "channels_last")
@@ -17,7 +17,7 @@ KINDS, LAYOUTS = ("dense", "strided", "dilated", "grouped", "depthwise", "wide")
 
 @cache
 def results() -> dict:
-    run = on_eight_devices(["tests/sharded.py", *map(",".join, (KINDS, LAYOUTS, COUNTED))], seconds=600)
+    run = on_eight_devices(["tests/support/sharded.py", *map(",".join, (KINDS, LAYOUTS, COUNTED))], seconds=600)
     assert run.returncode == 0, run.stderr[-2000:]
     return json.loads(run.stdout.splitlines()[-1])
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gated_cases import BY_ID, WEIGHTS, Case, pick
-from test_gated import cast, expected, judge, scan
 
+from gated_cases import BY_ID, WEIGHTS, Case, pick
+from gated_judge import cast, expected, judge, scan
 from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_step
 from jaxconv.accuracy import error_model
 from jaxconv.recurrence import engine

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from many_devices import mesh_of, put
 
 from jaxconv import conv
+from many_devices import mesh_of, put
 
 IMAGE, DENSE, DEPTHWISE = (8, 16, 16, 10), (16, 16, 3, 3), {"groups": 16, "padding": 1}
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
-from many_devices import collectives, mesh_of, put
 
 import oracles
 from cases import FEW, Case, assert_same, by_id, integers
 from jaxconv import conv
+from many_devices import collectives, mesh_of, put
 
 CASES = (
     *FEW[::3],

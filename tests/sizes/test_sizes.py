@@ -240,6 +240,6 @@ def test_errors(call: Any, error: type[Exception], message: str) -> None:
 def test_needs_no_jax() -> None:
     """A build script may ask for sizes without paying for an import of jax."""
     program = "import sys, jaxconv.sizes.arithmetic; print('jax' in sys.modules)"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
     assert answer.stdout.strip() == "False"

@@ -8,13 +8,12 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import browser
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_page import EVIL, Tree
 
+import browser
 import jaxconv
 from jaxconv import assert_vjp, check_vjp, cli, smallest_failure
 from jaxconv.accuracy.error_model import C
@@ -24,6 +23,7 @@ from jaxconv.check.faces.picture import plot
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.faces.smallest import _code
 from jaxconv.terminal import progress
+from pages import EVIL, Tree
 
 
 def row(name="args[0]", units=None, passed=False, expected=True, **given):
@@ -136,7 +136,7 @@ def tab(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_it_and_leaves_the_rest_alone(tab, scheme):
-    from test_page import luminance
+    from pages import luminance
 
     tab.show(scheme=scheme, width=360)
     tab.open(tab.page)

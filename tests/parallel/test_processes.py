@@ -23,7 +23,7 @@ from jaxconv import global_batch
 from jaxconv.accuracy import error_model
 from jaxconv.examples import data_parallel as example
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STEPS, BATCH = 3, 8
 PATIENCE = 120  # seconds for a process to come up on a busy machine; what is asserted of faults is shorter
 SILENCE = 5  # seconds without a heartbeat until a process counts as dead
