@@ -20,6 +20,8 @@ from jaxconv import (
     gradient_flow,
 )
 
+pytestmark = pytest.mark.unoptimised
+
 OPTIONS = {
     "plain": {},
     "groups": {"groups": 2, "stride": 2},

@@ -20,6 +20,8 @@ from jax.scipy.sparse.linalg import bicgstab, gmres
 from cases import assert_same, integers
 from jaxconv import conv, conv_input_vjp, conv_transpose, conv_weight_vjp
 
+pytestmark = pytest.mark.unoptimised
+
 X, W, G = (2, 4, 7), (6, 2, 3), (2, 6, 4)
 OPTIONS = {"stride": 2, "padding": 1, "groups": 2}
 

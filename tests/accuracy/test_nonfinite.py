@@ -23,6 +23,8 @@ from jaxconv.algorithms import canonical, depthwise, gemm, patches, phases, plan
 from jaxconv.convolution.api import LOWERINGS
 from jaxconv.sizes.geometry import Geometry
 
+pytestmark = pytest.mark.unoptimised
+
 MAPS = {"conv": ("x", "w"), "conv_input_vjp": ("g", "w"), "conv_weight_vjp": ("x", "g")}
 
 

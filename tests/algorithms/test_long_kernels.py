@@ -13,6 +13,8 @@ import oracles
 from cases import Case, arrays, assert_right, assert_same, by_id, computed, expected, integers
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp
 
+pytestmark = pytest.mark.unoptimised
+
 MAPS = ("y", "dx", "dw")
 
 

@@ -15,6 +15,8 @@ import oracles
 from cases import integers
 from jaxconv import conv, conv_input_vjp, conv_transpose
 
+pytestmark = pytest.mark.unoptimised
+
 CHANNELS = 8  # XLA's fault shows from eight channels on
 WIDTHS = (-3, -1, 0, 2, 5)
 WAYS: dict[str, dict[str, Any]] = {

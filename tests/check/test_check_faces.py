@@ -23,7 +23,7 @@ from jaxconv.check.faces.picture import plot
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.faces.smallest import _code
 from jaxconv.terminal import progress
-from pages import EVIL, Tree
+from pages import EVIL, Tree, luminance
 
 
 def row(name="args[0]", units=None, passed=False, expected=True, **given):
@@ -136,8 +136,6 @@ def tab(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_it_and_leaves_the_rest_alone(tab, scheme):
-    from pages import luminance
-
     tab.show(scheme=scheme, width=360)
     tab.open(tab.page)
     assert tab.do("document.title") == "n"

@@ -36,6 +36,8 @@ from jax import Array, lax
 from cases import assert_same, by_id
 from jaxconv import conv, conv_input_vjp, conv_transpose, conv_weight_vjp
 
+pytestmark = pytest.mark.unoptimised
+
 Pairs = tuple[tuple[int, int], ...]
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiling is all of the time
 FIRST = {1: ("NCH", "OIH", "NCH"), 2: ("NCHW", "OIHW", "NCHW"), 3: ("NCDHW", "OIDHW", "NCDHW")}

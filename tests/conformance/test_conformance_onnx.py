@@ -27,6 +27,8 @@ from cases import assert_right, assert_same
 from jaxconv import conv, conv_transpose
 from oracles import Exact, exact
 
+pytestmark = [pytest.mark.unoptimised, pytest.mark.slow]
+
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiling is all of the time
 OPERATORS = {"Conv", "ConvTranspose"}
 STATEFUL = "CausalConvWithState"

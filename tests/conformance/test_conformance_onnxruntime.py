@@ -15,6 +15,8 @@ from gated_judge import cast, expected, judge
 from jaxconv import GatedParams, gated_scan
 from jaxconv.accuracy import error_model
 
+pytestmark = [pytest.mark.unoptimised, pytest.mark.slow]
+
 # ------------------------------------------------------------------------------------------- answers written down
 
 GIVEN = {

@@ -23,6 +23,8 @@ from cases import assert_right, by_id
 from jaxconv import conv, conv_transpose
 from oracles import Exact
 
+pytestmark = pytest.mark.unoptimised
+
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiling is all of the time
 
 

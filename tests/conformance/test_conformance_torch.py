@@ -26,6 +26,8 @@ from cases import assert_right, by_id
 from jaxconv import conv, conv_transpose
 from oracles import Exact
 
+pytestmark = [pytest.mark.unoptimised, pytest.mark.slow]
+
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiling is all of the time
 MODES = {"zeros": "zeros", "reflect": "reflect", "replicate": "edge", "circular": "circular"}
 

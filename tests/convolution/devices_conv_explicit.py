@@ -10,6 +10,8 @@ from jax.sharding import PartitionSpec as P
 from jaxconv import conv
 from many_devices import mesh_of, put
 
+pytestmark = pytest.mark.unoptimised
+
 IMAGE, DENSE, DEPTHWISE = (8, 16, 16, 10), (16, 16, 3, 3), {"groups": 16, "padding": 1}
 
 CASES = {  # x's shape, w's shape, options, how x, w and y lie

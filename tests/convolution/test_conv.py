@@ -18,6 +18,8 @@ from jaxconv import conv, conv_input_vjp, conv_weight_vjp
 from jaxconv.convolution.api import LOWERINGS
 from oracles import Exact, exact
 
+pytestmark = pytest.mark.unoptimised
+
 
 def assert_all_right(case: Case, dtype: Any, **how: Any) -> None:
     inputs = arrays(case, dtype)

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jax import Array, lax
@@ -19,6 +20,8 @@ from drawn import axes, convolutions
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp
 from jaxconv.sizes.arithmetic import input_sizes, output_size, transpose_output_size
 from jaxconv.sizes.shapes import output_shape
+
+pytestmark = pytest.mark.unoptimised
 
 NAMES = ("VALID", "SAME", "SAME_LOWER", "CAUSAL", "FULL")
 

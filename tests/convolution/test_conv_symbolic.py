@@ -11,6 +11,8 @@ from jax import export
 
 from jaxconv import conv, output_shape
 
+pytestmark = pytest.mark.unoptimised
+
 OPTIONS = {
     "padding": {"padding": 1},
     "stride with a remainder": {"padding": 1, "stride": 2},

@@ -21,6 +21,8 @@ from jax.extend.core import subjaxprs
 from cases import FEW, Case, assert_same, by_id, integers, named
 from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_transpose, conv_weight_jacobian, conv_weight_vjp
 
+pytestmark = pytest.mark.unoptimised
+
 CASE = named("1d-groups-last")
 
 

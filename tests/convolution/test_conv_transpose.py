@@ -16,6 +16,8 @@ from jaxconv.convolution.api import LOWERINGS
 from jaxconv.convolution.padding import PADDING_MODES
 from jaxconv.sizes.arithmetic import input_sizes
 
+pytestmark = pytest.mark.unoptimised
+
 
 @pytest.mark.parametrize("lowering", LOWERINGS[1:])
 @pytest.mark.parametrize("case", **by_id(FEW))

@@ -15,6 +15,8 @@ from cases import FEW, Case, assert_same, by_id, integers
 from jaxconv import conv
 from many_devices import collectives, mesh_of, put
 
+pytestmark = pytest.mark.unoptimised
+
 CASES = (
     *FEW[::3],
     Case("rows-valid", (2, 3, 16), (4, 3, 3), {}),

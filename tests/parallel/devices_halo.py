@@ -19,6 +19,8 @@ from jaxconv.parallel.collectives import collectives as collectives_of
 from jaxconv.parallel.collectives import least_bytes
 from many_devices import collectives, mesh_of
 
+pytestmark = pytest.mark.unoptimised
+
 
 def by_shard(f: Any, *, over: Any = "i", mesh: Any = None, check_vma: bool = True) -> Any:
     """f of pieces of the first axis."""

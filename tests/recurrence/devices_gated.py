@@ -17,6 +17,8 @@ from gated_judge import cast, expected, judge, scan
 from jaxconv import GatedParams, gated_scan, gated_step
 from many_devices import collectives, mesh_of
 
+pytestmark = pytest.mark.unoptimised
+
 CASES = {
     "recompute": Case("sharded", batch=(8,), m=8),
     "save-reverse": Case("sharded-save", batch=(8,), m=8, residuals="save", reverse=True),

@@ -11,6 +11,8 @@ from gated_judge import cast, expected, judge, losses, scan, x64
 from jaxconv import GatedParams, gated_init, gated_step
 from jaxconv.accuracy import error_model
 
+pytestmark = pytest.mark.unoptimised
+
 EXTREME = pick("large-recurrent-weight", "gates-near-1")
 ONE_OUTPUT = pick("two-batch-axes", "no-recurrent-weight", "time-0")
 AGAINST_JAX = pick("two-batch-axes", "gate-bias-only", "gates-near-1", "time-0", "lengths-reverse", "linear-every-3")

@@ -11,6 +11,8 @@ from jax import export
 from cases import assert_close
 from jaxconv import GatedParams, GradientFlow, gated_init, gated_scan, gated_scan_both, gradient_flow
 
+pytestmark = pytest.mark.unoptimised
+
 PLATFORMS = ("cpu", "cuda", "tpu")
 CELL = gated_init(jax.random.key(0), 3, 4)
 LINEAR = GatedParams(CELL.w_c, None, CELL.w_x)

@@ -13,6 +13,8 @@ from gated_judge import cast, expected, judge, losses, scan
 from jaxconv import GatedParams, gated_scan, gated_step
 from jaxconv.accuracy import error_model
 
+pytestmark = pytest.mark.unoptimised
+
 CASE = BY_ID["two-batch-axes"]
 INPUTS, DIRECTION, G_LAST, Y_BAR = cast(CASE.draw(), jnp.float32)
 PARAMS = GatedParams(*map(INPUTS.get, WEIGHTS))

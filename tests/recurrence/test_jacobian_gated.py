@@ -11,6 +11,8 @@ from gated_judge import cast, x64
 from jaxconv import GatedParams, GradientFlow, gated_scan, gated_step, gated_step_jacobian, gradient_flow
 from jaxconv.accuracy import error_model
 
+pytestmark = pytest.mark.unoptimised
+
 
 def within(computed, exact, spread, length, dtype=np.float32):
     found = error_model.measured_units(computed, exact, spread, length, dtype)

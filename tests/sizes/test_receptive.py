@@ -30,6 +30,8 @@ from jaxconv.sizes.receptive import (
 )
 from oracles import Windows
 
+pytestmark = pytest.mark.unoptimised
+
 Layers = list[Window | TransposedWindow]
 
 # The numbers of these networks are those of the Distill article's table.

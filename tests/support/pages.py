@@ -1,5 +1,6 @@
 """HTML read back: a parser that wants every element closed, and a text that would run if it were not escaped."""
 
+import re
 from html.parser import HTMLParser
 
 EVIL = "</td><script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\"> ' & \" [b]"
@@ -34,3 +35,10 @@ class Tree(HTMLParser):
 
     def all(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as in WCAG 2."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    r, g, b = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b

@@ -17,7 +17,7 @@ from jaxconv import conv
 from jaxconv.accuracy.error_model import units
 from many_devices import collectives
 
-# As conftest.py does for modules of its VALUES, of which pytest does not run this one.
+# As conftest.py does for the modules marked so, of which pytest does not run this one.
 jax.config.update("jax_disable_most_optimizations", True)
 
 KINDS = {

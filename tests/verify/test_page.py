@@ -20,7 +20,7 @@ from jaxconv.terminal import console, output, picture
 from jaxconv.terminal.console import versions
 from jaxconv.verify import page, run
 from jaxconv.verify.run import Row
-from pages import EVIL, Tree
+from pages import EVIL, Tree, luminance
 
 
 def rows() -> list[Row]:
@@ -265,13 +265,6 @@ def test_a_phone_shows_it_without_sideways_scrolling(opened, width):
     assert opened.do("document.querySelector('.verdict').getBoundingClientRect().bottom") < 640
     wide = "[...document.querySelectorAll('.scroll')].some(box => box.scrollWidth > box.clientWidth)"
     assert opened.do(wide), "a wide table scrolls in its own box"
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance as in WCAG 2."""
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    r, g, b = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
