@@ -13,11 +13,10 @@ from hypothesis import settings
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Of a test marked `short` the cases whose ids its pattern does not find are slow."""
-    spec = getattr(item, "callspec", None)
+def pytest_itemcollected(item: pytest.Function) -> None:
+    """Of a test marked `short` the cases in whose ids none of its patterns is found are slow."""
     for mark in item.iter_markers("short"):
-        if spec is None or not re.search(mark.args[0], spec.id):
+        if not any(re.search(pattern, item.callspec.id) for pattern in mark.args):
             item.add_marker(pytest.mark.slow)
 
 

@@ -52,17 +52,20 @@ def assert_all_right(case, dtype, names=MAPS):
         assert_right(name, value, right[name], dtype)
 
 
+@pytest.mark.short("causal|two-channels-by-threes|31x31-strided|three-axes")
 @pytest.mark.parametrize("case", **by_id(CASES))
 def test_value_and_gradients(case):
     assert_all_right(case, jnp.float32)
 
 
+@pytest.mark.short("bfloat16-200")
 @pytest.mark.parametrize("case", **by_id(CASES[3:5]))
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.complex64], ids=lambda d: d.__name__)
 def test_other_dtypes(case, dtype):
     assert_all_right(case, dtype)
 
 
+@pytest.mark.short("float64")
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128], ids=lambda d: d.__name__)
 def test_double_precision(dtype):
     with jax.enable_x64(True):
@@ -73,6 +76,7 @@ def test_second_order():
     assert_all_right(CASES[0], jnp.float32, names=("x̄", "w̄", "ḡ"))
 
 
+@pytest.mark.short("130")
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("k", [130, 1024])
 def test_as_lax_where_sums_are_exact(k, layout):
@@ -130,6 +134,7 @@ def by_hand_and_by_loops(map_, a, b, case):
     return made, loops(a, b, **sizes, **options)
 
 
+@pytest.mark.short("200-two.*nan")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("which", ["x of y", "g of dx", "g of dw", "x of dw"])
 @pytest.mark.parametrize("case", **by_id([CASES[i] for i in (3, 5, 7, 11)]))

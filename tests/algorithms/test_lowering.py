@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import oracles
-from cases import CASES, assert_same, by_id, integers
+from cases import CASES, FEW, assert_same, by_id, integers
 from jaxconv import conv
 from jaxconv._jax import loops, materialize
 from jaxconv.algorithms import canonical, depthwise, gemm, layout, patches, phases, planes, shifts, table, taps
@@ -47,6 +47,7 @@ def assert_exact(form, geometry, x, w, g, maps=(VALUE, INPUTS, WEIGHTS)):
     assert_same(all_of(operands), [by_loops(which, geometry, *operands[which]) for which in maps])
 
 
+@pytest.mark.short(*(f"^{case.id}$" for case in FEW))
 @pytest.mark.parametrize("case", **by_id(CASES))
 def test_the_canonical_form(case):
     geometry = Geometry.of("conv", case.input_size, case.kernel_size, **case.options)
@@ -55,6 +56,7 @@ def test_the_canonical_form(case):
     assert_exact(canonical, geometry, x, w, g)
 
 
+@pytest.mark.short("float32-channels_first|bfloat16-channels_last")
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
@@ -76,6 +78,7 @@ def test_a_kernel_longer_than_what_it_slides_over(n, k, options, layout, dtype):
     assert_exact(canonical, geometry, x, w, g)
 
 
+@pytest.mark.short("float32-channels_first|together-bfloat16-channels_last")
 @pytest.mark.parametrize(
     "options",
     [
@@ -98,6 +101,7 @@ def test_three_axes_as_planes(options, layout, dtype, apart, monkeypatch):
     assert_exact(planes, geometry, x, w, g)
 
 
+@pytest.mark.short("float32-channels_first|bfloat16-channels_last-options2")
 @pytest.mark.parametrize(
     "options",
     [
@@ -139,6 +143,7 @@ def of_channels_last(n, k, options, dtype):
     )
 
 
+@pytest.mark.short("^2-float32|^1-bfloat16-n[04]")
 @pytest.mark.parametrize(("n", "k", "options"), STRIDED)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("images", [1, 2, 4])
@@ -190,12 +195,14 @@ def test_patches_on_either_side_of_the_product(filters, channels):
     assert_same(patches.conv_weight_vjp(x, g, geometry), by_loops(WEIGHTS, geometry, x, g))
 
 
+@pytest.mark.short("float32|n[49]")
 @pytest.mark.parametrize(("n", "k", "options"), STRIDED + OVERLAPPING)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_strided_dx_in_phases(n, k, options, dtype):
     assert_exact(phases, *of_channels_last(n, k, options, dtype), (INPUTS,))
 
 
+@pytest.mark.short("^float32-2|^bfloat16-1-n4")
 @pytest.mark.parametrize(("n", "k", "options"), [case for case in STRIDED + OVERLAPPING if len(case[0]) > 1])
 @pytest.mark.parametrize(("dtype", "images"), [("float32", 4), ("float32", 2), ("bfloat16", 1)])
 def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
@@ -262,6 +269,7 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
     assert set(re.findall(r"feature_group_count = (\d+)", text)) <= {"1"}
 
 
+@pytest.mark.short("^1-400|^256-1-")
 @pytest.mark.parametrize(
     "options", [{}, {"stride": (2, 1)}, {"stride": (1, 3), "dilation": (2, 1), "padding": 2}, {"groups": 3}]
 )
@@ -286,6 +294,7 @@ def test_a_dw_of_two_images_at_a_time_or_one(paired, monkeypatch):
     assert_same(gemm.conv_weight_vjp(x, g, geometry), by_loops(WEIGHTS, geometry, x, g))
 
 
+@pytest.mark.short("^2048|^1-float32-n0")
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize(
     ("dtype", "n", "k", "options"),
@@ -310,6 +319,7 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
         assert_same(made, by_loops(WEIGHTS, geometry, x, g))
 
 
+@pytest.mark.short("float32-6-1|bfloat16-5")
 @pytest.mark.parametrize(("batch", "most"), [(6, 3), (6, 1), (6, 6), (5, 1)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_channels_of_some_images_are_moved_at_a_time(batch, most, dtype, monkeypatch):
@@ -343,6 +353,7 @@ SHIFTED = [
 ]
 
 
+@pytest.mark.short("^1-3.*first|^3-2-float32.*last|^3-2-bfloat16.*n5.*first")
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize(("n", "k", "options"), SHIFTED)
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def named(precision: Any) -> str:
     return "algorithm" if precision is ALGORITHM else str(precision)
 
 
+@pytest.mark.short("^(None|highest|bfloat16_3x|high1)$")
 @pytest.mark.parametrize("precision", TAKEN, ids=named)
 def test_what_lax_takes(precision: Any) -> None:
     """Value and both gradients, in every form: on a CPU no precision rounds a factor of lax's convolution."""
@@ -96,6 +97,7 @@ def test_the_program_asks_for_what_lax_asks(precision: Any) -> None:
     assert set(products) == set(right)
 
 
+@pytest.mark.short("auto|TF32_TF32_F32-gemm")
 @pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize("name", ["highest", "tensorfloat32", "TF32_TF32_F32", "F16_F16_F16", "BF16_BF16_F32"])
 def test_the_precision_in_force_is_taken_as_lax_takes_it(name: str, lowering: str) -> None:

@@ -58,6 +58,7 @@ def within(lines, f):
         sys.settrace(before)
 
 
+@pytest.mark.short("30000001")
 @pytest.mark.parametrize("batch", [PRIME, 30_000_000])
 @pytest.mark.parametrize(
     ("x", "w", "options"),

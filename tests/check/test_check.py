@@ -63,6 +63,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.short("None")
 @pytest.mark.parametrize("pattern", CHANGES)
 @pytest.mark.parametrize("reference", [None, product])
 def test_wrong_rule_is_named(pattern, reference):
@@ -323,6 +324,7 @@ def test_one_part_of_a_complex_gradient():
 # ---------------------------------------------------------------------------------------------------- right rules
 
 
+@pytest.mark.short("bfloat16|complex64")
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16, np.float32, np.complex64])
 def test_dtypes(dtype):
     x = (X + 1j * normal(5, 7, seed=3)).astype(dtype) if dtype is np.complex64 else X.astype(dtype)

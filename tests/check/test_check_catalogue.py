@@ -13,6 +13,18 @@ from rules_catalogue import RIGHT, WRONG
 
 LARGE_ALWAYS = ("scaled_by_1_0001", "one_element")  # what a tolerance that grows with the array lets through
 
+# One of each way to be wrong or to look it.
+SOME_WRONG = (
+    "scaled_by_1_0001", "one_element", "kernel_not_flipped", "bf16_inside", "wrong_pad", "mean_for_sum", "zero",
+    "swapped_arguments", "conj_missing", "summed_over_the_wrong_axis", "stale_residual", "chain_factor_missing",
+    "wrong_shape", "dilation_for_stride",
+)  # fmt: skip
+SOME_RIGHT = (
+    "conv1d_strided_grouped", "conv_bf16", "conv_weight_gradient", "gated_lengths", "optax_huber", "nn_relu",
+    "nn_silu_f16", "softmax_by_hand", "layer_norm", "tiny_scale", "trees", "complex_modulus", "cancelling",
+    "nothing_at_all",
+)  # fmt: skip
+
 
 def report_of(rule, against, seed=0):
     reference = rule.reference if against else None
@@ -42,6 +54,7 @@ def assert_found(name, large, ways=BOTH_WAYS):
     return case, found[0]
 
 
+@pytest.mark.short(*(f"^{name}$" for name in SOME_WRONG))
 @pytest.mark.parametrize("name", WRONG)
 def test_small_wrong_rules_are_rejected_and_named(name):
     case, report = assert_found(name, False)
@@ -61,6 +74,7 @@ def test_every_large_wrong_rule_is_rejected(name):
     assert_found(name, True, ways=(False,))
 
 
+@pytest.mark.short(*(f"^{name}$" for name in SOME_RIGHT))
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_rules_pass(name):
     for report in reports(RIGHT[name](np.random.default_rng(0))):

@@ -134,6 +134,7 @@ def tab(tmp_path_factory):
     tab.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_it_and_leaves_the_rest_alone(tab, scheme):
     tab.show(scheme=scheme, width=360)

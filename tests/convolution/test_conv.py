@@ -32,6 +32,7 @@ def assert_all_right(case: Case, dtype: Any, **how: Any) -> None:
         assert_right(f"{name} by JAX", value, right[name], dtype)
 
 
+@pytest.mark.short(*(f"^{case.id}-" for case in FEW))
 @pytest.mark.parametrize("lowering", LOWERINGS[1:])
 @pytest.mark.parametrize("case", **by_id(CASES))
 def test_value_gradients_and_second_order(case: Case, lowering: str) -> None:
@@ -39,17 +40,20 @@ def test_value_gradients_and_second_order(case: Case, lowering: str) -> None:
     assert_all_right(case, jnp.float32, lowering=lowering, by_jax_too=lowering == "reference")
 
 
+@pytest.mark.short("remainder|2d-groups|1d-last")
 @pytest.mark.parametrize("case", **by_id(FEW[::2]))
 def test_bfloat16(case: Case) -> None:
     assert_all_right(case, jnp.bfloat16)
 
 
+@pytest.mark.short("worked-exercise|groups-last")
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.complex64], ids=lambda d: d.__name__)
 @pytest.mark.parametrize("case", **by_id(FEW[::3]))
 def test_other_dtypes(case: Case, dtype: Any) -> None:
     assert_all_right(case, dtype)
 
 
+@pytest.mark.short("1d-last")
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.complex128], ids=lambda d: d.__name__)
 @pytest.mark.parametrize("case", **by_id(FEW[1::5]))
 def test_double_precision(case: Case, dtype: Any) -> None:
@@ -57,6 +61,7 @@ def test_double_precision(case: Case, dtype: Any) -> None:
         assert_all_right(case, dtype)
 
 
+@pytest.mark.short("worked-exercise|dilation-over-input|2d")
 @pytest.mark.parametrize("lowering", LOWERINGS[1:])
 @pytest.mark.parametrize("case", **by_id(FEW[::3]))
 def test_public_gradients_are_the_gradients(case: Case, lowering: str) -> None:
@@ -129,6 +134,7 @@ def applied(case: Case, matrices: list[np.ndarray]) -> Callable[[np.ndarray], np
     return linear
 
 
+@pytest.mark.short("^(1d-padded-unequally|1d-cut-before|2d-padded-same)")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", **by_id(PADDED))
 def test_padding_mode(case: Case, mode: str) -> None:

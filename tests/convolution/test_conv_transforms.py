@@ -49,6 +49,7 @@ def test_jit(case: Case) -> None:
     assert_same(triple(case)(*inputs), triple(case).__wrapped__(*inputs))
 
 
+@pytest.mark.short("1d")
 @pytest.mark.parametrize("axes", [(0, None, 0), (None, 0, 0), (0, 0, 0), (2, 1, 3), (0, 0, None)], ids=str)
 @pytest.mark.parametrize("case", **by_id(FEW[4::5]))
 def test_vmap_is_a_loop(case: Case, axes: tuple[int | None, ...]) -> None:

@@ -19,6 +19,7 @@ from jaxconv.sizes.arithmetic import input_sizes
 pytestmark = pytest.mark.unoptimised
 
 
+@pytest.mark.short("reference|2d")
 @pytest.mark.parametrize("lowering", LOWERINGS[1:])
 @pytest.mark.parametrize("case", **by_id(FEW))
 def test_adjoint(case: Case, lowering: str) -> None:
@@ -112,6 +113,7 @@ def test_forward_mode_through_jax() -> None:
 COPIES = [mode for mode in PADDING_MODES if mode != "zeros"]
 
 
+@pytest.mark.short("^(1d-padded-unequally|1d-cut-before|2d-padded-same)")
 @pytest.mark.parametrize("mode", PADDING_MODES)
 @pytest.mark.parametrize("case", **by_id(PADDED))
 def test_adjoint_of_every_padding_mode(case: Case, mode: str) -> None:
@@ -125,6 +127,7 @@ def test_adjoint_of_every_padding_mode(case: Case, mode: str) -> None:
         assert_same(result, conv_transpose(x, w, output_size=case.input_size, **options, lowering=lowering))
 
 
+@pytest.mark.short("1")
 @pytest.mark.parametrize("mode", COPIES)
 @pytest.mark.parametrize("extra", range(3))
 def test_output_padding_with_copies(extra: int, mode: str) -> None:
@@ -146,6 +149,7 @@ def test_worked_example_of_copies() -> None:
     assert_same(wider, jnp.array([[1.0, 12.0 + 23.0 + 30.0]]))
 
 
+@pytest.mark.short("hand")
 @pytest.mark.parametrize("derivative", ["hand", "any", "jax"])
 @pytest.mark.parametrize("mode", COPIES)
 def test_gradients_with_copies(mode: str, derivative: str) -> None:

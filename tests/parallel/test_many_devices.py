@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("devices_*.py"))
 
 
+@pytest.mark.short("blocks|check")
 @pytest.mark.parametrize("file", FILES)
 def test_on_eight_devices(file: str) -> None:
     run = on_eight_devices(["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", file])

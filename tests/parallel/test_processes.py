@@ -90,6 +90,7 @@ def exact(steps: int) -> tuple[list[np.ndarray], Any]:
         return list(gradients(lambda value: value)), error_model.spread(gradients, np.float32, seeds=8)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Every gradient of three steps, as both processes have it, and as one process has it."""
     saved = lambda i: str(tmp_path / f"{i}.json")  # noqa: E731
@@ -106,6 +107,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
             assert found.max() <= error_model.C
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "victim", [pytest.param(0, marks=pytest.mark.slow, id="coordinator"), pytest.param(1, id="worker")]
 )
@@ -134,6 +136,7 @@ def test_a_missing_process_ends_the_other(tmp_path: Path) -> None:
         assert "step 0" not in alone.said(0)
 
 
+@pytest.mark.slow
 def test_shares_that_differ_are_named(tmp_path: Path) -> None:
     """On both processes, before anything waits for anything."""
     with two(tmp_path, lambda i: ["--batch", str((i + 1) * BATCH), "--timeout", "20"]) as both:

@@ -22,6 +22,7 @@ def results() -> dict:
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_batch_over_devices_costs_one_all_reduce(kind, layout):
@@ -29,6 +30,7 @@ def test_batch_over_devices_costs_one_all_reduce(kind, layout):
     assert (found["all-reduce"], found["all-gather"], found["collective-permute"], found["all-to-all"]) == (1, 0, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_space_over_devices_exchanges_halos_only(kind, layout):
@@ -40,6 +42,7 @@ def test_space_over_devices_exchanges_halos_only(kind, layout):
 MESHES = (*COUNTED, "8 channels", "8 uneven", "4x2 batch-space", "4x2 out-rows")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", [*MESHES, "2x2x2 all", "2x2x2 uneven", "2x2x2 out"])
 def test_numbers_are_those_of_one_device(mesh):
     """Also where output channels and rows lie over two mesh axes, where lax's own form is wrong."""

@@ -28,11 +28,19 @@ TWICE = [
     *[(case, "float64") for case in pick("two-batch-axes", "gates-near-1")],
 ]
 
+# Each kind of case once.
+KINDS = (
+    "plain", "time-0", "time-40", "batch-0", "no-biases", "nothing-optional", "gates-near-1", "large-recurrent-weight",
+    "lengths-reverse", "every-3-of-7", "every-3-of-7-lengths", "linear-lengths", "linear-every-3",
+    "save-lengths-reverse", "time-before-features",
+)  # fmt: skip
+
 
 def names(pairs):
     return [pytest.param(case, dtype, id=f"{case.id}-{dtype}") for case, dtype in pairs]
 
 
+@pytest.mark.short("two-batch-axes", *(f"^{id}-(float32|bfloat16)$" for id in KINDS))
 @pytest.mark.parametrize(("case", "dtype"), names(PRECISIONS))
 def test_states_and_gradients(case, dtype):
     """Both outputs, and the gradient for every input under random cotangents on both."""
@@ -49,6 +57,7 @@ def test_states_and_gradients(case, dtype):
     judge(case, gradient, *expected(case, dtype, "gradient"), dtype)
 
 
+@pytest.mark.short("two-batch-axes|lengths-reverse|linear")
 @pytest.mark.parametrize("case", AGAINST_JAX, ids=lambda case: case.id)
 def test_gradients_left_to_jax(case):
     """derivative="jax": its states and gradient lie within the model too, and within it of the hand-written ones."""
@@ -69,6 +78,7 @@ def test_gradients_left_to_jax(case):
     judge(case, gradient, {name: np.float64(value) for name, value in gradient_jax.items()}, spread, "float32")
 
 
+@pytest.mark.short("two-batch-axes")
 @pytest.mark.parametrize("output", ["last", "stack"])
 @pytest.mark.parametrize("case", ONE_OUTPUT, ids=lambda case: case.id)
 def test_gradients_through_one_output(case, output):
@@ -78,6 +88,7 @@ def test_gradients_through_one_output(case, output):
     judge(case, computed, *expected(case, "float32", "gradient", output), "float32")
 
 
+@pytest.mark.short("two-batch-axes|no-recurrent|time-0|gates-near-1-float32|every-3-of-7-lengths|save")
 @pytest.mark.parametrize(("case", "dtype"), names(TWICE))
 def test_second_order(case, dtype):
     """The gradient of ⟨gradient, d⟩, reverse over reverse: the Hessian times d."""

@@ -27,6 +27,7 @@ def named(states):
 # ---------------------------------------------------------------------------------------------------------- lengths
 
 
+@pytest.mark.short("hand")
 @pytest.mark.parametrize("derivative", ["hand", "jax"])
 @pytest.mark.parametrize("case", pick("lengths-reverse", "linear-every-3"), ids=lambda case: case.id)
 def test_nothing_past_the_length_is_read(case, derivative):

@@ -33,6 +33,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.short("^(plain|no-recurrent|one-feature)")
 @pytest.mark.parametrize(("case", "dtype"), STEPS, ids=[f"{case.id}-{dtype}" for case, dtype in STEPS])
 def test_step_jacobian(case, dtype):
     """At the first state, for every x of the sequence: h and x broadcast."""
@@ -81,6 +82,7 @@ def example_of(a, example):
 FLOWS = pick("plain", "two-batch-axes", "zero-start", "time-1", "time-0", "batch-0", "one-feature-one-state", "time-40")
 
 
+@pytest.mark.short("two-batch|time-0|time-40")
 @pytest.mark.parametrize("case", FLOWS, ids=lambda case: case.id)
 def test_flow(case):
     """Norms and exponents, example by example, in float64 and so far from underflow."""

@@ -228,12 +228,14 @@ def click(tab, heading: str) -> str:
     return tab.do(f"{head}.getAttribute('aria-sort')")
 
 
+@pytest.mark.slow
 def test_loads_without_a_complaint_and_nothing_from_outside_runs(opened):
     assert opened.do("document.title") == "jaxconv verify: DISAGREES"
     assert opened.do("document.scripts.length") == 1
     assert opened.do("document.querySelectorAll('.heat').length") == 1
 
 
+@pytest.mark.slow
 def test_a_click_sorts_numbers_and_what_has_none_stands_last(opened):
     assert names(opened) == ["ten", "nothing", "two", "inf"]
     assert click(opened, "units") == "ascending"
@@ -247,6 +249,7 @@ def test_a_click_sorts_numbers_and_what_has_none_stands_last(opened):
     assert names(opened) == ["inf", "nothing", "ten", "two"]
 
 
+@pytest.mark.slow
 def test_the_keyboard_sorts(opened):
     opened.do("document.querySelectorAll('table.sorts')[1].tHead.querySelector('button').focus()")
     for key, code, text in (("Tab", 9, ""), ("Enter", 13, "\r")):
@@ -257,6 +260,7 @@ def test_the_keyboard_sorts(opened):
     assert names(opened) == ["two", "ten", "nothing", "inf"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 360])
 def test_a_phone_shows_it_without_sideways_scrolling(opened, width):
     opened.show(width=width, height=640)
@@ -267,6 +271,7 @@ def test_a_phone_shows_it_without_sideways_scrolling(opened, width):
     assert opened.do(wide), "a wide table scrolls in its own box"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark_can_be_read(opened, scheme):
     opened.show(scheme=scheme)
@@ -277,6 +282,7 @@ def test_light_and_dark_can_be_read(opened, scheme):
         assert (max(text, ground) + 0.05) / (min(text, ground) + 0.05) >= 4.5, selector
 
 
+@pytest.mark.slow
 def test_paper_is_white_and_whole(opened):
     opened.show(scheme="dark", media="print")
     assert opened.do("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
