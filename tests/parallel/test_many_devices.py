@@ -15,5 +15,5 @@ FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("d
 @pytest.mark.short("blocks|check")
 @pytest.mark.parametrize("file", FILES)
 def test_on_eight_devices(file: str) -> None:
-    run = on_eight_devices(["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", file])
+    run = on_eight_devices(["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "", file])
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]

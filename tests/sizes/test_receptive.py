@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pickle
 import random
-import subprocess
-import sys
 from fractions import Fraction
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -446,10 +443,3 @@ def test_errors(call: Any, error: type[Exception], message: str) -> None:
 def test_same_padding_is_the_way_out() -> None:
     """What the error for "SAME" points to."""
     assert receptive_field([Window(3, 2, same_padding(8, 3, stride=2))]) == (3, 2, 0)
-
-
-def test_needs_no_jax() -> None:
-    program = "import sys, jaxconv.sizes.receptive, jaxconv.sizes.cost; print('jax' in sys.modules)"
-    root = Path(__file__).parents[2]
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
-    assert answer.stdout.strip() == "False"
