@@ -2,7 +2,10 @@
 
 import inspect
 import re
+import subprocess
+import sys
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +112,65 @@ def test_every_name_is_there_and_no_other_is():
     assert sorted(set(dir(jaxconv)) - {"__version__"}) == jaxconv.__all__
     with pytest.raises(AttributeError, match="no attribute 'convolve'"):
         _ = jaxconv.convolve
+
+
+def in_a_fresh_process(program: str) -> str:
+    """What the program prints."""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).resolve().parents[1]
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return run.stdout.strip()
+
+
+def test_no_module_takes_the_place_of_a_public_name():
+    """Importing a submodule sets an attribute of its package; each public name is what it was before."""
+    program = """
+import pkgutil
+from importlib import import_module
+
+import jaxconv
+
+before = {name: getattr(jaxconv, name) for name in jaxconv.__all__}
+for module in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
+    if module.name.endswith("__main__") or module.name.startswith("jaxconv.bench.peers"):  # these run
+        continue
+    try:
+        import_module(module.name)
+    except ModuleNotFoundError as error:  # an extra is missing
+        assert not error.name.startswith("jaxconv"), error
+after = {name: getattr(jaxconv, name) for name in jaxconv.__all__}
+print([name for name, value in after.items() if value is not before[name]])
+print([name for name, value in after.items() if type(value) is type(jaxconv)])
+"""
+    assert in_a_fresh_process(program) == "[]\n[]"
+
+
+def test_a_public_name_is_the_same_when_its_modules_came_first():
+    """A name is looked up when it is first used, by then a module of that name may stand in its place."""
+    program = """
+import pkgutil
+from importlib import import_module
+
+import jaxconv
+
+for module in pkgutil.iter_modules(jaxconv.__path__, "jaxconv."):
+    if module.ispkg:
+        import_module(module.name)
+print([name for name in jaxconv.__all__ if type(getattr(jaxconv, name)) is type(jaxconv)])
+"""
+    assert in_a_fresh_process(program) == "[]"
+
+
+def test_sizes_bring_no_jax():
+    program = """
+import pkgutil, sys
+from importlib import import_module
+
+import jaxconv.sizes
+
+for module in pkgutil.iter_modules(jaxconv.sizes.__path__, "jaxconv.sizes."):
+    import_module(module.name)
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"jax", "jaxlib"}))
+"""
+    assert in_a_fresh_process(program) == "[]"

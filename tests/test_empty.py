@@ -20,6 +20,8 @@ from jaxconv import (
     gradient_flow,
 )
 
+pytestmark = pytest.mark.unoptimised
+
 OPTIONS = {
     "plain": {},
     "groups": {"groups": 2, "stride": 2},
@@ -41,6 +43,7 @@ def none_of(tree):
     return jax.tree.map(lambda a: a[:0], tree)
 
 
+@pytest.mark.short("hand-(plain|groups)|any-reflect-both")
 @pytest.mark.parametrize("mapped", MAPPED.values(), ids=MAPPED)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("derivative", ["hand", "any"])
@@ -85,6 +88,7 @@ RUNS = {
 }
 
 
+@pytest.mark.short("recompute|every 2-0-4|lengths-3-0-True|save-0-0")
 @pytest.mark.parametrize("recurrent", [True, False])
 @pytest.mark.parametrize(("n", "m"), [(3, 0), (0, 4), (0, 0)])
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)

@@ -43,6 +43,8 @@ from jaxconv import (
     smallest_failure,
 )
 
+pytestmark = pytest.mark.unoptimised
+
 # ---------------------------------------------------------------------------------------------------- the arrays
 
 

@@ -70,6 +70,7 @@ def assert_found(f: Function, arguments: tuple[Array, ...], where: str) -> None:
     assert "bug report" not in str(error.value)
 
 
+@pytest.mark.short("auto-hand|auto-any|reference-hand")
 @ours
 @pytest.mark.parametrize("lowering", ["auto", "gemm", "reference"])
 @pytest.mark.parametrize("place", PLACES)

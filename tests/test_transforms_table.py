@@ -20,6 +20,8 @@ from jax.scipy.sparse.linalg import bicgstab, gmres
 from cases import assert_same, integers
 from jaxconv import conv, conv_input_vjp, conv_transpose, conv_weight_vjp
 
+pytestmark = pytest.mark.unoptimised
+
 X, W, G = (2, 4, 7), (6, 2, 3), (2, 6, 4)
 OPTIONS = {"stride": 2, "padding": 1, "groups": 2}
 
@@ -199,12 +201,21 @@ TRANSFORMS = {**SAME, **FORWARD, **TRANSPOSED}
 ops = pytest.mark.parametrize("op", OPS.values(), ids=OPS)
 
 
+@pytest.mark.short("-conv-hand$|^(grad-2|vmap-both)-.*-any$")
 @ops
 @pytest.mark.parametrize("how", SAME)
 def test_as_jax_alone(how: str, op: Op) -> None:
     assert_as_jax_alone(how, op)
 
 
+@pytest.mark.short(
+    "^jvp-conv-",
+    "^hessian-conv-any",
+    "^jacfwd-conv_weight_vjp-any",
+    "^linearize-conv_input_vjp-any",
+    "^vmap-of-jvp-conv_transpose-any",
+    "^jvp-of-third-order-conv-any",
+)
 @ops
 @pytest.mark.parametrize("how", FORWARD)
 def test_forward(how: str, op: Op) -> None:
@@ -216,6 +227,7 @@ def test_forward(how: str, op: Op) -> None:
             transform(op.f)(*data(op.shapes, *leading))
 
 
+@pytest.mark.short("-conv-(hand|any)$|^custom_jvp-conv_weight_vjp-any")
 @ops
 @pytest.mark.parametrize("how", TRANSPOSED)
 def test_transposition(how: str, op: Op) -> None:
@@ -227,6 +239,7 @@ def test_transposition(how: str, op: Op) -> None:
             transform(op.f)(*data(op.shapes, *leading))
 
 
+@pytest.mark.short("gmres-conv-any|bicgstab-conv_transpose-hand")
 @ops
 @pytest.mark.parametrize("solver", [bicgstab, gmres], ids=lambda each: each.__name__)
 def test_gradient_through_a_solver(solver: Callable, op: Op) -> None:
@@ -255,6 +268,7 @@ def test_gradient_through_a_solver(solver: Callable, op: Op) -> None:
                 jax.grad(solved)(b)
 
 
+@pytest.mark.short("any")
 @pytest.mark.parametrize("name", [name for name, op in OPS.items() if op.forward])
 def test_taylor_series(name: str) -> None:
     """y(t) = f(a + t·a' + t²·a'', b + t·b'): orders are products of the terms, summed; by `jax.experimental.jet`."""
@@ -274,6 +288,7 @@ def test_shapes_alone(op: Op) -> None:
     assert (ours.shape, ours.dtype) == (right.shape, jnp.bfloat16)
 
 
+@pytest.mark.short("hand")
 @ops
 def test_traced_once_for_each_shape(op: Op) -> None:
     traces: list[Any] = []
@@ -293,6 +308,7 @@ def test_traced_once_for_each_shape(op: Op) -> None:
     assert len(traces) == 2
 
 
+@pytest.mark.short("hand")
 @ops
 def test_exported(op: Op) -> None:
     """Value and gradients, for three platforms from this one, any batch; serialised, reloaded, right."""
@@ -315,6 +331,7 @@ def test_exported(op: Op) -> None:
         assert_same(tuple(reloaded.call(a, b)), (y, *pull_back(y)))
 
 
+@pytest.mark.short("hand")
 @pytest.mark.parametrize("mapped", ["first", "second", "both"])
 @pytest.mark.parametrize(
     "name", [f"{op}-{d}" for op in ("conv", "conv_input_vjp", "conv_weight_vjp") for d in ("hand", "any")]
