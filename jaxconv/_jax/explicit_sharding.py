@@ -31,7 +31,7 @@ def is_split(*trees: Any) -> bool:
 
 
 def num_shards_of(*trees: Any) -> Callable[[Any], int]:
-    """How many pieces an axis of that entry of a spec is cut into, by the mesh of the array that is split."""
+    """A function from an entry of a PartitionSpec to its number of shards, on the mesh of the array that is split."""
     shape = _mesh(trees).shape
 
     def count(entry: Any) -> int:

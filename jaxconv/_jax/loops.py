@@ -1,8 +1,9 @@
-"""A batch in steps of some images, so that what is laid out of them stays in a cache; a single step makes no loop.
+"""Loops over a batch, a few images at a time, so that intermediate arrays fit the cache; one chunk makes no loop.
 
-In a loop the images of a step and the next axis are one: an axis of size one makes JAX 0.10 copy the whole batch first.
-Nor can XLA slice bfloat16 on a CPU there, and would widen the whole batch first: its bits go through the loop as
-integers, and what depends on the step, behind a barrier, is not copied before the loop.
+Three work-arounds for XLA:
+- A chunk's image axis is merged with the next axis: an axis of size one makes JAX 0.10 copy the whole batch first.
+- bfloat16 goes through the loop as integers: XLA in JAX 0.10 cannot slice it on a CPU, and would widen the whole batch.
+- A barrier keeps what depends on the step from being copied before the loop.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 T = TypeVar("T")
-SLICED = jax.__version_info__ >= (0, 11)  # bfloat16 is, on a CPU: there integers would only be a copy
+SLICED = jax.__version_info__ >= (0, 11)  # XLA slices bfloat16 on a CPU, so that integers would only add a copy
 
 
 @functools.lru_cache(maxsize=256)

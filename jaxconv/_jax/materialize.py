@@ -15,14 +15,15 @@ BARRIERS = jax.__version_info__ >= (0, 11)  # keep loops apart on a CPU: before,
 
 
 def in_place() -> bool:
-    """Whether an array made alone may be added to in place: a branch does not do so to its operand."""
+    """Whether XLA adds in place to what `materialize` makes: not where that falls back on a branch."""
     return BARRIERS
 
 
 def materialize(make: Callable[[], Array], like: Array) -> Array:
-    """make(), in a loop of its own; it varies over the same mesh axes as an array.
+    """make(), in a loop of its own; it varies over the same mesh axes as `like`.
 
-    What JAX 0.10 does not merge is a branch that it cannot foresee.
+    JAX 0.10 drops the barrier too early. There a branch whose predicate XLA cannot foresee keeps the array from being
+    fused.
     """
     if BARRIERS:
         return lax.optimization_barrier(make())
@@ -32,8 +33,8 @@ def materialize(make: Callable[[], Array], like: Array) -> Array:
 
 
 def materialize_operand(make: Callable[[], Array], x: Array) -> Array:
-    """make(), what several loops read of x, padded or widened once and not anew for every tap.
+    """make(), an operand that several loops read: padded or widened once, and not anew for every tap.
 
-    Of what is not widened JAX 0.10 keeps it apart by itself, and a branch would take a fifth longer.
+    Where x has the accumulator's dtype already, JAX 0.10 does not fuse it, and a branch would cost a fifth more time.
     """
     return lax.optimization_barrier(make()) if x.dtype == accumulator(x.dtype) else materialize(make, x)

@@ -16,10 +16,10 @@ from jax import Array
 
 
 class WithRule:
-    """A function with a hand-written rule that knows which derivatives are asked for: as ``jax.custom_vjp``.
+    """A ``jax.custom_vjp`` whose rule knows which derivatives are asked for.
 
-    It is registered a second time, with a rule that is asked for all: under ``jax.disable_jit``, where
-    ``jax.shard_map`` runs one operation after the other, JAX takes no rule that it would have to tell.
+    A second registration differentiates every input: under ``jax.disable_jit`` inside ``jax.shard_map`` JAX does not
+    support ``symbolic_zeros``.
     """
 
     def __init__(self, f: Callable[..., Any], nondiff_argnums: tuple[int, ...]) -> None:
@@ -27,7 +27,9 @@ class WithRule:
         self.asked, self.all = (jax.custom_vjp(f, nondiff_argnums=nondiff_argnums) for _ in range(2))
 
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
-        """The rule: `forward` takes what `values` and `wanted` read, `backward` cotangents as `dense` or `given` do."""
+        """`forward` takes arguments that `primals` and `perturbed` read, `backward` cotangents that `instantiate_zeros`
+        or `none_if_zero` reads.
+        """
 
         def forward_for_all(*args: Any) -> Any:
             return forward(*(each if k in self.fixed else _all_wanted(each) for k, each in enumerate(args)))
@@ -59,7 +61,7 @@ def perturbed(primals: Any) -> Any:
 
 
 def is_perturbed(mark: Array) -> bool:
-    """What a mark made by `wanted` tells."""
+    """Whether a mark made by `perturbed` says that its array is differentiated."""
     return mark.shape[0] == 1
 
 

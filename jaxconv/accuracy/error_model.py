@@ -28,7 +28,7 @@ import numpy as np
 
 from jaxconv._jax.dtypes import accumulator
 
-C = 3.0  # largest right value seen: see tests/test_rounding.py, which also holds the smallest wrong one
+C = 3.0  # largest right value seen: see tests/accuracy/test_rounding.py, which also holds the smallest wrong one
 
 
 def unit_roundoff(dtype: Any) -> float:

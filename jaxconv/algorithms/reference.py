@@ -185,7 +185,7 @@ def flip_kernel(w: Array, geometry: Geometry) -> Array:
 
 
 def transposed_geometry(geometry: Geometry) -> Geometry:
-    """Of the convolution that makes dx, where there is no stride, of g and the kernel `turned`."""
+    """The geometry of the convolution of g with `flip_kernel(w)` that makes dx where the stride is one."""
     reach = [d * (k - 1) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
     padding = tuple((each - lo, each - hi) for each, (lo, hi) in zip(reach, geometry.padding, strict=True))
     return replace(geometry, input_size=geometry.output_size, padding=padding)

@@ -157,7 +157,7 @@ def shift_stack(g: Array, rows: StridePhase) -> Array:
 
 
 def shift_add(parts: Array, rows: StridePhase, size: int) -> Array:
-    """y[p] = Σ_q Z[q, p + δ_q] on the first spatial axis, the adjoint of `spread`."""
+    """y[p] = Σ_q Z[q, p + δ_q] on the first spatial axis, the adjoint of `shift_stack`."""
     return _sum(list(_slices(parts, 1)), dict(enumerate(rows.shifts)), FIRST, size)
 
 

@@ -61,7 +61,7 @@ class Rows:
     no_gradient: Callable[[str], tuple[VjpRow, ...]]
     spread: list[np.ndarray] = field(default_factory=list)
     own: Any = None
-    kinks: dict[int, np.ndarray] = field(default_factory=dict)
+    nonsmooth: dict[int, np.ndarray] = field(default_factory=dict)
 
     def made(self) -> tuple[VjpRow, ...]:
         """The rows; `spread` then holds what rounding may cost each gradient, per unit of u."""
@@ -186,7 +186,7 @@ class Rows:
             "", forgiven, values, [to_double(x) for x in xs], i, [[to_double(v) for v in g] for g in gs], each, large
         )
         if on is not None:
-            self.kinks[i] = on
+            self.nonsmooth[i] = on
             return [e._replace(units=np.where(on, 0.0, e.units)) for e in each]
         single = self.xs[i].dtype not in (jnp.float64, jnp.complex128)
         if single and max(e.worst for e in beside(jnp.float32)) <= 10 * C:
@@ -233,14 +233,14 @@ class Rows:
             each = [
                 compare(a[i], b[i], spread, x.dtype, apart, self.length) for a, b in zip(grads, answers, strict=True)
             ]
-            if i in self.kinks:
-                each = [e._replace(units=np.where(self.kinks[i], 0.0, e.units)) for e in each]
+            if i in self.nonsmooth:
+                each = [e._replace(units=np.where(self.nonsmooth[i], 0.0, e.units)) for e in each]
             return max(each, key=lambda e: e.worst)
 
         method = truth.method + ("" if known.rule else "; the rule in its own dtype: it refuses float64")
         found = row(self.paths[i], x, worst(self.own, self._by_jax(truth.call)), "rounding", method, others, True)
         if found.passed:
-            on = f"; {self.kinks[i].sum():,} on a kink, between both derivatives there" if i in self.kinks else ""
+            on = f"; {self.nonsmooth[i].sum():,} on a kink, between both derivatives there" if i in self.nonsmooth else ""
             return replace(found, verdict=found.verdict + on)
         if known.rule:
             found = replace(found, cause="rounding", rerun=f"agrees in float64, not in {x.dtype}")

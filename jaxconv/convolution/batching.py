@@ -12,7 +12,8 @@ other one, and is found there in the result:
 so that the other factor is read once for all examples. Where both have it, v joins the groups: V examples with G groups
 are one convolution with V·G groups. Gradients example by example, ``vmap(grad)``, are conv_weight_vjp with both mapped.
 
-Within a group stand its channels, hence (G v c) where v joins channels, and (v G c) where it joins groups.
+The channels of a group are contiguous: v stands between group and channel, (G v c), where it joins channels, and before
+the group, (v G c), where it joins groups.
 """
 
 from __future__ import annotations
@@ -72,11 +73,11 @@ def empty(f: Callable[..., Any], factors: Sequence[Array], mapped: Sequence[bool
 
 
 def spec(
-    which: Any, a: Sequence[Any], b: Sequence[Any], geometry: Geometry, ways: Callable[[Any], int]
+    which: Any, a: Sequence[Any], b: Sequence[Any], geometry: Geometry, num_shards: Callable[[Any], int]
 ) -> tuple[Any, ...]:
     """How the result of a map lies over a mesh in explicit mode: each letter as in the factor that has it.
 
-    Space lies as that of the image it comes from where the `ways` it is split divide it; taps are never split.
+    Space lies as that of the image it comes from where the `num_shards` it is split divide it; taps are never split.
     """
     *names, made = tuple(MAPS[which])
     lies: dict[str, Any] = {}
@@ -91,7 +92,7 @@ def spec(
         sizes = geometry.output_size if made == "g" else geometry.input_size
         first = 2 if geometry.channels_first else 1
         for axis, size in enumerate(sizes, first):
-            result[axis] = image[axis] if size % ways(image[axis]) == 0 else None
+            result[axis] = image[axis] if size % num_shards(image[axis]) == 0 else None
     if geometry.groups > 1:  # channels of a group are not those of the whole
         at = _place(made, "i", geometry)[0]
         if made == "x":

@@ -45,7 +45,7 @@ def weight_vjp(x: Array, g: Array, config: ConvConfig) -> Array:
 
 
 def _map(which: Map, a: Array, b: Array, config: ConvConfig) -> Array:
-    """The map, in the form that serves it; under `vmap` again one such map (see `batching`)."""
+    """The map, by the algorithm that `choose` selects; under `vmap` again one such map (see `batching`)."""
 
     def one(a: Array, b: Array) -> Array:
         return lowered(which, a, b, *config)

@@ -28,7 +28,7 @@ _NUMPY_MODES = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "circ
 
 
 def must_pad_apart(geometry: Geometry, mode: str) -> bool:
-    """Whether the padding is not zeros, or a symbolic number of them, which lax takes no convolution with."""
+    """Whether the padding is something other than zeros, or its width is symbolic, which lax's convolution refuses."""
     return mode != "zeros" or any(is_symbolic(width) for pair in geometry.padding for width in pair)
 
 

@@ -35,7 +35,7 @@ def product(which: Map, a: Array, b: Array, config: ConvConfig) -> Array:
 
 
 def laid(f: Callable[[Array, Array], Array], which: Map, a: Array, b: Array, geometry: Geometry) -> Array:
-    """f(a, b), which makes that map; in explicit mode it lies as `jaxconv.convolution.batching.spec` says."""
+    """f(a, b), which makes that map; in explicit mode its sharding is the one that `batching.spec` computes."""
     if not is_split(a, b):
         return f(a, b)
     result = spec(which, split(a), split(b), geometry, num_shards_of(a, b))
@@ -44,7 +44,7 @@ def laid(f: Callable[[Array, Array], Array], which: Map, a: Array, b: Array, geo
 
 
 def examples_laid(f: Callable[[Array, Array], Array], a: Array, b: Array, geometry: Geometry) -> Array:
-    """f(a, b) with a mapped axis before the others; in explicit mode the result's lies as the factors'.
+    """f(a, b) with a mapped axis before the others; in explicit mode the result's is sharded as the factors' is.
 
     No other axis is split here: where one is, `laid` has freed them all before `vmap` sees them.
     """

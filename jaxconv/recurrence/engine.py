@@ -14,8 +14,8 @@ and, with ȳ[t] = ∂l/∂h[t] as it comes from outside and g[t] the total one,
 
 Letters as in `gated_cell`; sums over t run over the batch as well. From right to left, t − 1 reads t + 1 throughout.
 
-Both passes go through time in blocks (`time_chunks`). What the gradient keeps beyond the inputs is the state at
-the start of every block, and for "recompute" the gates c, the size of h: with them v costs one matrix product and h
+Both passes go through time in chunks (`time_chunks`). What the gradient keeps beyond the inputs is the state at
+the start of every chunk, and for "recompute" the gates c, the size of h: with them v costs one matrix product and h
 none, h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ v[t]. Of h alone c would cost two products more, and the short cut
 (h[t−1] − v[t])(1 − c[t]) = h[t−1] − h[t] would lose all its digits where c is near 1.
 
@@ -67,7 +67,7 @@ def _forward(
     def buffer_if(*policies: str) -> Array | None:
         return zeros_buffer(time, start, start.dtype) if residuals in policies else None
 
-    def block(carry: tuple[Array, Kept], at: tuple[Array, Array], nothing: None) -> tuple[Any, None, Array]:
+    def chunk(carry: tuple[Array, Kept], at: tuple[Array, Array], nothing: None) -> tuple[Any, None, Array]:
         (start, into), (x, t) = carry, at
         live = within(lengths, t)
         last, into, _ = states(params, masked(live, x, 0), start, live, t, into, config)
@@ -75,7 +75,7 @@ def _forward(
 
     h = zeros_buffer(time, start, start.dtype if residuals == "save" or unsliced(x.dtype) else x.dtype)
     into = Kept(h=h, c=buffer_if("recompute", "save"), v=buffer_if("save"))
-    (h_last, into), _, starts = over_chunks(block, (start, into), (x, t), None, config.blocks(params, x), back=False)
+    (h_last, into), _, starts = over_chunks(chunk, (start, into), (x, t), None, config.chunks(params, x), back=False)
     h = masked(within(lengths, t), into.h, 0).astype(x.dtype)
     return h_last.astype(x.dtype), h, into._replace(starts=starts, h=into.h if residuals == "save" else None)
 
@@ -86,8 +86,8 @@ def _forward(
 def _reverse_scan(
     g: Array, y_bar: Array | None, c: Array, slope: Array, w_h: Array | None, over: Array, config: ScanConfig
 ) -> tuple[Array, Array]:
-    """What the block's first step hands on, and the stack of g, written `over` an array of its size that is no longer
-    read: g[t−1] = ȳ[t−1] + c[t] ⊙ g[t] + W_hᵀ δ[t]
+    """g at the state before the chunk, and g[t] of all its steps, stored in the buffer `over`, which is no longer read:
+    g[t−1] = ȳ[t−1] + c[t] ⊙ g[t] + W_hᵀ δ[t]
     """
     if w_h is None:
         y_bar = jnp.zeros_like(c) if y_bar is None else y_bar
@@ -104,7 +104,7 @@ def _reverse_scan(
 
 
 def _recall(params: GatedParams, x: Array, live: Array | None, start: Array, kept: Kept, config: ScanConfig) -> Any:
-    """(h[t−1], c, v) of one block, from what was kept of it."""
+    """(h[t−1], c, v) of one chunk, from what was kept of it."""
     if kept.c is None:
         steps = x.shape[0]
         into = Kept(h=zeros_buffer(steps, start, start.dtype), c=zeros_buffer(steps, start, start.dtype))
@@ -122,8 +122,9 @@ def _rows(a: Array) -> Array:
 
 
 def _turned(a: Array) -> Array:
-    """(steps, *batch, m) as (m, steps · batch), and so in memory where that pays; the axes apart over several devices,
-    where one that is split would have to be gathered.
+    """(steps, *batch, m) as (m, steps · batch), transposed in memory where that pays.
+
+    Over several devices the axes stay unmerged: one that is split would have to be gathered.
     """
     if partitioned():
         return jnp.moveaxis(a, -1, 0)
@@ -148,11 +149,11 @@ def _backward(
     marks: Any,
     config: ScanConfig,
 ) -> tuple[GatedParams, Any, Any]:
-    """The gradients that `marks` ask for, None for the others; the weights' are summed from block to block."""
+    """The gradients that `marks` ask for, None for the others; the weights' are summed from chunk to chunk."""
     for_params, for_x, for_h0 = marks
     w_c, w_h, w_x, _, _ = map(to_accumulator, params)
 
-    def block(carry: tuple[Array, dict], at: Any, start: Array) -> tuple[Any, Any, None]:
+    def chunk(carry: tuple[Array, dict], at: Any, start: Array) -> tuple[Any, Any, None]:
         g, sums = carry
         x, t, y_bar, kept = at
         live = within(lengths, t)
@@ -182,7 +183,7 @@ def _backward(
     )
     if x.shape[0]:
         at = (x, t, y_bar, kept._replace(starts=None))
-        (g, sums), dx, _ = over_chunks(block, (g, sums), at, kept.starts, config.blocks(params, x), back=True)
+        (g, sums), dx, _ = over_chunks(chunk, (g, sums), at, kept.starts, config.chunks(params, x), back=True)
     gradients: list[Any] = [sums[f].astype(x.dtype) if f in sums else None for f in GatedParams._fields]
     d_params = GatedParams(*gradients)
     return d_params, dx if is_perturbed(for_x) else None, g.astype(x.dtype) if is_perturbed(for_h0) else None

@@ -1,6 +1,6 @@
-"""The states of a block of time, from left to right or from right to left, and how time is cut into blocks.
+"""The states of one chunk of time, from left to right or from right to left.
 
-The equations are those of `gated_cell`; `engine` runs the blocks one after the other, forward and back.
+The equations are those of `gated_cell`; `engine` runs the chunks one after the other, forward and back.
 Past a sequence's length its gate stands at 1: there h[t] = h[t−1].
 
 Source: the linear form by prefix sums: G. Blelloch 1990, "Prefix sums and their applications", section 1.4.
@@ -21,12 +21,12 @@ from jaxconv.sizes.arguments import is_symbolic
 
 Residuals = Literal["recompute", "save"] | int
 
-# The rows (steps × batch) of a block's matrix products: about ROWS, fewer where states are wide, since a block should
-# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two blocks is one: cutting costs copies, and
-# where XLA compiles both passes together it makes the v of a single block once. On two cores, forward and backward,
+# The rows (steps × batch) of a chunk's matrix products: about ROWS, fewer where states are wide, since a chunk should
+# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two chunks is one: cutting costs copies, and
+# where XLA compiles both passes together it makes the v of a single chunk once. On two cores, forward and backward,
 # time and temporaries beside twice the rows: at (T, batch, m) = (512, 32, 128) 0.96 and 0.69, (256, 64, 256) 0.92 and
 # 0.77, (128, 32, 512) 0.98 and 0.68; beside half the rows: (512, 32, 128) 0.97 and 1.29, (256, 64, 256) 0.99 and 1.14,
-# (1024, 8, 64), which then is four blocks, 0.87 and 1.45.
+# (1024, 8, 64), which then is four chunks, 0.87 and 1.45.
 NUMBERS, ROWS, LEAST = 2**18, 4096, 512
 
 
@@ -43,7 +43,7 @@ class ScanConfig(NamedTuple):
     unroll: int = 1
     residuals: Residuals = "recompute"
 
-    def blocks(self, params: GatedParams, x: Array) -> TimeChunks:
+    def chunks(self, params: GatedParams, x: Array) -> TimeChunks:
         """How the time of x (T, *batch, n) is cut: as `residuals` says, else near `NUMBERS` and evenly if it can."""
         time, *batch = x.shape[:-1]
         if isinstance(self.residuals, int):
@@ -62,7 +62,7 @@ class Kept(NamedTuple):
     """What the gradient needs beyond the inputs, in the accumulator's dtype.
 
     Attributes:
-        starts: (blocks, *batch, m), the state that each block begins with.
+        starts: (chunks, *batch, m), the state that each chunk begins with.
         c, v, h: (T, *batch, m), or None where it is recomputed.
     """
 
@@ -88,7 +88,7 @@ def masked(live: Array | None, value: Array, otherwise: float) -> Array:
 
 
 def states_before(start: Array, h: Array, reverse: bool) -> Array:
-    """h[t−1] for the steps of a block whose run begins at `start`."""
+    """h[t−1] for the steps of a chunk whose run begins at `start`."""
     return jnp.concatenate([h[1:], start[None]] if reverse else [start[None], h[:-1]])
 
 
@@ -144,7 +144,7 @@ def write_at(stack: Array | None, rows: Array, first: Array) -> Array | None:
 def states(
     params: GatedParams, x: Array, start: Array, live: Array | None, t: Array, into: Kept, config: ScanConfig
 ) -> tuple[Array, Kept, Array]:
-    """(last state, `into` with the steps t of one block written, v); past a sequence's length pre = ∞, so that c = 1
+    """(last state, `into` with the steps t of one chunk written, v); past a sequence's length pre = ∞, so that c = 1
     and h stands still.
     """
     if params.w_h is None:
@@ -167,7 +167,7 @@ def states(
 
     begin = (start, jnp.zeros_like(start), into)
     (last, c, into), _ = lax.scan(step, begin, (pre, v, t), reverse=config.reverse, unroll=config.unroll)
-    if into.c is None:  # a gate that nobody reads XLA computes in one loop with h, not vectorised: twice the time
+    if into.c is None:  # XLA would fuse an unused c with h into a scalar loop, at twice the time: 0 · c keeps it
         last = last + 0 * c
         into = into._replace(h=write_at(into.h, last[None], t[0] if config.reverse else t[-1]))
     v = biased(v, params.b_x)

@@ -1,7 +1,7 @@
-"""A loop over blocks of time: long enough for large matrix products, short enough to stay in a cache.
+"""A loop over chunks of time: long enough for large matrix products, short enough to stay in a cache.
 
-A recurrence runs block by block, and within a block step by step; what does not depend on the state (projections,
-weight gradients) is one matrix product per block. Nothing but inputs and outputs is as long as the sequence.
+A recurrence runs chunk by chunk, and within a chunk step by step; what does not depend on the state (projections,
+weight gradients) is one matrix product per chunk. Nothing but inputs and outputs is as long as the sequence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
 @dataclass(frozen=True)
 class TimeChunks:
-    """How `time` steps, run from left to right or in `reverse`, are cut: blocks of `length`, the remainder run last."""
+    """How `time` steps, run from left to right or in `reverse`, are cut: chunks of `length`, the remainder run last."""
 
     time: Any
     length: Any
@@ -31,55 +31,55 @@ class TimeChunks:
         return self.time % self.length
 
     def cut(self, steps: Array) -> tuple[Array, Array]:
-        """What is stacked over time as full blocks, (count, length, …), and the remainder, (rest, …)."""
+        """What is stacked over time as full chunks, (count, length, …), and the remainder, (rest, …)."""
         rest, full = jnp.split(steps, [self.rest]) if self.reverse else jnp.split(steps, [self.time - self.rest])[::-1]
         return full.reshape(self.time // self.length, self.length, *steps.shape[1:]), rest
 
     def cut_starts(self, starts: Array) -> tuple[Array, Array]:
-        """What is stacked over blocks, in the order of time, as that of the full ones and that of the remainder."""
+        """What is stacked over chunks, in the order of time, as that of the full ones and that of the remainder."""
         if not self.rest:
             return starts, starts[:0]
         return (starts[1:], starts[0]) if self.reverse else (starts[:-1], starts[-1])
 
     def join(self, full: Any, rest: Any) -> Any:
-        """Full blocks and remainder (a tree, or None where there is none), in the order of time."""
+        """Full chunks and remainder (a tree, or None where there is none), in the order of time."""
         if rest is None or full is None:
             return full if rest is None else rest
         return jax.tree.map(lambda *each: jnp.concatenate(each[::-1] if self.reverse else each), full, rest)
 
 
 def over_chunks(
-    body: Body, carry: Any, steps: Any, starts: Any, blocks: TimeChunks, *, back: bool
+    body: Body, carry: Any, steps: Any, starts: Any, chunks: TimeChunks, *, back: bool
 ) -> tuple[Any, Any, Any]:
-    """Run `body` on every block in the order of the run, or `back` against it.
+    """Run `body` on every chunk in the order of the run, or `back` against it.
 
     Args:
-        body: (carry, steps of a block, start of a block) → (carry, stacks over the block's steps, one value).
-        carry: what one block hands to the next.
+        body: (carry, steps of a chunk, start of a chunk) → (carry, stacks over the chunk's steps, one value).
+        carry: what one chunk hands to the next.
         steps: arrays over time, at least one step.
-        starts: arrays with one entry per block, in the order of time.
-        blocks: how time is cut.
-        back: whether the last block of the run comes first.
+        starts: arrays with one entry per chunk, in the order of time.
+        chunks: how time is cut.
+        back: whether the last chunk of the run comes first.
 
     Returns:
-        (carry, arrays over time, arrays with one entry per block).
+        (carry, arrays over time, arrays with one entry per chunk).
     """
 
     def part(i: int) -> tuple[Any, Any]:
-        return jax.tree.map(lambda a: blocks.cut(a)[i], steps), jax.tree.map(lambda a: blocks.cut_starts(a)[i], starts)
+        return jax.tree.map(lambda a: chunks.cut(a)[i], steps), jax.tree.map(lambda a: chunks.cut_starts(a)[i], starts)
 
     def one(carry: Any, at: Any) -> tuple[Any, Any]:
         carry, stack, value = body(carry, *at)
         return carry, (stack, jax.tree.map(lambda a: a[None], value))
 
     def remainder(carry: Any) -> tuple[Any, Any]:
-        return one(carry, part(1)) if blocks.rest else (carry, (None, None))
+        return one(carry, part(1)) if chunks.rest else (carry, (None, None))
 
     def full(carry: Any) -> tuple[Any, Any]:
         at = part(0)
-        if blocks.time // blocks.length == 1:  # no loop around a single block
+        if chunks.time // chunks.length == 1:  # no loop around a single chunk
             return one(carry, jax.tree.map(lambda a: a[0], at))
-        carry, stacks = lax.scan(one, carry, at, reverse=blocks.reverse != back)
+        carry, stacks = lax.scan(one, carry, at, reverse=chunks.reverse != back)
         return carry, jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), stacks)
 
     if back:
@@ -88,4 +88,4 @@ def over_chunks(
     else:
         carry, first = full(carry)
         carry, last = remainder(carry)
-    return carry, blocks.join(first[0], last[0]), blocks.join(first[1], last[1])
+    return carry, chunks.join(first[0], last[0]), chunks.join(first[1], last[1])

@@ -29,7 +29,7 @@ FUNCTION = "jaxconv size"
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: `kind` is "conv", "pool", "up" or "upsample"; the rest one number per axis, padding as in sizes.py.
+    """One layer: `kind` is "conv", "pool", "up" or "upsample"; the rest one number an axis, `padding` as in `arithmetic`.
 
     A pooling may round up, `ceil`. The kernel of a global one is `GLOBAL`: as large as what comes.
     """

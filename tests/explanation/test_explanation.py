@@ -128,8 +128,8 @@ def test_what_is_flushed_to_zero_agrees_and_what_is_not_is_still_judged(x, w, dt
 
 
 def test_a_wrong_gradient_is_called_wrong(monkeypatch):
-    right = explained.oracle.conv_weight_vjp
-    monkeypatch.setattr(explained.oracle, "conv_weight_vjp", lambda *at: right(*at) * (1 + 1e-3))
+    right = explanation.oracle.conv_weight_vjp
+    monkeypatch.setattr(explanation.oracle, "conv_weight_vjp", lambda *at: right(*at) * (1 + 1e-3))
     checks = {check.name: check.passed for check in explain(GEOMETRIES[0]).checks}
     assert checks == {"y": True, "dx": True, "dw": False}
 
@@ -138,7 +138,7 @@ def test_html_has_a_picture_and_is_escaped(explained):
     shown = explained._repr_html_()
     encoded = re.search(r'src="data:image/png;base64,([^"]+)"', shown).group(1)
     assert base64.b64decode(encoded).startswith(b"\x89PNG")
-    hostile = explained.Explanation(
+    hostile = explanation.Explanation(
         "<script>alert(1)</script>", explained.formulas, ("<b>",), explained.checks, GEOMETRIES[2]
     )
     shown = hostile._repr_html_()

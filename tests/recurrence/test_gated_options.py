@@ -12,7 +12,7 @@ from gated_judge import cast, expected, judge, scan
 from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_step
 from jaxconv.accuracy import error_model
 from jaxconv.recurrence import engine
-from jaxconv.recurrence import states as blocks_of
+from jaxconv.recurrence import states as states_of
 from jaxconv.recurrence.time_chunks import TimeChunks
 
 
@@ -117,19 +117,19 @@ PIECES = [
 
 
 @pytest.mark.parametrize("case", PIECES, ids=lambda case: case.id)
-def test_blocks_of_the_default_policies(case, monkeypatch):
+def test_states_of_the_default_policies(case, monkeypatch):
     """As in long sequences of wide states, several blocks, here of four steps, and δ and ν turned in memory."""
     monkeypatch.setattr(engine, "TURN", 1)
-    monkeypatch.setattr(blocks_of, "NUMBERS", 0)
-    monkeypatch.setattr(blocks_of, "LEAST", 8)
+    monkeypatch.setattr(states_of, "NUMBERS", 0)
+    monkeypatch.setattr(states_of, "LEAST", 8)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
     h0 = a.get("h0", jnp.zeros(g_last.shape))
-    plan = blocks_of.ScanConfig(case.reverse, 1, case.residuals)
-    assert plan.blocks(params_of(a), a["x"]).length == 4
+    config = states_of.ScanConfig(case.reverse, 1, case.residuals)
+    assert config.chunks(params_of(a), a["x"]).length == 4
 
     @jax.jit
     def both(a):
-        run = lambda a: engine.scan(params_of(a), a["x"], a.get("h0", h0), case.run["lengths"], plan)  # noqa: E731
+        run = lambda a: engine.scan(params_of(a), a["x"], a.get("h0", h0), case.run["lengths"], config)  # noqa: E731
         states, pull_back = jax.vjp(run, a)
         return states, pull_back((g_last, y_bar))[0]
 
@@ -153,7 +153,7 @@ def test_blocks_of_the_default_policies(case, monkeypatch):
 def test_length_of_a_block(time, batch, m, length):
     """The whole sequence where it is short; else near 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
-    assert blocks_of.ScanConfig().blocks(params, x).length == length
+    assert states_of.ScanConfig().blocks(params, x).length == length
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -178,7 +178,7 @@ def test_prefix_sum_is_the_loop(reverse):
     def loss(a):
         x = a["x"]
         c, v = jax.nn.sigmoid(x @ a["w_c"].T + a["b_c"]), x @ a["w_x"].T + a["b_x"]
-        h = blocks_of.prefix_sum(c, (1 - c) * v, a["h0"], reverse)
+        h = states_of.prefix_sum(c, (1 - c) * v, a["h0"], reverse)
         return jnp.vdot(h, y_bar) + jnp.vdot(h[0 if reverse else -1], g_last), h
 
     gradient, h = jax.jit(jax.grad(loss, has_aux=True))(a)
@@ -196,10 +196,10 @@ def test_as_other_platforms_run_it(case, monkeypatch):
         chosen.append(default)
         return default(*arguments)
 
-    monkeypatch.setattr(blocks_of.lax, "platform_dependent", default)
+    monkeypatch.setattr(states_of.lax, "platform_dependent", default)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
-    plan = blocks_of.ScanConfig(case.reverse, 1, "recompute")
-    states, pull_back = jax.vjp(lambda a: engine.scan(params_of(a), a["x"], a["h0"], None, plan), a)
+    config = states_of.ScanConfig(case.reverse, 1, "recompute")
+    states, pull_back = jax.vjp(lambda a: engine.scan(params_of(a), a["x"], a["h0"], None, config), a)
     judge(case, named(states), *expected(case, "float32", "states"), "float32")
     judge(case, pull_back((g_last, y_bar))[0], *expected(case, "float32", "gradient"), "float32")
     assert chosen
