@@ -240,7 +240,8 @@ class Rows:
         method = truth.method + ("" if known.rule else "; the rule in its own dtype: it refuses float64")
         found = row(self.paths[i], x, worst(self.own, self._by_jax(truth.call)), "rounding", method, others, True)
         if found.passed:
-            on = f"; {self.nonsmooth[i].sum():,} on a kink, between both derivatives there" if i in self.nonsmooth else ""
+            kinks = self.nonsmooth.get(i)
+            on = "" if kinks is None else f"; {kinks.sum():,} on a kink, between both derivatives there"
             return replace(found, verdict=found.verdict + on)
         if known.rule:
             found = replace(found, cause="rounding", rerun=f"agrees in float64, not in {x.dtype}")

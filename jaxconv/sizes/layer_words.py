@@ -29,8 +29,9 @@ FUNCTION = "jaxconv size"
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: `kind` is "conv", "pool", "up" or "upsample"; the rest one number an axis, `padding` as in `arithmetic`.
+    """One layer: `kind` is "conv", "pool", "up" or "upsample"; the rest is one number per axis.
 
+    `padding` is as in `arithmetic`.
     A pooling may round up, `ceil`. The kernel of a global one is `GLOBAL`: as large as what comes.
     """
 

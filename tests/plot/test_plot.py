@@ -222,7 +222,7 @@ def test_a_block_is_the_support_of_the_jacobian(name):
 
 @pytest.mark.parametrize("name", ["all", "negative", "plane, all"])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_states_of_channels_are_the_support_of_the_jacobians(name, groups):
+def test_blocks_of_channels_are_the_support_of_the_jacobians(name, groups):
     n, k, options = ALL[name]
     shape = Geometry.of("conv", n, k, **options, groups=groups)
     out, into = 4, 2
