@@ -96,6 +96,7 @@ def test_as_lax_where_sums_are_exact(k, layout):
     assert_same((y[:, 0], dx[:, 0], dw.sum(0)), by_lax)
 
 
+@pytest.mark.short("5")
 @pytest.mark.parametrize("stride", [1, 5])
 def test_inside_shard_map(stride):
     """What the loops begin with varies over the mesh axes that their sums vary over."""
@@ -162,6 +163,7 @@ def test_a_bad_number_that_no_window_reads_reaches_nothing():
     assert_same(conv_weight_vjp(bad, g, **sizes), conv_weight_vjp(x, g, **sizes))
 
 
+@pytest.mark.short("first-1|last-2")
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_the_program_does_not_grow_with_the_taps(layout, stride):
