@@ -1,4 +1,4 @@
-"""Our column of README's table of options: a test behind every row."""
+"""Our column of the table of options: a test behind every row."""
 
 import re
 from pathlib import Path
@@ -19,6 +19,7 @@ from jaxconv import (
     receptive_field,
 )
 
+ROOT = Path(__file__).parent.parent
 X = jnp.arange(2.0 * 4 * 9).reshape(2, 4, 9) % 7
 W = jnp.arange(6.0 * 4 * 3).reshape(6, 4, 3) % 5
 ROWS = {}
@@ -162,7 +163,7 @@ def _():
         conv(X[..., :2], W)
 
 
-TABLE = re.findall(r"^\| ([^|]+) \| yes \|", (Path(__file__).parent.parent / "README.md").read_text(), re.MULTILINE)
+TABLE = re.findall(r"^\| ([^|]+) \| yes \|", (ROOT / "jaxconv/convolution/README.md").read_text(), re.MULTILINE)
 
 
 def test_every_row_has_a_test():

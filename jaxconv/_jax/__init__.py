@@ -1,1 +1,7 @@
-"""What the library leans on in JAX itself, one file per promise."""
+"""What the library leans on in JAX itself, one file per promise that JAX makes, or does not make.
+
+`dtypes`: which dtypes and precisions, and what each accumulates in. `symbolic_zeros`: which derivatives are asked for.
+`manual_axes` and `explicit_sharding`: what an array's type says of its devices, in `jax.shard_map` and in explicit
+mode. `loops` and `materialize`: loops over a batch, and arrays that XLA does not compute anew. `unstable`: the private
+names.
+"""

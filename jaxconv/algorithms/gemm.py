@@ -26,7 +26,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,21 +42,17 @@ from jaxconv.algorithms.unroll import (
     StridePhase,
     fold,
     interleave,
-    overlaps,
     shift_add,
     shift_stack,
     span,
-    stride_phases,
     taps_of,
     unroll,
     window,
 )
 from jaxconv.sizes.geometry import Geometry
 
-PIECE_BYTES = 1 << 22  # of U: what stays in a cache; tried from 0.5 to 29 MB on three workloads
 MOVED_BYTES = 10 << 20  # of x and g that have their channels moved at a time, for dw
 TURNED = 256  # terms that dx of three axes folds
-POSITIONS = 512  # an image of fewer goes together with others: 1.1 to 1.8 times as fast, and no loop to compile
 # Stacks of slices compile twice as long, which is too long beside lax's own convolution from JAX 0.11 on.
 GATHERED = jax.__version_info__ >= (0, 11)
 # JAX 0.10 makes the products of two groups one after the other: there a pair is 5 to 16 % slower than its images.
@@ -90,55 +85,14 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
         return loops.chunked_sum(lambda total, x, g: total + of(x, g), total, (x, g), together)
 
     channel = 1 if geometry.channels_first else -1
-    first = _first_with_g(x.shape[channel], g.shape[channel], geometry, "dw")
+    first = layout.first_with_g(x.shape[channel], g.shape[channel], geometry, "dw")
     dw = made(first)
     if first:  # V holds zeros for the rows of x that a tap does not meet
         dw = unless_finite(dw, lambda: made(False))
     return layout.kernel_from_first(dw, geometry).astype(x.dtype)
 
 
-# ----------------------------------------------------------------------------------------------- how it is split
-
-
-class Split(NamedTuple):
-    """What is laid out where, and how much at a time.
-
-    Attributes:
-        geometry: of one piece.
-        rows: the rows of x by their remainder where the first axis is on the side of g, else None.
-        images: of the batch, at a time.
-        axis: the spatial axis that pieces are cut along.
-        piece: output positions along it, at a time.
-    """
-
-    geometry: Geometry
-    rows: list[StridePhase] | None
-    images: int
-    axis: int
-    piece: int
-
-    @property
-    def axes(self) -> range:
-        """The spatial axes on the side of x."""
-        return range(self.geometry.axes)[self.rows is not None :]
-
-
-def _split(batch: int, channels: int, filters: int, geometry: Geometry, itemsize: int, first: bool) -> Split:
-    """How the work is split; `first`: the taps of the first axis are laid out on the side of g where that can be."""
-    k, m = geometry.kernel_size, geometry.output_size
-    if geometry.axes == 1 and k[0] * filters * m[0] * itemsize > 16 * PIECE_BYTES:
-        first = False  # a long sequence is cut into pieces, which then needs its only axis on the side of x
-    rows = (stride_phases(geometry) if first else None) or None  # no rows: every tap reads padding alone
-    first = rows is not None
-    axis = min(int(first), geometry.axes - 1)
-    height = sum(each.height for each in rows) if rows is not None else m[0]
-    positions = height * math.prod(m[1:])
-    laid_out = math.prod(k[int(first) :]) * channels * positions * itemsize
-    images = _together(batch, laid_out + filters * positions * itemsize) if positions < POSITIONS else 1
-    pieces = min(m[axis], -(-images * laid_out // PIECE_BYTES))
-    if (first and geometry.axes == 1) or pieces == 2:  # to cut in two costs more than it saves
-        pieces = 1
-    return Split(geometry, rows, images, axis, -(-m[axis] // pieces))
+# ---------------------------------------------------------------------------------------------- images and pieces
 
 
 def _moved_together(x: Array, g: Array, geometry: Geometry) -> int:
@@ -146,28 +100,10 @@ def _moved_together(x: Array, g: Array, geometry: Geometry) -> int:
 
     One alone takes up to twice as long as two.
     """
-    if geometry.channels_first or len(x) % 2 or math.prod(geometry.output_size) < POSITIONS:
+    if geometry.channels_first or len(x) % 2 or math.prod(geometry.output_size) < layout.POSITIONS:
         return len(x)
     of_image = (x.size + g.size) // len(x) * accumulator(x.dtype).itemsize
     return max(2, loops.largest_chunk(len(x), of_image, MOVED_BYTES))
-
-
-def _together(batch: int, nbytes: int) -> int:
-    """How many small images, of so many bytes each: a divisor of the batch, or all where that is a prime."""
-    images = loops.largest_chunk(batch, nbytes, 2 * PIECE_BYTES)
-    return images if images > 1 else loops.largest_chunk(batch, nbytes, 4 * PIECE_BYTES)
-
-
-def _first_with_g(channels: int, filters: int, geometry: Geometry, which: str) -> bool:
-    """Whether fewer elements are written with the first axis on the side of g: k₁·out + s₁·k₂·in against k·in."""
-    k1, s1, k2 = geometry.kernel_size[0], geometry.stride[0], math.prod(geometry.kernel_size[1:])
-    G = geometry.groups
-    if k1 == 1 or not overlaps(geometry, 0):
-        return False
-    there, here = k1 * filters // G, k1 * k2 * channels // G
-    if geometry.axes == 1:  # then one of U and V is a view
-        return there < here if which == "dx" else there <= here
-    return there + s1 * k2 * channels // G <= here
 
 
 def _cut(geometry: Geometry, axis: int, size: int) -> Geometry:
@@ -179,7 +115,7 @@ def _cut(geometry: Geometry, axis: int, size: int) -> Geometry:
     return replace(geometry, input_size=tuple(n), padding=tuple(pads))
 
 
-def _read_by(x: Array, split: Split) -> Array:
+def _read_by(x: Array, split: layout.Split) -> Array:
     """x padded to what is read along the axis that pieces are cut along."""
     axis, geometry = split.axis, split.geometry
     m = geometry.output_size[axis]
@@ -188,7 +124,7 @@ def _read_by(x: Array, split: Split) -> Array:
     return window(x, FIRST + axis, -geometry.padding[axis][0], span(geometry, axis, m))
 
 
-def _pieces(split: Split, carry: Array, one: Callable[[Array, Array | int, Geometry], Array]) -> Array:
+def _pieces(split: layout.Split, carry: Array, one: Callable[[Array, Array | int, Geometry], Array]) -> Array:
     """carry = one(carry, start, geometry of a piece), from piece to piece; a shorter one may be left at the end."""
     m, size = split.geometry.output_size[split.axis], split.piece
     whole = _cut(split.geometry, split.axis, size)
@@ -199,7 +135,7 @@ def _pieces(split: Split, carry: Array, one: Callable[[Array, Array | int, Geome
     return one(carry, m - rest, _cut(split.geometry, split.axis, rest)) if rest else carry
 
 
-def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
+def _each(f: Callable[[Array], Array], split: layout.Split, x: Array) -> Array:
     """f of some images at a time, (G, C/G, images, *space), put together as (batch, C, *space)."""
 
     def images(x: Array) -> Array:
@@ -209,7 +145,7 @@ def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
     return loops.chunked_map(images, x, split.images)
 
 
-def _grouped(split: Split, x: Array) -> Array:
+def _grouped(split: layout.Split, x: Array) -> Array:
     """(images, C, *space) → (G, C/G, images, *space)"""
     return jnp.moveaxis(x.reshape(len(x), split.geometry.groups, -1, *x.shape[2:]), 0, 2)
 
@@ -218,8 +154,8 @@ def _grouped(split: Split, x: Array) -> Array:
 
 
 def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    first = _first_with_g(x.shape[1], w.shape[0], geometry, "y")
-    split = _split(x.shape[0], x.shape[1], w.shape[0], geometry, w.dtype.itemsize, first)
+    first = layout.first_with_g(x.shape[1], w.shape[0], geometry, "y")
+    split = layout.split(x.shape[0], x.shape[1], w.shape[0], geometry, w.dtype.itemsize, first)
     matrices = _matrices(w, split)
 
     def images(narrow: Array) -> Array:
@@ -239,7 +175,7 @@ def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array
     return _each(images, split, x)
 
 
-def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precision) -> Array:
+def _value(x: Array, matrices: Sequence[Array], split: layout.Split, precision: Precision) -> Array:
     """y = collect(W U) of one piece."""
     geometry = split.geometry
     m, images = geometry.output_size, x.shape[2]
@@ -260,8 +196,8 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> 
         around = flip_kernel(w, replace(geometry, layout="channels_first"))
         return _conv(g, around, transposed_geometry(geometry), precision)
     channels = w.shape[1] * geometry.groups
-    first = _first_with_g(channels, w.shape[0], geometry, "dx")
-    split = _split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, first)
+    first = layout.first_with_g(channels, w.shape[0], geometry, "dx")
+    split = layout.split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, first)
     matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
 
     def images(narrow: Array) -> Array:
@@ -290,7 +226,7 @@ def _by_flipped_kernel(w: Array, geometry: Geometry) -> bool:
     return geometry.axes > 2 and max(geometry.stride) == 1 and w.shape[1] * geometry.taps >= TURNED
 
 
-def _pulled_back(g: Array, matrices: Sequence[Array], split: Split, precision: Precision) -> Array:
+def _pulled_back(g: Array, matrices: Sequence[Array], split: layout.Split, precision: Precision) -> Array:
     """dx = fold(Wᵀ V) of one piece; the matrices are transposed already."""
     geometry = split.geometry
     k, n, m, images = geometry.kernel_size, geometry.input_size, geometry.output_size, g.shape[2]
@@ -312,7 +248,7 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, fi
         x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
         dw = _weight_vjp(x, g, replace(geometry, groups=2), precision, first)
         return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
-    split = _split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, first)
+    split = layout.split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, first)
 
     def images(total: list[Array], x: Array, g: Array) -> list[Array]:
         x, g = (layout.to_accumulator(_grouped(split, each)) for each in (x, g))
@@ -341,11 +277,11 @@ def _in_pairs(x: Array, geometry: Geometry) -> bool:
 
     From JAX 0.11 on.
     """
-    large = math.prod(geometry.output_size) >= POSITIONS
+    large = math.prod(geometry.output_size) >= layout.POSITIONS
     return PAIRED and geometry.groups == 1 and len(x) % 2 == 0 and large
 
 
-def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> list[Array]:
+def _outer_products(x: Array, g: Array, split: layout.Split, precision: Precision) -> list[Array]:
     """dw = V Uᵀ of one piece, for every remainder."""
     geometry, gathered = split.geometry, GATHERED and split.geometry.axes > 2
     if split.rows is None:
@@ -358,7 +294,7 @@ def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> l
     return made
 
 
-def _matrices(w: Array, split: Split) -> list[Array]:
+def _matrices(w: Array, split: layout.Split) -> list[Array]:
     """W (G, k₁·out/groups, k₂·in/groups) for every remainder; k₁ = 1 where all taps are on the side of x."""
     G, (out, channels) = split.geometry.groups, w.shape[:2]
     taps = w.reshape(G, out // G, channels, 1 if split.rows is None else split.geometry.kernel_size[0], -1)
@@ -392,7 +328,7 @@ def _rows(x: Array, rows: StridePhase, geometry: Geometry) -> Array:
     return lax.slice_in_dim(x, rows.remainder, x.shape[FIRST], geometry.stride[0], FIRST)
 
 
-def _cut_out(x: Array, split: Split, start: Array | int, size: int) -> Array:
+def _cut_out(x: Array, split: layout.Split, start: Array | int, size: int) -> Array:
     axis = FIRST + split.axis
     return x if size == x.shape[axis] else lax.dynamic_slice_in_dim(x, start, size, axis)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxconv.algorithms import canonical, gemm, unroll
+from jaxconv.algorithms import canonical, layout, unroll
 from jaxconv.algorithms.reference import Map
 from jaxconv.sizes.geometry import Geometry
 
@@ -154,7 +154,7 @@ class Problem(NamedTuple):
 
     @property
     def large(self) -> bool:
-        return self.positions >= gemm.POSITIONS
+        return self.positions >= layout.POSITIONS
 
     @property
     def many_channels(self) -> bool:

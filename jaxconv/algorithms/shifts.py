@@ -168,8 +168,10 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
 
     def images(x: Array) -> Array:
         def source(x: Array) -> Array:
-            return _apart(
-                padded(_grouped(layout.to_accumulator(x), G, first), 3 if first else 1, sums.edges), sums.apart, first
+            return layout.remainders_as_channels(
+                padded(layout.to_groups(layout.to_accumulator(x), G, first), 3 if first else 1, sums.edges),
+                sums.apart,
+                first,
             )
 
         if times > 1:
@@ -192,7 +194,7 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
             )
         else:
             every = one(sums.terms[0])[None]
-        return loops.floats(_ungrouped(_interleaved(every, sums, first), first), x.dtype)
+        return loops.floats(layout.from_groups(_interleaved(every, sums, first), first), x.dtype)
 
     space = x.shape[2:] if first else x.shape[1:-1]
     read = math.prod(n + lo + hi for n, (lo, hi) in zip(space, sums.edges, strict=True)) * x.size // math.prod(space)
@@ -294,8 +296,8 @@ def _added(
 
 def _view(x: Array, term: Term, shape: Sequence[int], strides: Sequence[int], first: bool) -> Array:
     """One channel of every group, from a position on; of size one on the axis of channels."""
-    starts, sizes, every, member = [0] * x.ndim, list(x.shape), [1] * x.ndim, _member(x, first)
-    for axis, start, s in zip(_space(x, first), term.start, strides, strict=True):
+    starts, sizes, every, member = [0] * x.ndim, list(x.shape), [1] * x.ndim, layout.member_axis(x, first)
+    for axis, start, s in zip(layout.space_axes(x, first), term.start, strides, strict=True):
         starts[axis], sizes[axis], every[axis] = start, s * (shape[axis] - 1) + 1, s
     starts[member], sizes[member] = term.channel, 1
     return _cut(x, starts, sizes, every)
@@ -313,45 +315,15 @@ def _cut(x: Array, starts: Sequence[Any], sizes: Sequence[int], every: Sequence[
 # ------------------------------------------------------------------------------------------------------------- views
 
 
-def _grouped(x: Array, groups: int, first: bool) -> Array:
-    """(batch, C, *space) → (batch, G, C/G, *space), or (batch, *space, C) → (batch, *space, C/G, G)"""
-    if first:
-        return x.reshape(len(x), groups, -1, *x.shape[2:])
-    return x.reshape(*x.shape[:-1], groups, -1).swapaxes(-1, -2)
-
-
-def _ungrouped(y: Array, first: bool) -> Array:
-    """The way back from `_grouped`."""
-    if first:
-        return y.reshape(len(y), -1, *y.shape[3:])
-    return y.swapaxes(-1, -2).reshape(*y.shape[:-2], -1)
-
-
-def _apart(x: Array, sizes: Sequence[int], first: bool) -> Array:
-    """The positions that leave one remainder as a channel of their own; those of a channel follow one another."""
-    if max(sizes) == 1:
-        return x
-    space, member, shape = _space(x, first), _member(x, first), []
-    for axis, n in enumerate(x.shape):
-        shape += [n // sizes[axis - space[0]], sizes[axis - space[0]]] if axis in space else [n]
-    counts = [axis + (axis - space[0]) for axis in space]
-    remainders = [axis + 1 for axis in counts]
-    channel = member if first else member + len(space)
-    moved = [0, 1, channel, *remainders, *counts] if first else [0, *counts, channel, *remainders, channel + 1]
-    made = x.reshape(shape).transpose(moved)
-    new = [n // s for n, s in zip((x.shape[axis] for axis in space), sizes, strict=True)]
-    many = x.shape[member] * math.prod(sizes)
-    return made.reshape(*x.shape[:2], many, *new) if first else made.reshape(len(x), *new, many, x.shape[-1])
-
-
 def _interleaved(parts: Array, sums: Sums, first: bool) -> Array:
     """y[…, s·t + r] = parts[r][…, t], cut to the positions of the result.
 
-    All axes in one move: by `unroll.interleave`, axis by axis, dx takes up to twice as long, as by `layout.together`.
+    All axes in one move: by `unroll.interleave`, axis by axis, or by `layout.depth_to_space` dx takes up to twice as
+    long.
     """
     if len(parts) == 1:
         return parts[0]
-    axes, space = len(sums.stride), _space(parts[0], first)
+    axes, space = len(sums.stride), layout.space_axes(parts[0], first)
     every = parts.reshape(*sums.stride, *parts[0].shape)
     order = [
         each
@@ -362,13 +334,3 @@ def _interleaved(parts: Array, sums: Sums, first: bool) -> Array:
     for axis, s, n in zip(space, sums.stride, sums.result, strict=True):
         shape[axis], ends[axis] = s * shape[axis], n
     return lax.slice(every.transpose(order).reshape(shape), [0] * len(shape), ends)
-
-
-def _member(x: Array, first: bool) -> int:
-    """The axis of a group's channels."""
-    return 2 if first else x.ndim - 2
-
-
-def _space(x: Array, first: bool) -> range:
-    """The spatial axes."""
-    return range(3, x.ndim) if first else range(1, x.ndim - 2)

@@ -8,6 +8,7 @@ digits to spare, and what is looked for there is algebra. apart is what the righ
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -116,3 +117,18 @@ def row(
     what = "rounds too much" if cause == "rounding" else "is wrong"
     verdict = f"the gradient {what} in {wrong:,} of {size:,} elements" + (f": {name}" if name else "")
     return VjpRow(path, shape, dtype, False, verdict, wrong=wrong, pattern=name, cause=cause, **common)
+
+
+def named(found: VjpRow, pattern: str | None) -> VjpRow:
+    return replace(found, pattern=pattern, verdict=f"{found.verdict}: {pattern}") if pattern else found
+
+
+def measured(by_jax: Any, answers: Any, i: int) -> np.ndarray | float:
+    """What JAX's own derivative is off by in the same dtype: its root mean square, and at each element."""
+    largest: np.ndarray | float = 0.0
+    for grads, right in zip(by_jax or [], answers, strict=False):
+        with np.errstate(all="ignore"):
+            off = np.abs(grads[i] - right[i])
+        finite = np.where(np.isfinite(off), off, 0.0)
+        largest = np.maximum(largest, np.maximum(finite, np.sqrt(np.mean(finite**2)) if finite.size else 0.0))
+    return largest

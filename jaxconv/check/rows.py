@@ -16,39 +16,16 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.check import ground_truth
-from jaxconv.check.call import Subject, outputs, program, pull, value_and_pull
-from jaxconv.check.compare import Found, compare, row, to_double
+from jaxconv.check.call import Subject, outputs, program
+from jaxconv.check.compare import Found, compare, measured, named, row, to_double
 from jaxconv.check.counterfactuals import as_if
 from jaxconv.check.faces.report import VjpRow
+from jaxconv.check.gradients import in_force, pulled, wide_grads
 from jaxconv.check.interpret import longest, narrowest
 from jaxconv.check.nonsmooth import forgiven
 from jaxconv.check.protocol import attempt
-from jaxconv.terminal.progress import step
 
 FULL = ("highest", "float32", "F32_F32_F32")  # precisions at which a product rounds no factor
-
-
-def in_force() -> Any:
-    """The precision of products where none is asked for."""
-    return getattr(jax.config, "jax_default_matmul_precision", None)
-
-
-def wide_grads(runs: Any) -> list[list[np.ndarray]]:
-    return [[to_double(v) for v in grads] for _, grads in runs]
-
-
-def pulled(call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
-    """Values and gradients for every cotangent."""
-
-    def by(how: Callable[..., Any]) -> list[Any]:
-        runs = []
-        for g in cotangents:
-            step(what)
-            runs.append(how(call, xs, data, g))
-        return runs
-
-    runs, fault = attempt("", by, pull)
-    return by(value_and_pull) if fault else runs  # it may need concrete values
 
 
 @dataclass
@@ -362,18 +339,3 @@ class Rows:
     @cached_property
     def _jax_grads(self) -> dict[Any, Any]:
         return {}
-
-
-def named(found: VjpRow, pattern: str | None) -> VjpRow:
-    return replace(found, pattern=pattern, verdict=f"{found.verdict}: {pattern}") if pattern else found
-
-
-def measured(by_jax: Any, answers: Any, i: int) -> np.ndarray | float:
-    """What JAX's own derivative is off by in the same dtype: its root mean square, and at each element."""
-    largest: np.ndarray | float = 0.0
-    for grads, right in zip(by_jax or [], answers, strict=False):
-        with np.errstate(all="ignore"):
-            off = np.abs(grads[i] - right[i])
-        finite = np.where(np.isfinite(off), off, 0.0)
-        largest = np.maximum(largest, np.maximum(finite, np.sqrt(np.mean(finite**2)) if finite.size else 0.0))
-    return largest

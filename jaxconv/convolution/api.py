@@ -6,32 +6,25 @@ d dilation, (lo, hi) padding, m output size.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
 
 import jax
 from jax import Array
 
-from jaxconv._jax.dtypes import Precision, read_arrays, read_precision
+from jaxconv._jax.dtypes import Precision, read_precision
 from jaxconv._jax.manual_axes import match_vma
 from jaxconv.algorithms import reference
-from jaxconv.algorithms.choose import LOWERINGS, Lowering
+from jaxconv.algorithms.choose import Lowering
 from jaxconv.convolution import maps
-from jaxconv.convolution.config import ConvConfig
+from jaxconv.convolution.batching import fold_batch, unfold_batch
+from jaxconv.convolution.config import ConvConfig, Derivative, PerAxis
 from jaxconv.convolution.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart, pad_vjp
 from jaxconv.convolution.primitive import product
-from jaxconv.sizes.arguments import integer, is_sequence, is_symbolic, one_of, per_axis, wrong_value
-from jaxconv.sizes.arithmetic import LAYOUTS, Layout, Padding, axes_of, input_sizes, padding_pairs, transposed
+from jaxconv.convolution.reading import check_bias, check_output, read_options, transposed_size
+from jaxconv.sizes.arguments import integer, is_sequence, one_of, per_axis, wrong_value
+from jaxconv.sizes.arithmetic import Layout, Padding, axes_of
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.sizes.shapes import check_channels, layout_hint, split_array, split_kernel
-
-Derivative = Literal["hand", "jax", "any"]
-PerAxis = int | Sequence[int]
-
-DERIVATIVES = ("hand", "jax", "any")
-
 
 # ------------------------------------------------------------------------- the jitted bodies, batch axes folded
 
@@ -42,14 +35,14 @@ def _conv_body(
 ) -> Array:
     x, w, b = match_vma(x, w, b)
     geometry = config.geometry
-    batch, folded = _fold(x, geometry.axes)
+    batch, folded = fold_batch(x, geometry.axes)
     if mode is not None:
         folded = pad(folded, *mode)
     if derivative == "jax":
         y = reference.left_to_jax("conv", folded, w, geometry, config.precision)
     else:
         y = maps.conv(folded, w, config) if derivative == "hand" else product("conv", folded, w, config)
-    return _unfold(_biased(y, b, geometry, derivative), batch)
+    return unfold_batch(_biased(y, b, geometry, derivative), batch)
 
 
 @partial(jax.jit, static_argnames=("config", "derivative", "mode"))
@@ -58,32 +51,22 @@ def _input_vjp_body(
 ) -> Array:
     g, w, b = match_vma(g, w, b)
     geometry = config.geometry
-    batch, folded = _fold(g, geometry.axes)
+    batch, folded = fold_batch(g, geometry.axes)
     if derivative == "jax":
         dx = reference.left_to_jax("conv_input_vjp", folded, w, geometry, config.precision)
     else:
         dx = maps.input_vjp(folded, w, config) if derivative == "hand" else product("conv_input_vjp", folded, w, config)
     if mode is not None:
         dx = pad_vjp(dx, *mode)
-    return _unfold(_biased(dx, b, geometry, derivative), batch)
+    return unfold_batch(_biased(dx, b, geometry, derivative), batch)
 
 
 @partial(jax.jit, static_argnames=("config", "derivative"))
 def _weight_vjp_body(x: Array, g: Array, *, config: ConvConfig, derivative: str) -> Array:
-    x, g = (_fold(each, config.geometry.axes)[1] for each in match_vma(x, g))
+    x, g = (fold_batch(each, config.geometry.axes)[1] for each in match_vma(x, g))
     if derivative == "jax":
         return reference.left_to_jax("conv_weight_vjp", x, g, config.geometry, config.precision)
     return maps.weight_vjp(x, g, config) if derivative == "hand" else product("conv_weight_vjp", x, g, config)
-
-
-def _fold(x: Array, axes: int) -> tuple[tuple[int, ...], Array]:
-    """The batch axes, and x with all of them made one."""
-    batch = x.shape[: x.ndim - axes - 1]
-    return batch, x if len(batch) == 1 else x.reshape(math.prod(batch), *x.shape[len(batch) :])
-
-
-def _unfold(y: Array, batch: tuple[int, ...]) -> Array:
-    return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])
 
 
 def _biased(y: Array, b: Array | None, geometry: Geometry, derivative: str) -> Array:
@@ -154,7 +137,7 @@ def conv(
     Array([[21., 33.]], dtype=float32)
     """
     function = "conv"
-    _read(function, {"x": x, "w": w, **({} if b is None else {"b": b})}, layout, derivative, lowering)
+    read_options(function, {"x": x, "w": w, **({} if b is None else {"b": b})}, layout, derivative, lowering)
     out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
     _, channels, n = split_array(function, "x.shape", x.shape, len(k), layout)
     groups = integer(function, "groups", groups, least=1)
@@ -163,7 +146,7 @@ def conv(
     geometry = Geometry.of(
         function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
     )
-    _check_bias(function, b, out)
+    check_bias(function, b, out)
     mode = None
     if must_pad_apart(geometry, one_of(function, "padding_mode", padding_mode, PADDING_MODES)):
         geometry, mode = pad_apart(function, geometry, padding_mode)
@@ -212,7 +195,7 @@ def conv_input_vjp(
     Array([[ 1.,  2., 13., 20., 30.]], dtype=float32)
     """
     function = "conv_input_vjp"
-    _read(function, {"g": g, "w": w}, layout, derivative, lowering)
+    read_options(function, {"g": g, "w": w}, layout, derivative, lowering)
     out, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
     _, channels, m = split_array(function, "g.shape", g.shape, len(k), layout)
     n = per_axis(function, "input_size", input_size, len(k), least=1, symbolic=True)
@@ -223,7 +206,7 @@ def conv_input_vjp(
     check_channels(function, geometry.groups, per_group * geometry.groups, per_group, out, context)
     if channels != out:
         wrong_value(function, "`g` must have the kernel's output channels", f"{channels} for {out} ({context})")
-    _check_output(function, "g", geometry, m)
+    check_output(function, "g", geometry, m)
     config = ConvConfig(geometry, read_precision(function, precision), lowering)
     return _input_vjp_body(g, w, None, config=config, derivative=derivative)
 
@@ -268,7 +251,7 @@ def conv_weight_vjp(
     Array([[[20., 31., 42.]]], dtype=float32)
     """
     function = "conv_weight_vjp"
-    _read(function, {"x": x, "g": g}, layout, derivative, lowering)
+    read_options(function, {"x": x, "g": g}, layout, derivative, lowering)
     axes = axes_of(function, kernel_size=kernel_size) or 1
     if not is_sequence(kernel_size) and x.ndim > 3:
         rule = "`kernel_size` must be one integer per spatial axis where `x` has more than three axes"
@@ -285,7 +268,7 @@ def conv_weight_vjp(
         rule = "`x` and `g` must have the same batch axes"
         wrong_value(function, rule, f"{batch} and {g_batch} ({context})")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
-    _check_output(function, "g", geometry, m)
+    check_output(function, "g", geometry, m)
     config = ConvConfig(geometry, read_precision(function, precision), lowering)
     return _weight_vjp_body(x, g, config=config, derivative=derivative)
 
@@ -342,7 +325,7 @@ def conv_transpose(
     Array([[ 1.,  1., 11., 10., 10.]], dtype=float32)
     """
     function = "conv_transpose"
-    _read(function, {"x": x, "w": w, **({} if b is None else {"b": b})}, layout, derivative, lowering)
+    read_options(function, {"x": x, "w": w, **({} if b is None else {"b": b})}, layout, derivative, lowering)
     channels_in, per_group, k = split_kernel(function, "w.shape", w.shape, layout)
     _, channels, m = split_array(function, "x.shape", x.shape, len(k), layout)
     groups = integer(function, "groups", groups, least=1)
@@ -353,68 +336,13 @@ def conv_transpose(
     if channels != channels_in:
         rule = "`x` must have the kernel's input channels"
         wrong_value(function, rule, f"{channels} for {channels_in} ({context})")
-    n = _transposed_size(function, m, k, stride, padding, output_padding, output_size, dilation)
+    n = transposed_size(function, m, k, stride, padding, output_padding, output_size, dilation)
     geometry = Geometry.of(
         function, n, k, stride=stride, padding=padding, dilation=dilation, groups=groups, layout=layout
     )
-    _check_bias(function, b, per_group * groups)
+    check_bias(function, b, per_group * groups)
     mode = None
     if one_of(function, "padding_mode", padding_mode, PADDING_MODES) != "zeros":
         geometry, mode = pad_apart(function, geometry, padding_mode)
     config = ConvConfig(geometry, read_precision(function, precision), lowering)
     return _input_vjp_body(x, w, b, config=config, derivative=derivative, mode=mode)
-
-
-# ------------------------------------------------------------------------------------------ reading arguments
-
-
-def _transposed_size(
-    function: str,
-    m: tuple[int, ...],
-    k: tuple[int, ...],
-    stride: PerAxis,
-    padding: Padding,
-    output_padding: PerAxis,
-    output_size: PerAxis | None,
-    dilation: PerAxis,
-) -> tuple[int, ...]:
-    """The output size of a transposed convolution: the one asked for, where it is possible, or the usual one."""
-    s = per_axis(function, "stride", stride, len(m), least=1)
-    d = per_axis(function, "dilation", dilation, len(m), least=1)
-    if output_size is None:
-        return transposed(function, m, k, s, padding, output_padding, d)
-    n = per_axis(function, "output_size", output_size, len(m), least=1, symbolic=True)
-    if any(per_axis(function, "output_padding", output_padding, len(m), least=0)):
-        rule = "`output_padding` and `output_size` are two ways to say one thing: give one of them"
-        wrong_value(function, rule, f"output_padding={output_padding!r}, output_size={output_size!r}")
-    if any(map(is_symbolic, (*m, *n))):
-        return n
-    padding_pairs(function, padding, m, k, s, d)  # its errors carry this function's name
-    possible = input_sizes(m, k, stride=s, padding=padding, dilation=d)
-    for axis, (size, sizes) in enumerate(zip(n, possible, strict=True)):
-        if size not in sizes:
-            choice = f"{sizes.start} to {sizes.stop - 1}" if sizes else "none"
-            rule = f"`output_size` must be one that the convolution maps to {m[axis]} positions: {choice}"
-            every = not isinstance(padding, str) and len(sizes) == s[axis] > 1
-            hint = f" (or give output_padding 0 to {s[axis] - 1} instead)" if every else ""
-            wrong_value(function, rule + hint, f"output_size={size} on spatial axis {axis}")
-    return n
-
-
-def _read(function: str, arrays: dict[str, Any], layout: str, derivative: str, lowering: str) -> None:
-    """The checks that need no geometry."""
-    read_arrays(function, arrays)
-    one_of(function, "layout", layout, LAYOUTS)
-    one_of(function, "derivative", derivative, DERIVATIVES)
-    one_of(function, "lowering", lowering, LOWERINGS)
-
-
-def _check_bias(function: str, b: Array | None, out: int) -> None:
-    if b is not None and b.shape != (out,):
-        wrong_value(function, f"`b` must have shape (out,) = ({out},)", f"b.shape={b.shape}")
-
-
-def _check_output(function: str, name: str, geometry: Geometry, space: tuple[int, ...]) -> None:
-    if geometry.output_size != space:
-        rule = f"`{name}` must have the spatial size of the convolution's output, {geometry.output_size}"
-        wrong_value(function, rule, f"{space} (input size {geometry.input_size}, kernel size {geometry.kernel_size})")

@@ -17,6 +17,7 @@ Within a group stand its channels, hence (G v c) where v joins channels, and (v 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -124,3 +125,16 @@ def _part(array: Array, size: int, axis: int, outer: int) -> Array:
     inner = shape[axis] // (outer * size)
     parts = array.reshape(*shape[:axis], outer, size, inner, *shape[axis + 1 :])
     return jnp.moveaxis(parts, axis + 1, 0).reshape(size, *shape[:axis], outer * inner, *shape[axis + 1 :])
+
+
+# ------------------------------------------------------------------------------------ batch axes of one call
+
+
+def fold_batch(x: Array, axes: int) -> tuple[tuple[int, ...], Array]:
+    """The batch axes, and x with all of them made one."""
+    batch = x.shape[: x.ndim - axes - 1]
+    return batch, x if len(batch) == 1 else x.reshape(math.prod(batch), *x.shape[len(batch) :])
+
+
+def unfold_batch(y: Array, batch: tuple[int, ...]) -> Array:
+    return y if len(batch) == 1 else y.reshape(*batch, *y.shape[1:])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from jaxconv._jax.dtypes import Precision
 from jaxconv.algorithms.choose import Lowering
 from jaxconv.sizes.geometry import Geometry
+
+Derivative = Literal["hand", "jax", "any"]
+PerAxis = int | Sequence[int]
+
+DERIVATIVES = ("hand", "jax", "any")
 
 
 class ConvConfig(NamedTuple):

@@ -61,7 +61,10 @@ def pad(x: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first:
     # A symbolic width comes from a padding by name, which cuts nothing off.
     less = [tuple(0 if is_symbolic(width) else min(width, 0) for width in pair) for pair in widths]
     more = [tuple(width - cut for width, cut in zip(*both, strict=True)) for both in zip(widths, less, strict=True)]
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(before, behind, 0) for before, behind in less])
+    # A slice, since XLA folds a cutting `lax.pad` into the padding of the convolution, which may then be negative.
+    x = lax.slice(
+        x, [-before for before, _ in less], [n + behind for n, (_, behind) in zip(x.shape, less, strict=True)]
+    )
     return jnp.pad(x, more, mode=_NUMPY_MODES[mode])
 
 

@@ -1,1 +1,4 @@
-"""One call explained: formula, numbers, code, check and picture."""
+"""One call explained: formula, numbers put in, code, check and picture side by side.
+
+`explained` puts it together, `worked` works one entry of y, dx and dw out in numbers.
+"""

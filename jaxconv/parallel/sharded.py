@@ -18,7 +18,8 @@ from jax import Array
 from jaxconv._jax.dtypes import Precision, read_arrays, read_precision
 from jaxconv._jax.manual_axes import names_of, num_shards
 from jaxconv.algorithms.choose import Lowering
-from jaxconv.convolution.api import Derivative, PerAxis, conv
+from jaxconv.convolution.api import conv
+from jaxconv.convolution.config import Derivative, PerAxis
 from jaxconv.convolution.padding import PADDING_MODES, pad_apart
 from jaxconv.parallel.halo import halo_exchange
 from jaxconv.sizes.arguments import is_sequence, one_of, wrong_kind, wrong_value

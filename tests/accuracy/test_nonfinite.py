@@ -20,7 +20,7 @@ import oracles
 from drawn import convolutions
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp, output_shape
 from jaxconv.algorithms import canonical, depthwise, gemm, patches, phases, planes, shifts, taps
-from jaxconv.convolution.api import LOWERINGS
+from jaxconv.algorithms.choose import LOWERINGS
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised

@@ -12,7 +12,7 @@ import oracles
 from cases import CASES, FEW, assert_same, by_id, integers
 from jaxconv import conv
 from jaxconv._jax import loops, materialize
-from jaxconv.algorithms import canonical, depthwise, gemm, layout, patches, phases, planes, shifts, table, taps
+from jaxconv.algorithms import canonical, conditions, depthwise, gemm, layout, patches, phases, planes, shifts, taps
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised
@@ -246,7 +246,7 @@ def test_channels_last_through_every_derivative(x, w, options):
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
     """Any other is not tuned there: 80 to 400 times slower."""
-    monkeypatch.setattr(table, "TUNED", True)
+    monkeypatch.setattr(conditions, "TUNED", True)
     x, w = in_layout(layout, jnp.ones((2, 32, 6, 6)), jnp.ones((32, 32, 3, 3)))
 
     def loss(x, w):
@@ -278,8 +278,8 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 @pytest.mark.parametrize("positions", [1, 256])
 def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
     """Images in pieces along one axis and one, two or all at a time."""
-    monkeypatch.setattr(gemm, "PIECE_BYTES", size)
-    monkeypatch.setattr(gemm, "POSITIONS", positions)
+    monkeypatch.setattr(layout, "PIECE_BYTES", size)
+    monkeypatch.setattr(layout, "POSITIONS", positions)
     geometry = Geometry.of("conv", (11, 9), (3, 3), **options)
     groups = options.get("groups", 1)
     x, w, g = integers(0, (2, 6, 11, 9), (6, 6 // groups, 3, 3), (2, 6, *geometry.output_size))
@@ -289,7 +289,7 @@ def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
 @pytest.mark.parametrize("paired", [False, True])
 def test_a_dw_of_two_images_at_a_time_or_one(paired, monkeypatch):
     monkeypatch.setattr(gemm, "PAIRED", paired)
-    monkeypatch.setattr(gemm, "POSITIONS", 1)
+    monkeypatch.setattr(layout, "POSITIONS", 1)
     geometry = Geometry.of("conv", (7, 6), (3, 2), padding=1)
     x, g = integers(0, (4, 3, 7, 6), (4, 5, *geometry.output_size))
     assert_same(gemm.conv_weight_vjp(x, g, geometry), by_loops(WEIGHTS, geometry, x, g))
@@ -325,7 +325,7 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_channels_of_some_images_are_moved_at_a_time(batch, most, dtype, monkeypatch):
     """Two at least, or all where the batch is odd."""
-    monkeypatch.setattr(gemm, "POSITIONS", 1)
+    monkeypatch.setattr(layout, "POSITIONS", 1)
     monkeypatch.setattr(gemm, "MOVED_BYTES", most * (4 * 30 + 6 * 20) * 4)
     geometry = Geometry.of("conv", (6, 5), (3, 2), groups=2, layout="channels_last")
     x, g = (each.astype(dtype) for each in integers(0, (batch, 6, 5, 4), (batch, 4, 4, 6)))

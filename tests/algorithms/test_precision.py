@@ -14,7 +14,8 @@ from jax import Array, lax
 
 from cases import assert_same, integers
 from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_sharded, conv_transpose, conv_weight_vjp
-from jaxconv.convolution.api import DERIVATIVES, LOWERINGS
+from jaxconv.algorithms.choose import LOWERINGS
+from jaxconv.convolution.config import DERIVATIVES
 
 X, W, G = integers(0, (2, 4, 9), (6, 2, 3), (2, 6, 5))
 OPTIONS: dict[str, Any] = {"stride": 2, "padding": 1, "groups": 2}

@@ -28,7 +28,7 @@ from jaxconv import (
     output_size,
     receptive_field,
 )
-from jaxconv.convolution.api import LOWERINGS
+from jaxconv.algorithms.choose import LOWERINGS
 
 X, W, G = integers(0, (2, 8, 32), (4, 8, 3), (2, 4, 30))
 SHAPES = "(x.shape=(2, 8, 32), w.shape=(4, 8, 3))"

@@ -275,10 +275,21 @@ def test_lengths_no_array(lengths, got):
     refuses(TypeError, f"gated_scan: `lengths` must be an array; got {got}.", gated_scan, GOOD, X, lengths=lengths)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bool"])
-def test_lengths_no_integers(dtype):
-    message = f"gated_scan: `lengths` must be integers; got lengths.dtype={dtype}."
-    refuses(TypeError, message, gated_scan, GOOD, X, lengths=jnp.ones(2, dtype))
+def test_lengths_no_integers():
+    message = "gated_scan: `lengths` must be integers; got lengths.dtype=float32."
+    refuses(TypeError, message, gated_scan, GOOD, X, lengths=jnp.ones(2))
+
+
+@pytest.mark.parametrize("time_axis", [0, 1, -3])
+@pytest.mark.parametrize("kind", [np, jnp])
+def test_mask_for_lengths(kind, time_axis):
+    """What is meant is its sum along time, whichever axis that is."""
+    axis = time_axis % 3
+    mask = f"of a mask of the steps that count give its sum along time, lengths.sum({axis})"
+    message = f"gated_scan: `lengths` must be integers; got lengths.dtype=bool: {mask}."
+    x = jnp.moveaxis(X, 0, axis)
+    refuses(TypeError, message, gated_scan, GOOD, x, lengths=kind.ones(x.shape[:-1], bool), time_axis=time_axis)
+    assert gated_scan(GOOD, x, lengths=kind.ones(x.shape[:-1], bool).sum(axis), time_axis=time_axis)[1].shape[axis] == 5
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1)], ids=str)
