@@ -416,6 +416,7 @@ def test_our_cell():
     check_vjp(gated_step, params, normal(2, 4), normal(2, 3), directions=2).raise_if_failed()
 
 
+@pytest.mark.slow
 def test_our_recurrence():
     params = gated_init(jax.random.key(0), 3, 4)
     f = partial(gated_scan, residuals="save", reverse=True, lengths=jnp.array([5, 2]))
