@@ -88,7 +88,7 @@ RUNS = {
 }
 
 
-@pytest.mark.short("recompute|every 2-0-4|lengths-3-0-True|save-0-0")
+@pytest.mark.short("recompute-3-0", "every 2-0-4-True", "lengths-0-4-False", "save-0-0-True")
 @pytest.mark.parametrize("recurrent", [True, False])
 @pytest.mark.parametrize(("n", "m"), [(3, 0), (0, 4), (0, 0)])
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)

@@ -52,7 +52,7 @@ def assert_all_right(case, dtype, names=MAPS):
         assert_right(name, value, right[name], dtype)
 
 
-@pytest.mark.short("causal|two-channels-by-threes|31x31-strided|three-axes")
+@pytest.mark.short("causal", "two-channels-by-threes")
 @pytest.mark.parametrize("case", **by_id(CASES))
 def test_value_and_gradients(case):
     assert_all_right(case, jnp.float32)
@@ -76,7 +76,7 @@ def test_second_order():
     assert_all_right(CASES[0], jnp.float32, names=("x̄", "w̄", "ḡ"))
 
 
-@pytest.mark.short("130")
+@pytest.mark.short("130-channels_last")
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("k", [130, 1024])
 def test_as_lax_where_sums_are_exact(k, layout):
@@ -96,6 +96,7 @@ def test_as_lax_where_sums_are_exact(k, layout):
     assert_same((y[:, 0], dx[:, 0], dw.sum(0)), by_lax)
 
 
+@pytest.mark.short("5")
 @pytest.mark.parametrize("stride", [1, 5])
 def test_inside_shard_map(stride):
     """What the loops begin with varies over the mesh axes that their sums vary over."""
@@ -162,6 +163,7 @@ def test_a_bad_number_that_no_window_reads_reaches_nothing():
     assert_same(conv_weight_vjp(bad, g, **sizes), conv_weight_vjp(x, g, **sizes))
 
 
+@pytest.mark.short("first-1|last-2")
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 def test_the_program_does_not_grow_with_the_taps(layout, stride):

@@ -212,6 +212,7 @@ def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
     assert_exact(taps, geometry, x, w, g, (WEIGHTS,))
 
 
+@pytest.mark.short("x[056]-")
 @pytest.mark.parametrize(
     ("x", "w", "options"),
     [

@@ -88,6 +88,7 @@ def test_swapped_and_transposed():
     assert "transposed" in check_vjp(turned, normal(4, 4), transforms=False).rows[0].pattern
 
 
+@pytest.mark.slow
 def test_one_element_of_half_a_million():
     rule = ruled(jnp.sin, lambda args, g: ((g * jnp.cos(args[0])).at[400, 321].multiply(1.0001),))
     for reference in (None, jnp.sin):
@@ -348,6 +349,7 @@ def test_trees_integers_and_options():
     assert report.raise_if_failed().rows[0].input == "args[0]['w']"
 
 
+@pytest.mark.short("1e-06")
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_scale_changes_no_verdict(scale):
     assert check_vjp(spoilt(lambda dx, dw: (dx, dw)), X * scale, W, transforms=False).passed
@@ -379,6 +381,7 @@ def test_float64_whose_squares_overflow(factor, passed):
         assert check_vjp(f, jnp.ones(3) * 0.5, transforms=False).passed == passed
 
 
+@pytest.mark.slow
 def test_sums_of_what_is_flushed_to_zero():
     """Compiled, a product may keep what the same product run by itself flushes, over 4096 terms; a factor is found."""
     x = 3e-38 * (1 + 0.1 * normal(4096, 3))
@@ -388,6 +391,7 @@ def test_sums_of_what_is_flushed_to_zero():
     assert [row.pattern for row in wrong.rows] == [None, "all by one factor: 1.01"]
 
 
+@pytest.mark.slow
 def test_long_cancelling_sum():
     rule = ruled(lambda x, w: jnp.sum(x * w), lambda args, g: (g * args[1], g * args[0]))
     deep = ruled(lambda w: jnp.sum(X1 * w), lambda args, g: (g * jnp.cumsum(X1)[-1] + 0 * args[0],))
@@ -412,6 +416,7 @@ def test_our_cell():
     check_vjp(gated_step, params, normal(2, 4), normal(2, 3), directions=2).raise_if_failed()
 
 
+@pytest.mark.slow
 def test_our_recurrence():
     params = gated_init(jax.random.key(0), 3, 4)
     f = partial(gated_scan, residuals="save", reverse=True, lengths=jnp.array([5, 2]))

@@ -20,9 +20,8 @@ SOME_WRONG = (
     "wrong_shape", "dilation_for_stride",
 )  # fmt: skip
 SOME_RIGHT = (
-    "conv1d_strided_grouped", "conv_bf16", "conv_weight_gradient", "gated_lengths", "optax_huber", "nn_relu",
-    "nn_silu_f16", "softmax_by_hand", "layer_norm", "tiny_scale", "trees", "complex_modulus", "cancelling",
-    "nothing_at_all",
+    "conv_weight_gradient", "optax_huber", "nn_relu", "nn_silu_f16", "largest", "tiny_scale", "complex_modulus",
+    "cancelling",
 )  # fmt: skip
 
 
@@ -62,6 +61,7 @@ def test_small_wrong_rules_are_rejected_and_named(name):
         assert any(word.lower() in words(report) for word in case.named), str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE_ALWAYS)
 def test_large_wrong_rules_are_rejected(name):
     assert_found(name, True)

@@ -276,6 +276,7 @@ CASES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", **by_id(CASES))
 def test_value_and_both_gradients(case: Case) -> None:
     assert_agree(ours(case), case.lax, *case.arrays())
@@ -441,6 +442,7 @@ TRANSPOSED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", **by_id(TRANSPOSED))
 def test_conv_transpose(case: Transposed) -> None:
     lhs, rhs = integers(0, case.lhs_shape, case.rhs_shape)

@@ -220,6 +220,7 @@ def test_a_block_is_the_support_of_the_jacobian(name):
         assert {(at[: shape.axes], at[shape.axes :]) for at in found} == set(pairs)
 
 
+@pytest.mark.short("2-")
 @pytest.mark.parametrize("name", ["all", "negative", "plane, all"])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_blocks_of_channels_are_the_support_of_the_jacobians(name, groups):

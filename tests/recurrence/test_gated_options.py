@@ -187,6 +187,7 @@ def test_prefix_sum_is_the_loop(reverse):
     judge(case, gradient, *expected(case, "float32", "gradient"), "float32")
 
 
+@pytest.mark.short("every-3")
 @pytest.mark.parametrize("case", pick("linear-reverse", "every-3-of-7"), ids=lambda case: case.id)
 def test_as_other_platforms_run_it(case, monkeypatch):
     """The whole rule with the form that accelerators take."""
