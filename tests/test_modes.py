@@ -299,29 +299,35 @@ def test_unchanged_under(mode: str, call: str) -> None:
     assert_unchanged(call, mode)
 
 
-# One call of every function: for modes that bear on random keys and on what JAX checks of itself.
+# Under these one call of every function stands for the others; those of the checker that take long stand under `FULL`.
 FIRST = {call.split("-")[0]: call for call in reversed(CALLS)}
-LIGHT = ("explicit x64 dtypes", "enable_checks", "key reuse", "no legacy keys", "threefry not partitionable",
-         "highest precision")  # fmt: skip
+LIGHT = {
+    "strict dtypes", "x64", "explicit x64 dtypes", "debug_infs", "checking_leaks", "enable_checks", "key reuse",
+    "no legacy keys", "threefry not partitionable", "highest precision",
+}  # fmt: skip
+LONG, FULL = {"check_vjp-conv", "check_vjp-gated_scan", "smallest_failure"}, {"rank promotion", "strict x64"}
 
 
-@pytest.fixture(params=MODES, scope="module")
-def name(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A mode after the other; its programs are let go: of their mappings a process has some 65,000."""
+def in_long_part(call: str, mode: str) -> bool:
+    """Whether a pair is one of the long part."""
+    if mode in LIGHT and call not in FIRST.values():
+        return False
+    return (call not in LONG or mode in FULL) and call not in QUICK.get(mode, ()) and (call, mode) not in NOT
+
+
+@pytest.fixture(scope="module")
+def mode(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One mode after the other; its programs are let go: of their mappings a process has some 65,000."""
     yield request.param
     jax.clear_caches()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", CALLS)
-def test_every_call_under_every_mode(call: str, name: str) -> None:
-    if call in QUICK.get(name, ()):
-        pytest.skip("in the short part")
-    if name in LIGHT and call not in FIRST.values():
-        pytest.skip("another call of this function stands for it")
-    if (call, name) in NOT:
-        pytest.skip(NOT[call, name])
-    assert_unchanged(call, name)
+@pytest.mark.parametrize(
+    ("mode", "call"), [(m, c) for m in MODES for c in CALLS if in_long_part(c, m)], indirect=["mode"]
+)
+def test_every_call_under_every_mode(mode: str, call: str) -> None:
+    assert_unchanged(call, mode)
 
 
 def test_the_table_is_whole() -> None:
