@@ -15,7 +15,7 @@ from gated_judge import cast, expected, judge
 from jaxconv import GatedParams, gated_scan
 from jaxconv.accuracy import error_model
 
-pytestmark = [pytest.mark.unoptimised, pytest.mark.slow]
+pytestmark = pytest.mark.unoptimised
 
 # ------------------------------------------------------------------------------------------- answers written down
 
@@ -114,6 +114,7 @@ SAME = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SAME, ids=lambda case: case.id)
 def test_as_onnxruntime(case):
     exact, *_ = case.draw()

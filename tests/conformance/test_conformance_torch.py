@@ -26,7 +26,7 @@ from cases import assert_right, by_id
 from jaxconv import conv, conv_transpose
 from oracles import Exact
 
-pytestmark = [pytest.mark.unoptimised, pytest.mark.slow]
+pytestmark = pytest.mark.unoptimised
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}  # compiling is all of the time
 MODES = {"zeros": "zeros", "reflect": "reflect", "replicate": "edge", "circular": "circular"}
@@ -413,6 +413,7 @@ def test_samples_of_torch(torch: Any, samples: Callable[[Any], Iterator[Sample]]
             assert_agrees(torch, sample)
 
 
+@pytest.mark.slow
 def test_the_answers_are_torchs(torch: Any) -> None:
     """The numbers written down above, asked again."""
     for known in KNOWN:

@@ -39,7 +39,7 @@ def test_value_gradients_and_second_order(case: Case, lowering: str) -> None:
     assert_all_right(case, jnp.float32, lowering=lowering, by_jax_too=lowering == "reference")
 
 
-@pytest.mark.short("remainder|2d-groups|1d-last")
+@pytest.mark.short("1d-worked-exercise", "depthwise-multiplier", "2d-same")
 @pytest.mark.parametrize("case", **by_id(FEW[::2]))
 def test_bfloat16(case: Case) -> None:
     assert_all_right(case, jnp.bfloat16)
