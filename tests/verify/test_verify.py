@@ -363,7 +363,7 @@ def test_ctrl_c_that_was_dropped_or_became_an_error_stops_a_run(as_error, monkey
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_second_ctrl_c_ends_the_process_at_once(times):
     script = (
-        "import signal\nfrom jaxconv.terminal.sigint import heeded\nwith heeded():\n"
+        "import signal\nfrom jaxconv.terminal.sigint import sigint_guard\nwith sigint_guard():\n"
         f"    for _ in range({times}):\n        try: signal.raise_signal(2)\n        except KeyboardInterrupt: pass\n"
         "    print('goes on')"
     )
