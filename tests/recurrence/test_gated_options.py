@@ -153,7 +153,7 @@ def test_states_of_the_default_policies(case, monkeypatch):
 def test_length_of_a_block(time, batch, m, length):
     """The whole sequence where it is short; else near 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
-    assert states_of.ScanConfig().blocks(params, x).length == length
+    assert states_of.ScanConfig().chunks(params, x).length == length
 
 
 @pytest.mark.parametrize("reverse", [False, True])
