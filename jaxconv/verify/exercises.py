@@ -147,7 +147,7 @@ def cell() -> Answer:
         return (oracle.gated_scan(inputs, rounded(wide_x), np.zeros(4), rounded).h[-1],)
 
     (exact,), (scale,) = states(lambda value: value), spread(states, np.float32)
-    h = jnp.zeros_like(params.b_c)
+    h = jnp.zeros(4, x.dtype)
     for x_t in x:
         h = gated_step(params, h, x_t)
     _close(h, exact, scale, 5, "h[6]", measured=True)
@@ -161,7 +161,7 @@ def cell() -> Answer:
 def through_time() -> Answer:
     """8. Backpropagation through time, and two wrong answers."""
     params, x, y_bar = _cell()
-    h0 = jnp.zeros_like(params.b_c)
+    h0 = jnp.zeros(4, x.dtype)
     d_params, dx, dh0 = jax.grad(lambda *at: jnp.vdot(gated_scan(*at)[1], y_bar), (0, 1, 2))(params, x, h0)
     wide, wide_x, wide_y_bar = _wide(params), _wide(x), _wide(y_bar)
 
