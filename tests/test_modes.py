@@ -7,6 +7,9 @@ rules out; the short part takes those modes under which calls have failed, on ca
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -350,3 +353,20 @@ def test_what_jax_forbids_eagerly() -> None:
             jax.grad(lambda x: jax.lax.mul(x, x))(a.number)
         found = jax.jit(jax.grad(loss))(a.line, a.taps)
     assert_close(found, expected)
+
+
+def test_exercises_under_strict_x64() -> None:
+    from jaxconv.verify.exercises import EXERCISES
+
+    with flags(jax_enable_x64=True, **STRICT):
+        assert all(exercise().title for exercise in EXERCISES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("x64", ["0", "1"])
+def test_command_under_strict_modes(x64: str) -> None:
+    """The trainings, too: set in the environment, as people do."""
+    on = {"JAX_ENABLE_X64": x64, **{name.upper(): value for name, value in STRICT.items()}}
+    command = [sys.executable, "-m", "jaxconv", "verify", "--quick"]
+    run = subprocess.run(command, env={**os.environ, **on}, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout[-3000:]

@@ -89,7 +89,7 @@ def _conv_logits(params: Params, images: jax.Array, derivative: str) -> jax.Arra
     kind: Any = derivative
     h = jax.nn.relu(conv(images[:, None], params["w1"], params["b1"], padding="SAME", derivative=kind))
     h = jax.nn.relu(conv(h, params["w2"], params["b2"], stride=2, padding="SAME", derivative=kind))
-    return h.reshape(h.shape[0], -1) @ params["w3"].T + params["b3"]
+    return h.reshape(h.shape[0], -1) @ params["w3"].T + params["b3"][None]
 
 
 def _gated_init(random: np.random.Generator) -> Params:
@@ -102,7 +102,7 @@ def _gated_logits(params: Params, images: jax.Array, derivative: str) -> jax.Arr
     kind: Any = derivative
     rows = images.swapaxes(0, 1)  # the rows of an image are the steps in time
     h_last, _ = gated_scan(params["cell"], rows, derivative=kind)
-    return h_last @ params["w"].T + params["b"]
+    return h_last @ params["w"].T + params["b"][None]
 
 
 MODELS = (
@@ -180,7 +180,8 @@ def _step_of(model: Model, derivative: str, optimiser: optax.GradientTransformat
     @jax.jit
     def step(params: Params, state: Any, x: jax.Array, y: jax.Array) -> tuple:
         value, gradient = jax.value_and_grad(loss)(params, x, y)
-        updates, state = optimiser.update(gradient, state)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the number of the step
+            updates, state = optimiser.update(gradient, state)
         return optax.apply_updates(params, updates), state, value
 
     return step

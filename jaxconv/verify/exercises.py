@@ -148,7 +148,7 @@ def cell() -> Answer:
         return (oracle.gated_scan(inputs, rounded(wide_x), np.zeros(4), rounded).h[-1],)
 
     (exact,), (scale,) = states(lambda value: value), spread(states, np.float32)
-    h = jnp.zeros(4)
+    h = jnp.zeros(4, x.dtype)
     for x_t in x:
         h = gated_step(params, h, x_t)
     _close(h, exact, scale, 5, "h[6]", measured=True)
@@ -162,7 +162,7 @@ def cell() -> Answer:
 def through_time() -> Answer:
     """8. Backpropagation through time, and two wrong answers."""
     params, x, y_bar = _cell()
-    h0 = jnp.zeros(4)
+    h0 = jnp.zeros(4, x.dtype)
     d_params, dx, dh0 = jax.grad(lambda *at: jnp.vdot(gated_scan(*at)[1], y_bar), (0, 1, 2))(params, x, h0)
     wide, wide_x, wide_y_bar = _wide(params), _wide(x), _wide(y_bar)
 
@@ -193,16 +193,17 @@ _GRADIENTS = ("dW_c", "dW_h", "dW_x", "db_c", "db_x", "dx", "dh0")
 def regimes() -> Answer:
     """9. Gradients through time vanish, hold and explode."""
     steps, m, draw = 60, 16, _draw(2)
-    params = GatedParams(draw(m, m) / 4, 0.02 * draw(m, m), draw(m, m) / 4, jnp.zeros(m))
+    params = GatedParams(draw(m, m) / 4, 0.02 * draw(m, m), draw(m, m) / 4, jnp.zeros(m, jnp.float32))
     x = draw(steps, m)
     vanish = gradient_flow(params, x).norms[0]
-    hold = gradient_flow(params._replace(b_c=jnp.full(m, 40.0)), x).norms[0]  # c → 1: the state stands still
+    hold = gradient_flow(params._replace(b_c=jnp.full(m, 40.0, x.dtype)), x).norms[0]  # c → 1: the state stands still
     # An orbit that no rounding leaves: h = 1, −1, 1, … with every gate at σ(0) = 1/2, where two steps multiply a
     # gradient by (1/2 + W_h)(1/2 − W_h) = 1/4 − W_h².
     w_h = 3.0
-    orbit = GatedParams(jnp.array([[-w_h]]), jnp.array([[w_h]]), jnp.array([[-3.0]]))
-    signs = jnp.where(jnp.arange(steps) % 2 == 0, 1.0, -1.0)[:, None]
-    explode = gradient_flow(orbit, signs, jnp.ones(1)).log_norms[0]
+    one = jnp.ones((1, 1), x.dtype)
+    orbit = GatedParams(-w_h * one, w_h * one, -3 * one)
+    signs = jnp.where(jnp.arange(steps)[:, None] % 2 == 0, one, -one)
+    explode = gradient_flow(orbit, signs, one[0]).log_norms[0]
     _expect(vanish < 1e-6, "inside (0, 1) with a small W_h the gradient vanishes")
     _expect(abs(hold - 1) < 1e-3, "with c → 1 it holds")
     exact = steps / 2 * np.log(w_h**2 - 0.25)
