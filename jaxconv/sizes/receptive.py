@@ -164,9 +164,8 @@ def receptive_field(
     axes = len(base.size) if isinstance(base.size, tuple) else next(filter(None, told), None)
     reads = _on_axes(base, axes)
     for name, layer in stack:
-        reads = tuple(
-            below.under(on_axis) for below, on_axis in zip(reads, _axis_layers(name, layer, axes), strict=True)
-        )
+        on_axes = _axis_layers(name, layer, axes)
+        reads = tuple(below.under(on_axis) for below, on_axis in zip(reads, on_axes, strict=True))
     if not all(any(each.hulls) for each in reads):
         rule = "`layers` must leave an output that reads an input"
         wrong_value(function, rule, f"layers={[layer for _, layer in stack]}")
