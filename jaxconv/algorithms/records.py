@@ -75,12 +75,14 @@ class Record:
         """Of such an object; KeyError, TypeError or ValueError where it is none."""
         sizes = {name: given[name] for name in _SIZES}
         geometry = Geometry.of("record", sizes.pop("input_size"), sizes.pop("kernel_size"), **sizes)
-        batch, *both = (integer("record", name, given[name], least=1) for name in ("batch", "channels", "filters"))
-        if any(count % geometry.groups for count in both):
-            raise ValueError(f"`groups` must divide channels and filters; got {geometry.groups}, {both}.")
+        counts = (integer("record", name, given[name], least=1) for name in ("batch", "channels", "filters"))
+        batch, channels, filters = counts
+        groups = geometry.groups
+        if channels % groups or filters % groups:
+            raise ValueError(f"`groups` must divide channels and filters; got {groups}, {channels} and {filters}.")
         which = one_of("record", "which", given["which"], MAPS)
         dtype = one_of("record", "dtype", given["dtype"], tuple(map(str, DTYPES)))
-        problem = Problem(which, geometry, *(count // geometry.groups for count in both), batch, dtype)
+        problem = Problem(which, geometry, channels // groups, filters // groups, batch, dtype)
         seconds = {str(name): float(value) for name, value in given["seconds"].items()}
         if not all(math.isfinite(value) and value > 0 for value in seconds.values()):
             raise ValueError(f"`seconds` must be positive; got {seconds}.")

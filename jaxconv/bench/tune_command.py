@@ -44,9 +44,8 @@ def command(options: argparse.Namespace, stop_if_told: Callable[[], None] = lamb
             return _show(plan(wanted, len(named) - len(wanted)))
         place.parent.mkdir(parents=True, exist_ok=True)
     except records.RecordsError as error:
-        complain(
-            f"{COMMAND}: {error}; " + ("name another file" if options.output else f"{COMMAND} --forget deletes it")
-        )
+        advice = "name another file" if options.output else f"{COMMAND} --forget deletes it"
+        complain(f"{COMMAND}: {error}; {advice}")
         return 2
     except (ValueError, TypeError, OSError) as error:
         complain(str(error) if str(error).startswith(COMMAND) else f"{COMMAND}: {error}")
