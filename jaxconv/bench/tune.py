@@ -22,6 +22,7 @@ FAR = 5.0  # times the best's: a candidate that takes longer is not measured aga
 ROUNDS = 7  # samples of a candidate at least, and three times as many at most
 LONG = 2.0  # seconds: rounds that take longer are three
 SHORT = 0.4  # seconds of rounds that a problem is worth, if seven are done sooner
+WAKE = 0.02  # seconds: shorter calls follow others that do not count, for threads to wake up and caches to fill
 EACH = 0.4  # seconds to compile a candidate and compare its value, about
 
 
@@ -150,12 +151,13 @@ def _rounds(child: Child, first: dict[str, float]) -> dict[str, float]:
     least = min(seconds.values(), default=0.0)
     near = [name for name in seconds if seconds[name] <= FAR * least]
     counts = {name: repeats(seconds[name]) for name in near}
-    together = sum(seconds[name] * (counts[name] + 1) for name in near)
+    warm = {name: max(counts[name] // 4, int(seconds[name] < WAKE)) for name in near}
+    together = sum(seconds[name] * (counts[name] + warm[name]) for name in near)
     rounds = 3 if together > LONG else min(max(ROUNDS, int(SHORT / max(together, 1e-9))), 3 * ROUNDS)
     samples: dict[str, list[float]] = {name: [] for name in near}
     for turn in range(rounds):
         for name in near if turn % 2 else reversed(near):
-            samples[name].append(sample(name, counts[name], max(1, counts[name] // 4)))
+            samples[name].append(sample(name, counts[name], warm[name]))
     return {**seconds, **{name: statistics.median(each) for name, each in samples.items()}}
 
 
