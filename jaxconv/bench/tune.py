@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from jaxconv.algorithms.choose import ALGORITHMS, estimates
+from jaxconv.algorithms.choose import ALGORITHMS, estimates, unsupported
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.records import Record
 from jaxconv.bench.measure import repeats
@@ -79,7 +79,7 @@ class _Lost(Exception):
 
 def candidates(problem: Problem) -> list[str]:
     """The algorithms that can serve, the reference first, which the others are compared with."""
-    able = [name for name, each in ALGORITHMS.items() if each.unsupported(problem) is None]
+    able = [name for name in ALGORITHMS if unsupported(name, problem) is None]
     return sorted(able, key=lambda name: name != "reference")
 
 
@@ -166,7 +166,7 @@ def expected(problem: Problem) -> float:
     guesses = estimates(problem)
     least = min(guesses.values())
     near = sum(each * repeats(each) for each in guesses.values() if each <= FAR * least)
-    return SHORT + sum(EACH + 2 * each for each in guesses.values()) + ROUNDS * near
+    return SHORT + EACH * len(candidates(problem)) + 2 * sum(guesses.values()) + ROUNDS * near
 
 
 def tune(

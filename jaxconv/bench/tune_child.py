@@ -74,7 +74,7 @@ class Trial:
 
     def make(self, name: str) -> dict[str, Any]:
         """Compile it, call it once, and compare what it makes."""
-        run, geometry = ALGORITHMS[name].maps[self.problem.which], self.problem.geometry
+        run, geometry = getattr(ALGORITHMS[name], self.problem.which), self.problem.geometry
         compiled = jax.jit(lambda a, b: run(a, b, geometry, None)).lower(*self.inputs).compile()
         self.calls[name] = lambda: jax.block_until_ready(compiled(*self.inputs))
         start = time.perf_counter()

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxconv._jax.dtypes import DTYPES
 from jaxconv._jax.manual_axes import partitioned
 from jaxconv.algorithms import wisdom
-from jaxconv.algorithms.choose import ALGORITHMS, choose, estimates
+from jaxconv.algorithms.choose import ALGORITHMS, choose, estimates, required, unsupported
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.records import MAPS
 from jaxconv.algorithms.reference import Map
@@ -32,7 +32,7 @@ class Choice:
 
     Attributes:
         name: of the algorithm that serves the call on a CPU; what `lowering` takes.
-        candidates: algorithm → seconds of a call, the fastest first.
+        candidates: algorithm → seconds of a call, the fastest first; empty where there is no choice.
         measured: whether `jaxconv tune` measured them on this machine; else they are estimates.
         unsupported: algorithm → why it cannot serve.
         which: the map.
@@ -49,9 +49,10 @@ class Choice:
 
     def __str__(self) -> str:
         """One line for each algorithm."""
-        width = max(map(len, (*self.candidates, *self.unsupported)))
+        width = max(map(len, (self.name, *self.candidates, *self.unsupported)))
         kind = "measured on this machine" if self.measured else "estimated"
-        lines = [f"{self.which}: {self.name}; milliseconds of a call, {kind}"]
+        about = f"milliseconds of a call, {kind}" if self.candidates else "no other may serve"
+        lines = [f"{self.which}: {self.name}; {about}"]
         lines += [f"  {name:{width}}  {1e3 * seconds:10.4g}" for name, seconds in self.candidates.items()]
         lines += [f"  {name:{width}}  cannot: {why}" for name, why in self.unsupported.items()]
         return "\n".join(lines)
@@ -99,13 +100,16 @@ def conv_algorithm(
             raise TypeError(f"{function}: {rule}; got {key!r}{did_you_mean(key, OPTIONS) or '.'}")
     problem = _problem(function, x_shape, w_shape, which, _read_dtype(function, dtype), **options)
     if problem.batch == 0:
-        return Choice("reference", {"reference": 0.0}, False, {}, which)
-    reasons = {name: each.unsupported(problem) for name, each in ALGORITHMS.items()}
-    unsupported = {name: why for name, why in reasons.items() if why is not None}
+        return Choice("reference", {}, False, {}, which)
+    reasons = {name: unsupported(name, problem) for name in ALGORITHMS}
+    cannot = {name: why for name, why in reasons.items() if why is not None}
+    if needed := required(problem):
+        others = dict.fromkeys(set(ALGORITHMS) - {needed}, f"{needed} alone serves this call")
+        return Choice(needed, {}, False, {**others, **cannot}, which)
     measured = {name: s for name, s in (wisdom.lookup(problem) or {}).items() if reasons.get(name, "") is None}
     candidates = measured or estimates(problem)
     ranked = dict(sorted(candidates.items(), key=lambda item: item[1]))
-    return Choice(choose(problem), ranked, bool(measured), unsupported, which)
+    return Choice(choose(problem), ranked, bool(measured), cannot, which)
 
 
 def _problem(

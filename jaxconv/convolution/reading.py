@@ -9,7 +9,7 @@ from jax import Array
 
 from jaxconv._jax.dtypes import Precision, read_arrays, read_precision
 from jaxconv._jax.manual_axes import partitioned
-from jaxconv.algorithms.choose import ALGORITHMS
+from jaxconv.algorithms.choose import ALGORITHMS, unsupported
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.reference import Map
 from jaxconv.convolution.config import DERIVATIVES, ConvConfig, PerAxis
@@ -70,7 +70,7 @@ def read_config(
     """
     config = ConvConfig(geometry, read_precision(function, precision), lowering)
     if lowering != "auto" and not any(is_symbolic(size) or size == 0 for size in (*a.shape, *b.shape)):
-        why = ALGORITHMS[lowering].unsupported(_problem(which, a, b, geometry))
+        why = unsupported(lowering, _problem(which, a, b, geometry))
         if why is not None:
             rule = f"`lowering` must be 'auto' or an algorithm that can serve this call: {why}"
             wrong_value(function, rule, f"lowering={lowering!r}")

@@ -13,9 +13,10 @@ import pytest
 
 from jaxconv import conv, conv_algorithm, conv_input_vjp, conv_transpose, conv_weight_vjp, use_wisdom
 from jaxconv.algorithms import records, wisdom
-from jaxconv.algorithms.choose import ALGORITHMS
+from jaxconv.algorithms.choose import ALGORITHMS, unsupported
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.records import MAPS, Record
+from jaxconv.convolution import algorithm
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised
@@ -36,11 +37,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Problem]:
     """The problems that an algorithm of the name "none" was asked about; it serves none."""
     asked: list[Problem] = []
 
-    def unsupported(problem: Problem) -> str:
+    def refuses(problem: Problem) -> str:
         asked.append(problem)
         return "it is a test's"
 
-    monkeypatch.setitem(ALGORITHMS, "none", SimpleNamespace(name="none", unsupported=unsupported, maps={}))
+    monkeypatch.setitem(ALGORITHMS, "none", SimpleNamespace(unsupported=refuses, **dict.fromkeys(MAPS)))
     return asked
 
 
@@ -49,15 +50,15 @@ def only_y(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple]]:
     """The calls of an algorithm that makes y alone, of two groups: three times the right one."""
     calls = []
 
-    def unsupported(problem: Problem) -> str | None:
+    def refuses(problem: Problem) -> str | None:
         return None if problem.which == "conv" and problem.geometry.groups == 2 else "it makes y of two groups alone"
 
     def value(a: jax.Array, b: jax.Array, geometry: Geometry, precision: Any) -> jax.Array:
         calls.append((a.shape, b.shape))
-        return 3 * ALGORITHMS["reference"].maps["conv"](a, b, geometry, precision)
+        return 3 * ALGORITHMS["reference"].conv(a, b, geometry, precision)
 
-    algorithm = SimpleNamespace(name="only_y", unsupported=unsupported, maps={"conv": value})
-    monkeypatch.setitem(ALGORITHMS, "only_y", algorithm)
+    made = SimpleNamespace(unsupported=refuses, conv=value)
+    monkeypatch.setitem(ALGORITHMS, "only_y", made)
     yield calls
     jax.clear_caches()
 
@@ -70,7 +71,7 @@ def test_the_choice_is_of_the_problem_of_the_call(seen: list[Problem], which: st
     geometry = Geometry.of("test", (6, 5), (3, 2), **OPTIONS, layout=layout)  # type: ignore[arg-type]
     assert set(seen) == {Problem(which, geometry, 2, 3, 6, "bfloat16")}  # type: ignore[arg-type]
     assert choice.unsupported["none"] == "it is a test's"
-    assert set(choice.candidates) | set(choice.unsupported) == set(ALGORITHMS)
+    assert set(choice.candidates) <= set(ALGORITHMS) - set(choice.unsupported)
     assert choice.name in choice.candidates
     assert list(choice.candidates.values()) == sorted(choice.candidates.values())
     assert not choice.measured
@@ -101,6 +102,14 @@ def test_what_was_measured_is_said(tmp_path: Path, least: str) -> None:
 
 def test_an_empty_batch_has_the_reference() -> None:
     assert conv_algorithm((0, 2, 9), (3, 2, 4)).name == "reference"
+
+
+def test_where_there_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(algorithm, "partitioned", lambda: True)
+    choice = conv_algorithm(X.shape, W.shape, **OPTIONS)
+    assert (choice.name, choice.candidates) == ("blocks", {})
+    assert set(choice.unsupported) == set(ALGORITHMS) - {"blocks"}
+    assert "blocks alone serves" in str(choice)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +166,7 @@ def test_an_unknown_name_is_told_those_there_are(function: str) -> None:
 def test_every_algorithm_by_name(function: str, name: str) -> None:
     """Traced: it serves, and so do its derivatives, or says why it cannot."""
     which, call = CALLS[function]
-    why = ALGORITHMS[name].unsupported(PROBLEM._replace(which=which))
+    why = unsupported(name, PROBLEM._replace(which=which))
     if why is None:
         shape = jax.eval_shape(partial(call, lowering=name)).shape
         assert shape == jax.eval_shape(call).shape
