@@ -36,47 +36,46 @@ def missing() -> str | None:
     return None
 
 
-def conv_general_dilated(
-    lhs: Array,
-    rhs: Array,
-    window_strides: Sequence[int],
+def convolution(
+    x: Array,
+    w: Array,
+    stride: Sequence[int],
     padding: Sequence[tuple[int, int]],
-    rhs_dilation: Sequence[int],
-    dimension_numbers: tuple[str, str, str],
-    feature_group_count: int,
+    dilation: Sequence[int],
+    groups: int,
 ) -> Array:
-    """As `lax.conv_general_dilated`, which says which shapes fit, and what the result's is.
+    """y (batch, *m, out) of x (batch, *n, in) and w (*k, in/groups, out); no padding is negative.
 
-    oneDNN computes with channels last. What stands otherwise, or exchanged, it moves by itself, faster than XLA would.
+    lax says which shapes fit, and what the result's is. The configuration could say of each axis where it stands, but
+    of arrays that are not laid out like this oneDNN makes a plain nest of loops.
     """
-    (batch, channels, *space), (out, per_group, *taps), (batch_y, out_y, *space_y) = lax.conv_dimension_numbers(
-        lhs.shape, rhs.shape, dimension_numbers
-    )
+    axes = range(1, x.ndim - 1)
+    array = {"data": _strings(batch_dim=0, feature_dim=x.ndim - 1, spatial_dims=axes)}
+    kernel = _strings(spatial_dims=range(len(axes)), input_feature_dim=len(axes), output_feature_dim=len(axes) + 1)
     before, behind = zip(*padding, strict=True)
     config = {
-        "dims": str(lhs.ndim),
-        "feature_groups": str(feature_group_count),
-        "input": {"data": _strings(batch_dim=batch, feature_dim=channels, spatial_dims=space)},
-        "kernel": {"filter": _strings(input_feature_dim=per_group, output_feature_dim=out, spatial_dims=taps)},
-        "output": {"data": _strings(batch_dim=batch_y, feature_dim=out_y, spatial_dims=space_y)},
-        "window": _strings(pad_left=before, pad_right=behind, strides=window_strides, window_dilations=rhs_dilation),
+        **_strings(dims=x.ndim, feature_groups=groups),
+        "input": array,
+        "kernel": {"filter": kernel},
+        "output": array,
+        "window": _strings(pad_left=before, pad_right=behind, strides=stride, window_dilations=dilation),
     }
+    space = "DHW"[-len(axes) :]
     by_lax = partial(
         lax.conv_general_dilated,
-        window_strides=window_strides,
+        window_strides=stride,
         padding=padding,
-        rhs_dilation=rhs_dilation,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=feature_group_count,
+        rhs_dilation=dilation,
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+        feature_group_count=groups,
     )
-    result = jax.eval_shape(by_lax, lhs, rhs)
     call = jax.ffi.ffi_call(
         TARGET,
-        jax.ShapeDtypeStruct(result.shape, result.dtype),
+        jax.ShapeDtypeStruct(jax.eval_shape(by_lax, x, w).shape, x.dtype),
         custom_call_api_version=1,
         legacy_backend_config=json.dumps({"onednn_conv_config": config}),
     )
-    return pcast_to(call(lhs, rhs), axes_of(lhs) | axes_of(rhs))
+    return pcast_to(call(x, w), axes_of(x) | axes_of(w))
 
 
 def _strings(**fields: int | Iterable[int]) -> dict[str, str | list[str]]:
