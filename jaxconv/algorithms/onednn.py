@@ -19,15 +19,53 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax import onednn
 from jaxconv._jax.dtypes import Precision
+from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.algorithms import layout, reference
 from jaxconv.algorithms.unroll import interleave, padded
+from jaxconv.sizes.arguments import is_symbolic
 from jaxconv.sizes.geometry import Geometry
+
+MOST_NUMBERS = 1 << 29  # of an array: 2 GB, which a signed integer of 32 bits still counts in bytes
+MOST_PHASES = 16  # of a strided dx, each a call and a line of the program
+
+
+def unsupported(problem: Any) -> str | None:
+    """Why oneDNN must not be called for a `Problem`; None where it may.
+
+    >>> from types import SimpleNamespace
+    >>> unsupported(SimpleNamespace(dtype="float64", partitioned=False, geometry=Geometry.of("conv", 5, 3)))
+    'float32 alone, not float64'
+    """
+    geometry = problem.geometry
+    if problem.dtype != "float32":
+        return f"float32 alone, not {problem.dtype}"
+    if geometry.axes > 3:
+        return f"up to three spatial axes, not {geometry.axes}"
+    if problem.partitioned or jax.device_count() > 1:
+        return "one device alone: the compiler cannot cut up what it knows nothing of"
+    if (why := onednn.missing()) is not None:
+        return why
+    n, k, G = geometry.input_size, geometry.kernel_size, geometry.groups
+    channels, filters = G * problem.channels, G * problem.filters
+    if any(map(is_symbolic, (problem.batch, channels, filters, *n))):
+        return "sizes must be numbers"
+    arrays = (problem.batch, channels, *n), (problem.batch, filters, *geometry.output_size), (filters, channels, *k)
+    if 0 in map(math.prod, arrays):
+        return "an array is empty"
+    if max(map(math.prod, arrays)) > MOST_NUMBERS:
+        return f"arrays of up to {MOST_NUMBERS:,} numbers"
+    phases = math.prod(min(each) for each in zip(geometry.stride, n, strict=True))
+    if problem.which == "conv_input_vjp" and phases > MOST_PHASES:
+        return f"dx of up to {MOST_PHASES} phases of the stride, not {phases}"
+    return None
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -66,13 +104,15 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry) -> Array:
     if axis is None:
         return _product(g, reference.flip_kernel(w, geometry), reference.transposed_geometry(geometry))
     s, n = geometry.stride[axis], geometry.input_size[axis]
-    phases: list[Array | None] = []
+    phases = []
     for r in range(min(s, n)):
         taps, phase = _phase(geometry, axis, r)
-        met = lax.slice_in_dim(w, taps[0], taps[-1] + 1, taps.step, axis) if taps else None
-        phases.append(None if met is None else _input_vjp(g, met, phase))
-    zero = jnp.zeros_like(next(each for each in phases if each is not None))
-    return interleave([zero if each is None else each for each in phases], 1 + axis, n)
+        if taps:
+            met = lax.slice_in_dim(w, taps[0], taps[-1] + 1, taps.step, axis)
+            phases.append(_input_vjp(g, met, phase))
+        else:
+            phases.append(_zeros((len(g), *phase.input_size, w.shape[-2] * geometry.groups), g, w))
+    return interleave(phases, 1 + axis, n)
 
 
 def _phase(geometry: Geometry, axis: int, r: int) -> tuple[range, Geometry]:
@@ -99,10 +139,17 @@ def _phase(geometry: Geometry, axis: int, r: int) -> tuple[range, Geometry]:
 
 
 def _product(x: Array, w: Array, geometry: Geometry) -> Array:
-    """y, channels last; what negative padding cuts off is cut off first."""
-    x = padded(x, 1, [(min(lo, 0), min(hi, 0)) for lo, hi in geometry.padding])
+    """y, channels last; what negative padding cuts off is cut off first, and zero where that is all of x."""
+    cuts = [(min(lo, 0), min(hi, 0)) for lo, hi in geometry.padding]
+    if any(n + lo + hi < 1 for n, (lo, hi) in zip(x.shape[1:-1], cuts, strict=True)):
+        return _zeros((len(x), *geometry.output_size, w.shape[-1]), x, w)
     padding = [(max(lo, 0), max(hi, 0)) for lo, hi in geometry.padding]
-    return onednn.convolution(x, w, geometry.stride, padding, geometry.dilation, geometry.groups)
+    return onednn.convolution(padded(x, 1, cuts), w, geometry.stride, padding, geometry.dilation, geometry.groups)
+
+
+def _zeros(shape: tuple[int, ...], x: Array, w: Array) -> Array:
+    """As a product of x and w would be."""
+    return pcast_to(jnp.zeros(shape, x.dtype), axes_of(x) | axes_of(w))
 
 
 def _last(geometry: Geometry) -> Geometry:
