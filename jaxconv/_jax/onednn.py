@@ -31,8 +31,9 @@ def missing() -> str | None:
     """Why this process has no oneDNN to call; None where it has."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         return f"jaxlib holds oneDNN on Linux on x86-64 alone, and this is {sys.platform} on {platform.machine()}"
-    if jaxlib.__version__ not in TESTED:
-        return f"tested with jaxlib {' and '.join(TESTED)} alone, and this is {jaxlib.__version__}"
+    here: str = jaxlib.__version__  # type: ignore[attr-defined]
+    if here not in TESTED:
+        return f"tested with jaxlib {' and '.join(TESTED)} alone, and this is {here}"
     return None
 
 

@@ -68,7 +68,7 @@ class VjpRow:
     units_array: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, path: str, x: Any, passed: bool, verdict: str, **found: Any) -> VjpRow:
+    def _of(cls, path: str, x: Any, passed: bool, verdict: str, **found: Any) -> VjpRow:
         """The row of the input x, at `path`, with the attributes `found`."""
         return cls(path, tuple(x.shape), str(x.dtype), passed, verdict, size=x.size, **found)
 
