@@ -110,7 +110,7 @@ def row(
     common: dict[str, Any] = {"units": found.worst, "method": method, "got_array": found.got}
     common |= {"expected_array": found.right, "units_array": found.units}
     if not size:
-        return VjpRow._of(path, x, True, "right: it has no elements", **common)
+        return VjpRow.of(path, x, True, "right: it has no elements", **common)
     got, right = found.got[found.at], found.right[found.at]
     with np.errstate(all="ignore"):
         difference = got - right
@@ -119,7 +119,7 @@ def row(
     if found.worst <= C:
         judged = int(np.isfinite(found.right).sum())
         rest = "" if judged == size else f"; {size - judged} of {size} not judged: JAX's derivative is no number there"
-        return VjpRow._of(path, x, True, f"right: within {found.worst:.2g} units, {C:g} allowed{rest}", **common)
+        return VjpRow.of(path, x, True, f"right: within {found.worst:.2g} units, {C:g} allowed{rest}", **common)
     wrong = int((found.units > C).sum())
     close = 1e-9 if cause == "algebra" and not own else min(32 * unit_roundoff(x.dtype), 1e-4)
     name = pattern(found.got, found.right, found.units > C, others, close)
@@ -127,7 +127,7 @@ def row(
         cause = "rounding"
     what = "rounds too much" if cause == "rounding" else "is wrong"
     verdict = f"the gradient {what} in {wrong:,} of {size:,} elements" + (f": {name}" if name else "")
-    return VjpRow._of(path, x, False, verdict, wrong=wrong, pattern=name, cause=cause, **common)
+    return VjpRow.of(path, x, False, verdict, wrong=wrong, pattern=name, cause=cause, **common)
 
 
 def named(found: VjpRow, pattern: str | None) -> VjpRow:

@@ -148,7 +148,7 @@ class _Check:
         self.faults.append(fault)
         verdict = "no gradient to compare"
         each = zip(self.paths, self.xs, strict=True)
-        return tuple(VjpRow._of(path, x, False, verdict, units=np.inf, wrong=x.size) for path, x in each)
+        return tuple(VjpRow.of(path, x, False, verdict, units=np.inf, wrong=x.size) for path, x in each)
 
     def _twice(self, plain: Any) -> None:
         """The same call once more must give the same, and so must a pull-back after another call."""

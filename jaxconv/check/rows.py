@@ -201,7 +201,7 @@ class Rows:
         index = tuple(int(v) for v in np.unravel_index(k, x.shape))
         name = f"one element: {list(index)}" if len(found) == 1 and np.isfinite(got) else None
         verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
-        return VjpRow._of(
+        return VjpRow.of(
             self.paths[i], x, False, verdict, units=np.inf, index=index, got=got, expected=right,
             difference=got - right, wrong=len(found), pattern=name, cause="algebra",
             rerun="wrong in float64 at precision highest too", method=truth.method, got_array=rule[0][i],

@@ -68,8 +68,16 @@ class VjpRow:
     units_array: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def _of(cls, path: str, x: Any, passed: bool, verdict: str, **found: Any) -> VjpRow:
-        """The row of the input x, at `path`, with the attributes `found`."""
+    def of(cls, path: str, x: Any, passed: bool, verdict: str, **found: Any) -> VjpRow:
+        """The row of one input.
+
+        Args:
+            path: where it stands among the arguments.
+            x: the input, for its shape and dtype.
+            passed: whether its gradient is right.
+            verdict: the same in words.
+            **found: other attributes.
+        """
         return cls(path, tuple(x.shape), str(x.dtype), passed, verdict, size=x.size, **found)
 
 
