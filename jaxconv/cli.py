@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OutputError as error:  # while it shows how far it has come
         complain(f"jaxconv {options.command}: the output could not be written: {error}")
         return 2
+    except KeyboardInterrupt:  # under `sigint_guard`
+        return 130
 
 
 def _lacks(command: str, extras: dict[str, str]) -> bool:
@@ -125,17 +127,14 @@ def _bench(options: argparse.Namespace) -> int:
     if not options.limit > 0:
         complain(f"jaxconv bench: --limit must be positive; got {options.limit:g}")
         return 2
-    try:
-        with sigint_guard() as stop_if_told:
-            if options.dtype == "float64":
-                import jax
+    with sigint_guard() as stop_if_told:
+        if options.dtype == "float64":
+            import jax
 
-                jax.config.update("jax_enable_x64", True)
-            from jaxconv.bench.command import bench
+            jax.config.update("jax_enable_x64", True)
+        from jaxconv.bench.command import bench
 
-            return bench(options, stop_if_told)
-    except KeyboardInterrupt:
-        return 130
+        return bench(options, stop_if_told)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
@@ -157,13 +156,10 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 def _check(options: argparse.Namespace) -> int:
     if _lacks("check", {"rich": "check"}) or not _all_writable("check", _given(options, "json")):
         return 2
-    try:
-        with sigint_guard() as stop_if_told:
-            from jaxconv.check.faces.command import check
+    with sigint_guard() as stop_if_told:
+        from jaxconv.check.faces.command import check
 
-            return check(options, stop_if_told)
-    except KeyboardInterrupt:
-        return 130
+        return check(options, stop_if_told)
 
 
 _SIZE = """Each layer's output size with the numbers put into the formula, its cost and its receptive field.
@@ -188,9 +184,7 @@ def _size(options: argparse.Namespace) -> int:
     from jaxconv.sizes.layers_in_words import lines
 
     words = {"kernel": "k", "stride": "s", "padding": "p", "dilation": "d", "groups": "g"}
-    given = [
-        f"{letter}{getattr(options, name)}" for name, letter in words.items() if getattr(options, name) is not None
-    ]
+    given = [f"{letter}{value}" for name, letter in words.items() if (value := getattr(options, name)) is not None]
     texts = list(options.layers)
     if given or options.filters is not None:
         texts.append(" ".join(["pool" if options.filters is None else options.filters, *given]))
