@@ -162,13 +162,10 @@ def _tune(options: argparse.Namespace) -> int:
     if options.limit is not None and not options.limit > 0:
         complain(f"jaxconv tune: --limit must be positive; got {options.limit:g}")
         return 2
-    try:
-        with sigint_guard() as stop_if_told:
-            from jaxconv.bench.tune_command import command
+    with sigint_guard() as stop_if_told:
+        from jaxconv.bench.tune_command import command
 
-            return command(options, stop_if_told)
-    except KeyboardInterrupt:
-        return 130
+        return command(options, stop_if_told)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
