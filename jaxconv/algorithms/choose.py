@@ -5,9 +5,7 @@
     canonical    the same in the layout that XLA's convolution is tuned for, in `canonical`
     planes       three axes as two, in `planes`
     patches      products for windows that do not overlap, channels last, in `patches`
-    phases       a strided dx, channels last, as a convolution without a stride, in `phases`
-    shifts       y and dx of groups of few channels, sums of shifted arrays, in `shifts`
-    depthwise    dw of groups of one channel, of long kernels few, in `depthwise`
+    direct       groups of few channels, sums of shifted arrays, in `direct`
     taps         dw with channels last, a product for each tap of the first axis, in `taps`
     gemm         matrix products: in `gemm`, or in `blocks` where an axis may lie over several devices
 
@@ -32,7 +30,7 @@ from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision
 from jaxconv._jax.manual_axes import partitioned
-from jaxconv.algorithms import blocks, canonical, depthwise, gemm, patches, phases, planes, reference, shifts, taps
+from jaxconv.algorithms import blocks, canonical, direct, gemm, patches, planes, reference, taps
 from jaxconv.algorithms import conditions as when
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.reference import Map
@@ -67,24 +65,24 @@ CPU = (
     ),
     Row(
         lambda call: when.long(call) and call.overlap and not call.dw,
-        "shifts",
+        "direct",
         "long kernels between few channels, some taps at a time: depthwise 15 to 60, strided dx 200 and more, of eight "
         "channels 1.5 to 2, of one channel in all 4 to 8",
     ),
     Row(
         lambda call: when.long(call) and call.overlap,
-        "depthwise",
+        "direct",
         "the same: depthwise 5 to 14, of two to eight channels 10 to 400",
     ),
     Row(
         lambda call: call.geometry.groups > 1 and not call.dw and when.as_shifts(call),
-        "shifts",
+        "direct",
         "matrices too small for a product: gemm 0.1 to 1.0, of 4x4 images 1.3, strided dx 0.2 to 1.1, of "
         "JAX 0.10 with channels first 0.3 to 1.1; lax itself 0.01 to 0.3",
     ),
     Row(
         lambda call: call.geometry.groups > 1 and call.dw and call.channels == 1,
-        "depthwise",
+        "direct",
         "no matrices at all: gemm 0.1 to 1.0, of 11x11 1.3, of 31x31, compiled in five times as long, 0.8 to 1.9; lax "
         "itself less than 0.2",
     ),
@@ -173,12 +171,6 @@ CPU = (
         "lax is not tuned for strides and dilations at once: channels last 1.0 to 3, few channels 2.8 to 17",
     ),
     Row(
-        lambda call: call.dx and call.strided and call.few_channels and when.in_phases(call),
-        "phases",
-        "no zeros, but more taps: 3x3 of 8 channels 1.1 to 2.0, 5x5 of 3 0.9 to 3.1, 7x7 of 3 1.1 to 5.8; what sums "
-        "less would be 0.3 to 1.9",
-    ),
-    Row(
         lambda call: call.dw and call.pointwise and not call.last,
         "gemm",
         "dw of a 1x1 is one product: 1.1 to 4.7",
@@ -260,9 +252,7 @@ def lowered(
         "canonical": canonical,
         "planes": planes,
         "patches": patches,
-        "phases": phases,
-        "shifts": shifts,
-        "depthwise": depthwise,
+        "direct": direct,
         "taps": taps,
         "gemm": blocks if partitioned() else gemm,
     }

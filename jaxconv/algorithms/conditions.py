@@ -9,8 +9,9 @@ import math
 
 import jax
 
-from jaxconv.algorithms import planes, taps
+from jaxconv.algorithms import planes
 from jaxconv.algorithms.problem import SMALL, Problem
+from jaxconv.sizes.geometry import Geometry
 
 LONG = 128  # taps, added up over the axes
 LONG_CHANNELS = 8  # of a group: between more of them lax is faster than sums
@@ -61,7 +62,7 @@ def as_planes(call: Problem) -> bool:
     if call.pointwise and (call.dw or (call.dx and call.channels < 64)):
         return False  # one product of arrays as they lie
     by_images = call.last and TUNED and not call.dw  # else to move or to cut out images takes what the product gains
-    elements = (1 if by_images else call.batch) * planes.elements(geometry, call.channels)
+    elements = (1 if by_images else call.batch) * planes._elements(geometry, call.channels)
     if elements * (8 if call.double else 4) > planes.U_BYTES:
         return False
     if call.dw:
@@ -107,17 +108,32 @@ def as_rows_of_patches(call: Problem) -> bool:
     geometry = call.geometry
     columns = geometry.kernel_size[-1] * call.channels
     rows = geometry.axes == 2 and geometry.kernel_size[0] > 1 and not (call.overlap or call.double)
-    return rows and columns >= 48 and call.filters <= columns and taps.fits(geometry, call.channels)
+    return rows and columns >= 48 and call.filters <= columns and runs(geometry, call.channels)
+
+
+def laid_out(geometry: Geometry, channels: int) -> int:
+    """Bytes that `taps` lays out of one image in float32."""
+    return math.prod((*geometry.output_size, *geometry.kernel_size[1:], channels)) * 4
+
+
+def runs(geometry: Geometry, channels: int) -> bool:
+    """Whether windows are runs of numbers, and images so small that what is laid out of one stays in a cache."""
+    return geometry.dilation[-1] == 1 and laid_out(geometry, channels) <= 1 << 24
+
+
+def short_taps(geometry: Geometry, channels: int, filters: int) -> bool:
+    """Whether so few taps, of so many channels, that lax's one product has no advantage, and images so small."""
+    return max(geometry.kernel_size) <= 4 and min(channels, filters) >= 32 and runs(geometry, channels)
 
 
 def as_taps(call: Problem) -> bool:
     """Whether dw is better laid out tap by tap: where taps are few, or lax's own is slow."""
     if call.double:
         return False
-    short = (call.strided or not TUNED) and taps.short(call.geometry, call.channels, call.filters)
-    large = taps.laid_out(call.geometry, call.channels) > TAPS_BYTES
-    runs = call.many_channels or call.geometry.dilation[-1] == 1  # in windows
-    return short or (not large and (few_images(call) or (runs and leaves_cache(call))))
+    short = (call.strided or not TUNED) and short_taps(call.geometry, call.channels, call.filters)
+    large = laid_out(call.geometry, call.channels) > TAPS_BYTES
+    in_runs = call.many_channels or call.geometry.dilation[-1] == 1  # in windows
+    return short or (not large and (few_images(call) or (in_runs and leaves_cache(call))))
 
 
 def leaves_cache(call: Problem) -> bool:
@@ -160,11 +176,6 @@ def few_in_large_windows(call: Problem) -> bool:
     if not (call.dx and call.last and by_twos and call.outweighs_steps) or call.few_channels:
         return False
     return call.filters <= 32 if call.geometry.taps >= 25 else call.filters <= 8 and call.channels <= 32
-
-
-def in_phases(call: Problem) -> bool:
-    """Whether a strided dx of few channels sums enough to pay for the zeros in its kernel."""
-    return call.geometry.taps * call.channels >= (36 if call.pixels >= 2 * SMALL else 100)
 
 
 def ragged(call: Problem) -> bool:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxconv.algorithms import canonical, layout, unroll
+from jaxconv.algorithms.gemm import POSITIONS
 from jaxconv.algorithms.reference import Map
+from jaxconv.algorithms.unroll import per_axis
 from jaxconv.sizes.geometry import Geometry
 
 HANDFUL = 512  # numbers of an array
@@ -46,6 +47,16 @@ class Problem(NamedTuple):
         return cls(which, geometry, *per_group, a.shape[0], bits == 64, mapped, bits == 16)
 
     @property
+    def bits(self) -> int:
+        """Of a real number."""
+        return 64 if self.double else 16 if self.half else 32
+
+    @property
+    def long(self) -> bool:
+        """Whether a program with a line for every tap of an axis would compile for minutes."""
+        return sum(self.geometry.kernel_size) > 128
+
+    @property
     def y(self) -> bool:
         return self.which == "conv"
 
@@ -75,7 +86,7 @@ class Problem(NamedTuple):
 
     @property
     def overlap(self) -> bool:
-        return any(unroll.overlaps(self.geometry, axis) for axis in range(self.geometry.axes))
+        return any(axis.overlaps for axis in per_axis(self.geometry))
 
     @property
     def reduced_channels(self) -> int:
@@ -112,7 +123,8 @@ class Problem(NamedTuple):
     def kernel_longer(self) -> bool:
         """Whether the kernel of lax's convolution, g where it makes dw, is longer than what it slides over."""
         n, k, m = self.geometry.input_size, self.geometry.kernel_size, self.geometry.output_size
-        return canonical.longer(*((m, n) if self.dw else (k, m) if self.dx else (k, n)))
+        kernel, over = (m, n) if self.dw else (k, m) if self.dx else (k, n)
+        return any(a > b for a, b in zip(kernel, over, strict=True))
 
     @property
     def pixels(self) -> int:
@@ -154,7 +166,7 @@ class Problem(NamedTuple):
 
     @property
     def large(self) -> bool:
-        return self.positions >= layout.POSITIONS
+        return self.positions >= POSITIONS
 
     @property
     def many_channels(self) -> bool:
