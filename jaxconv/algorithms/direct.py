@@ -141,17 +141,16 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     weights = lax.optimization_barrier(weights.reshape(-1)).reshape(-1, *weights.shape[2:])
     G, made = weights.shape[1:] if first else weights.shape[:0:-1]
     several, many = len(sums.terms) > 1, sum(map(len, sums.terms)) > MANY
-    # What follows a sum, moving the channels or rounding, would slow its loop down.
-    apart = x.dtype != weights.dtype or not (first or made == 1 or several)
 
     def images(x: Array) -> Array:
         source = jnp.repeat(to_accumulator(x), times, -1) if times > 1 else to_accumulator(x)
-        source = padded(_to_groups(source, G, first), 3 if first else 1, sums.edges)
-        views = Views(lax.optimization_barrier(source), weights, sums.steps, sums.sizes, first)
+        # Padded as it came, so that a program which makes dw, too, pads it once.
+        source = lax.optimization_barrier(padded(source, at, sums.edges))
+        views = Views(_to_groups(source, G, first), weights, sums.steps, sums.sizes, first)
         if many:
             every = _by_length(lambda table: views.looped(table).astype(x.dtype), sums.terms)
         else:  # rounded before they are put together: the two in one loop would not be vectorised
-            rounded = [views.sum(terms, apart).astype(x.dtype) for terms in sums.terms]
+            rounded = [views.sum(terms).astype(x.dtype) for terms in sums.terms]
             every = jnp.stack(list(map(lax.optimization_barrier, rounded))) if several else rounded[0][None]
         return _from_groups(_interleaved(every, sums, first), first)
 
@@ -189,15 +188,15 @@ class Views(NamedTuple):
     def zero(self) -> Array:
         return pcast_to(jnp.zeros(self.shape, self.x.dtype), axes_of(self.x))
 
-    def sum(self, terms: Sequence[Term], apart: bool) -> Array:
-        """Σ weights[row] · view over all terms, in parts of equal length that are a loop each; the last, too, where
-        it is `apart` from what follows.
+    def sum(self, terms: Sequence[Term]) -> Array:
+        """Σ weights[row] · view over all terms, in parts of equal length that are a loop each.
+
+        None is fused with what follows: that would slow its loop down, and each reader would make the sum anew.
         """
         ends = np.linspace(0, len(terms), -(-len(terms) // self.most) + 1).round().astype(int).tolist()
         y = None
         for start, end in itertools.pairwise(ends):
-            y = self.added(y, terms[start:end])
-            y = lax.optimization_barrier(y) if apart or end < len(terms) else y
+            y = lax.optimization_barrier(self.added(y, terms[start:end]))
         return self.zero() if y is None else y
 
     def looped(self, table: Array) -> Array:

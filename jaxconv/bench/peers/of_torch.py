@@ -25,7 +25,7 @@ def build(name: str, call: dict) -> tuple:
     dtype = getattr(torch, call["dtype"])
     x, w, g = (torch.from_numpy(a).to(dtype) for a in arrays.convolution(call))
     axes = len(call["x"]) - 2
-    options = [[call[key]] * axes for key in ("stride", "padding", "dilation")]
+    options = [arrays.per_axis(call, key) for key in ("stride", "padding", "dilation")]
     if call["layout"] == "channels_last":
         if axes == 1:  # there is no such form of one axis; as images of one row it takes 0.1 to 0.7 of conv1d's time
             x, w, g = (a.unsqueeze(2) for a in (x, w, g))
