@@ -102,15 +102,18 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         "bench",
         help="times beside jax.grad of lax, PyTorch, ONNX Runtime, flax and equinox",
         description="The value and both gradients of fifteen convolutions, or, after the word gated, of six "
-        "recurrences, each beside other frameworks' in interleaved pairs. Every other framework runs in a process of "
-        "its own.",
+        "recurrences, after the word nets a training step of eight nets, each beside other frameworks' in interleaved "
+        "pairs. Every other framework runs in a process of its own.",
     )
-    bench.add_argument("names", nargs="*", metavar="NAME", help="workloads; gated: the recurrences; without: all")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="workloads; gated: the recurrences; nets: whole nets; "
+                       "without: all convolutions")  # fmt: skip
     bench.add_argument("--against", metavar="A,B", help="lax, torch, onnxruntime, flax, equinox; for gated: plain, "
-                       "hoisted, flax_gru, equinox_gru, torch_gru, torch_cell, onnxruntime_gru")  # fmt: skip
+                       "hoisted, flax_gru, equinox_gru, torch_gru, torch_cell, onnxruntime_gru; for nets: lax, "
+                       "torch")  # fmt: skip
     bench.add_argument("--python", metavar="PATH", help="the interpreter that has the other frameworks")
     bench.add_argument("--file", type=Path, metavar="FILE", help="own convolutions: a JSON list of objects")
-    bench.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
+    bench.add_argument("--layout", choices=("channels_first", "channels_last"),
+                       help="of convolutions, channels_first if not said; of nets, the faster one")  # fmt: skip
     bench.add_argument("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default="float32")
     bench.add_argument("--lowering", default="auto", metavar="NAME", help="the algorithm; auto: the fastest")
     bench.add_argument("--limit", type=float, default=30.0, metavar="S", help="seconds that a peer's call may take")

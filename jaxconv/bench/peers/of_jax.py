@@ -7,6 +7,7 @@ import time
 import arrays
 import jax
 import jax.numpy as jnp
+import nets_jax
 from jax import lax
 
 
@@ -21,6 +22,8 @@ def start(name: str) -> dict:
 
 def build(name: str, call: dict) -> tuple:
     """The compiled call, and compile seconds and temporaries' bytes; kept bytes of a recurrence's gradient."""
+    if "nodes" in call:
+        return nets_jax.build(name, call)
     if call["dtype"] == "float64":
         jax.config.update("jax_enable_x64", True)
     function, inputs, facts = (_recurrence if "steps" in call else _convolution)(name, call)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 
 import arrays
+import nets_torch
 import torch
 
 
 def start(name: str) -> dict:
-    """As many threads as there are cores; the version."""
+    """As many threads as there are cores; the version. Subnormal numbers are 0, as in XLA: a deep net has them."""
+    torch.set_flush_denormal(True)
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     return {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
 def build(name: str, call: dict) -> tuple:
     """The call; nothing is compiled ahead."""
+    if "nodes" in call:
+        return nets_torch.build(name, call)
     if "steps" in call:
         return _recurrence(name, call), {}
     dtype = getattr(torch, call["dtype"])
