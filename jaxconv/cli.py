@@ -162,6 +162,9 @@ def _tune(options: argparse.Namespace) -> int:
     if options.limit is not None and not options.limit > 0:
         complain(f"jaxconv tune: --limit must be positive; got {options.limit:g}")
         return 2
+    if options.forget and options.output is not None:
+        complain(f"jaxconv tune: --forget is of the cache folder; leave out --output {options.output}")
+        return 2
     with sigint_guard() as stop_if_told:
         from jaxconv.bench.tune_command import command
 
