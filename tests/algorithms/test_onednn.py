@@ -180,6 +180,18 @@ def test_the_guard_refuses_symbolic_sizes():
 
 
 @pytest.mark.usefixtures("here")
+def test_the_guard_refuses_a_mesh():
+    """Also of one device, inside `jax.shard_map`."""
+    why = []
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((1,), ("i",), auto, devices=jax.devices()[:1])
+    spec = jax.sharding.PartitionSpec("i")
+    f = jax.shard_map(lambda x: why.append(refused()) or x, mesh=mesh, in_specs=spec, out_specs=spec)
+    jax.eval_shape(f, jnp.ones(1))
+    assert "one device" in why[0]
+
+
+@pytest.mark.usefixtures("here")
 def test_the_guard_refuses_other_machines_and_versions(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 2)
     assert "one device" in refused()
