@@ -53,7 +53,7 @@ def unsupported(problem: Problem) -> str | None:
         return f"float32 alone, not {problem.dtype}"
     if geometry.axes > 3:
         return f"up to three spatial axes, not {geometry.axes}"
-    if problem.partitioned or jax.device_count() > 1:
+    if problem.partitioned or jax.device_count() > 1 or not jax.sharding.get_abstract_mesh().empty:
         return "one device alone: the compiler cannot cut up what it knows nothing of"
     if (why := onednn.missing()) is not None:
         return why
