@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="write coefficients.json")
     options = parser.parse_args(arguments)
     here = Path(str(files("jaxconv.bench").joinpath("evidence")))
-    paths = options.evidence or sorted(here.glob("*.json"))
+    paths = options.evidence or sorted(here.glob("times*.json"))
     every = [record for path in paths for record in records.read(path, anywhere=True).values()]
     prices: dict[str, dict] = {}
     print("| map | layout | calls | regret: mean | 95 of 100 | worst | fastest, and times the best other's time |")
