@@ -34,7 +34,20 @@ CONTRACT = {
     "residuals='recompute', derivative='hand'",
     "gated_scan_both": "forward, backward, x, h0=None, **options",
     "gated_step_jacobian": "params, h, x",
-    "gradient_flow": "params, x, h0=None",
+    "gated_init": "key, n, m, *, bias=True, memory=None, dtype=<class 'jax.numpy.float32'>",
+    "gru_init": "key, n, m, *, bias=True, memory=None, dtype=<class 'jax.numpy.float32'>",
+    "gru_step": "params, h, x, *, reset='after'",
+    "gru_scan": "params, x, h0=None, *, reset='after', lengths=None, reverse=False, time_axis=0, unroll=1, "
+    "residuals='recompute', derivative='hand'",
+    "gru_scan_both": "forward, backward, x, h0=None, **options",
+    "gru_step_jacobian": "params, h, x, *, reset='after'",
+    "lstm_init": "key, n, m, *, bias=True, memory=None, dtype=<class 'jax.numpy.float32'>",
+    "lstm_step": "params, h, x",
+    "lstm_scan": "params, x, h0=None, *, lengths=None, reverse=False, time_axis=0, unroll=1, "
+    "residuals='recompute', derivative='hand'",
+    "lstm_scan_both": "forward, backward, x, h0=None, **options",
+    "lstm_step_jacobian": "params, h, x",
+    "gradient_flow": "params, x, h0=None, *, reset='after'",
 }
 
 

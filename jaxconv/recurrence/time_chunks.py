@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+from jaxconv.sizes.arguments import is_symbolic
+
+# The rows (steps × batch) of a chunk's matrix products: about ROWS, fewer where states are wide, since a chunk should
+# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two chunks is one: cutting costs copies.
+NUMBERS, ROWS, LEAST = 2**18, 4096, 512
 
 Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
@@ -46,6 +53,20 @@ class TimeChunks:
         if rest is None or full is None:
             return full if rest is None else rest
         return jax.tree.map(lambda *each: jnp.concatenate(each[::-1] if self.reverse else each), full, rest)
+
+
+def chunks_of(sizes: tuple[Any, ...], m: Any, steps: int | None, reverse: bool) -> TimeChunks:
+    """How the time of (T, *batch) is cut: every so many steps, else near `NUMBERS` numbers, evenly if it can."""
+    time, *batch = sizes
+    if steps is not None:
+        return TimeChunks(time, steps if is_symbolic(time) else min(steps, time), reverse)
+    if any(map(is_symbolic, sizes)):
+        return TimeChunks(time, time, reverse)
+    rows = max(min(NUMBERS // max(1, m), ROWS), LEAST)
+    target = -(-rows // max(1, prod(batch)))
+    near = (k for k in range(max(1, target // 2), 2 * target + 1) if time % k == 0)
+    length = time if time <= 2 * target else min(near, key=lambda k: abs(k - target), default=target)
+    return TimeChunks(time, length, reverse)
 
 
 def over_chunks(
