@@ -9,6 +9,7 @@ from jaxconv.convolution.api import conv as conv
 from jaxconv.convolution.api import conv_input_vjp as conv_input_vjp
 from jaxconv.convolution.api import conv_transpose as conv_transpose
 from jaxconv.convolution.api import conv_weight_vjp as conv_weight_vjp
+from jaxconv.convolution.causal import causal_conv as causal_conv
 from jaxconv.convolution.jacobian import conv_input_jacobian as conv_input_jacobian
 from jaxconv.convolution.jacobian import conv_weight_jacobian as conv_weight_jacobian
 from jaxconv.explanation.explained import Explanation as Explanation
@@ -17,6 +18,10 @@ from jaxconv.parallel.halo import halo_exchange as halo_exchange
 from jaxconv.parallel.halo import halo_exchange_vjp as halo_exchange_vjp
 from jaxconv.parallel.processes import global_batch as global_batch
 from jaxconv.parallel.sharded import conv_sharded as conv_sharded
+from jaxconv.recurrence.convert import gru_from as gru_from
+from jaxconv.recurrence.convert import gru_to as gru_to
+from jaxconv.recurrence.convert import lstm_from as lstm_from
+from jaxconv.recurrence.convert import lstm_to as lstm_to
 from jaxconv.recurrence.flow import GradientFlow as GradientFlow
 from jaxconv.recurrence.flow import gated_step_jacobian as gated_step_jacobian
 from jaxconv.recurrence.flow import gradient_flow as gradient_flow
@@ -37,6 +42,7 @@ from jaxconv.recurrence.lstm import lstm_scan as lstm_scan
 from jaxconv.recurrence.lstm import lstm_scan_both as lstm_scan_both
 from jaxconv.recurrence.lstm import lstm_step as lstm_step
 from jaxconv.recurrence.lstm_cell import LSTMParams as LSTMParams
+from jaxconv.recurrence.standins import recurrent as recurrent
 from jaxconv.sizes.arithmetic import input_sizes as input_sizes
 from jaxconv.sizes.arithmetic import output_size as output_size
 from jaxconv.sizes.arithmetic import same_padding as same_padding
