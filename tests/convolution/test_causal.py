@@ -1,5 +1,7 @@
 """`causal_conv`: whole or piece by piece the same, equal to `conv` of the whole, gradients through the state."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +36,7 @@ def test_is_the_sum_and_conv_of_the_whole():
 @pytest.mark.parametrize("cuts", [(0, 1, 9), (0, 2, 2, 3, 9), tuple(range(10))], ids=["two", "an-empty-one", "single"])
 def test_piece_by_piece(cuts):
     state, pieces = None, []
-    for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, end in pairwise(cuts):
         y, state = causal_conv(X[..., start:end], W, B, state)
         assert state.shape == (2, 3, 3)
         pieces.append(y)
