@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,24 +21,31 @@ from jaxconv.terminal.output import complain, shown, written
 
 def chosen(names: list[str], file: Path | None) -> tuple[Workload | Recurrence, ...]:
     """The workloads of that name; ValueError names those there are."""
-    if names[:1] == ["gated"]:
-        there: tuple[Workload | Recurrence, ...] = RECURRENCES
+    if cell := cell_of(names):
+        there: tuple[Workload | Recurrence, ...] = tuple(replace(one, cell=cell) for one in RECURRENCES)
         names = names[1:]
         if file is not None:
-            raise ValueError("jaxconv bench: --file holds convolutions; leave it out with gated")
+            raise ValueError(f"jaxconv bench: --file holds convolutions; leave it out with {cell}")
     else:
         there = CONVOLUTIONS if file is None else read(file)
     for name in names:
         if name not in (one.name for one in there):
             listed = ", ".join(one.name for one in there)
-            raise ValueError(f"jaxconv bench: a workload must be one of {listed}, or gated first; got {name}")
+            raise ValueError(
+                f"jaxconv bench: a workload must be one of {listed}, or gated, gru or lstm first; got {name}"
+            )
     return tuple(one for one in there if not names or one.name in names)
 
 
-def peers(against: str | None, gated: bool, python: str | None, limit: float) -> list[Peer]:
+def cell_of(names: list[str]) -> str | None:
+    """The recurrence that the first word names, None where it names none."""
+    return names[0] if names[:1] and names[0] in run.CELL_PEERS else None
+
+
+def peers(against: str | None, cell: str | None, python: str | None, limit: float) -> list[Peer]:
     """A process for each framework asked for. ValueError for an unknown name, PeerError for one that is not there."""
-    known = run.GATED_PEERS if gated else run.PEERS
-    names = list(known[:2] if gated else known[:1]) if against is None else [n for n in against.split(",") if n]
+    known = run.CELL_PEERS[cell] if cell else run.PEERS
+    names = list(known[:2] if cell else known[:1]) if against is None else [n for n in against.split(",") if n]
     for name in names:
         if name not in known:
             raise ValueError(f"jaxconv bench: --against must name some of {', '.join(known)}; got {name}")
@@ -57,19 +65,19 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
     """Run it; the exit status. `stop_if_told` raises when ctrl-C was pressed."""
     against: list[Peer] = []
     entries: list[run.Entry] = []
-    gated = options.names[:1] == ["gated"]
+    cell = cell_of(options.names)
     console = Console()
     try:
         work = chosen(options.names, options.file)
         settings = run.Options(options.layout, options.dtype, options.lowering, 3 if options.quick else 7)
-        if gated and settings != run.Options(pairs=settings.pairs):
+        if cell and settings != run.Options(pairs=settings.pairs):
             raise ValueError(
-                "jaxconv bench: --layout, --dtype and --lowering are for convolutions; leave them out with gated"
+                f"jaxconv bench: --layout, --dtype and --lowering are for convolutions; leave them out with {cell}"
             )
-        against = peers(options.against, gated, options.python, options.limit)
+        against = peers(options.against, cell, options.python, options.limit)
         names = [peer.name for peer in against]
         with progress(console) as display:
-            maps = run.GATED_MAPS if gated else run.MAPS
+            maps = run.CELL_MAPS if cell else run.MAPS
             bar = display.add_task("the matrix product", total=len(work) * len(maps))
             product = run.product()
             for one in work:
