@@ -99,8 +99,8 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         "bench",
         help="times beside jax.grad of lax, PyTorch, ONNX Runtime, flax and equinox",
         description="The value and both gradients of fifteen convolutions, or, after the word gated, gru or lstm, of "
-        "eleven recurrences, each beside other frameworks' in interleaved pairs. Every other framework runs in a process of "
-        "its own.",
+        "eleven recurrences, each beside other frameworks' in interleaved pairs. Every other framework runs in a "
+        "process of its own.",
     )
     bench.add_argument(
         "names", nargs="*", metavar="NAME", help="workloads; gated, gru or lstm: the recurrences; without: all"

@@ -173,7 +173,7 @@ GATED_CASES = (
     GatedCase("LSTM", 7, (4,), 5, 6, cell="lstm", quick=True),
     GatedCase("LSTM, lengths, reverse", 7, (4,), 5, 6, options=_ENDS, cell="lstm"),
     GatedCase(
-        "LSTM, states and gates saved, no h0", 7, (4,), 5, 6, h0=False, options={"residuals": "save"}, cell="lstm"
+        "LSTM, states and gates saved, no h0", 7, (4,), 5, 6, True, False, options={"residuals": "save"}, cell="lstm"
     ),
     GatedCase("LSTM, float64", 12, (4,), 8, 8, dtype="float64", cell="lstm"),
 )
