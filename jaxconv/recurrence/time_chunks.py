@@ -17,9 +17,10 @@ from jax import Array, lax
 
 from jaxconv.sizes.arguments import is_symbolic
 
-# The rows (steps × batch) of a chunk's matrix products: about ROWS, fewer where states are wide, since a chunk should
-# stay in a cache of some MiB, but no fewer than LEAST. A sequence of up to two chunks is one: cutting costs copies.
-NUMBERS, ROWS, LEAST = 2**18, 4096, 512
+# A chunk's arrays should stay in a cache of some MiB: near NUMBERS numbers of a state, in no more than ROWS and, if that
+# can be, no fewer than LEAST rows (steps × batch) of its matrix products. And it should be a small part of the sequence,
+# a PARTS-th, since some fifteen arrays as large as its states are alive in it; a sequence of SMALL numbers is one chunk.
+NUMBERS, ROWS, LEAST, PARTS, SMALL = 2**18, 4096, 512, 8, 2**13
 
 Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
@@ -57,15 +58,18 @@ class TimeChunks:
 
 def chunks_of(sizes: tuple[Any, ...], m: Any, steps: int | None, reverse: bool) -> TimeChunks:
     """How the time of (T, *batch) is cut: every so many steps, else near `NUMBERS` numbers, evenly if it can."""
-    time, *batch = sizes
+    time, *batches = sizes
     if steps is not None:
         return TimeChunks(time, steps if is_symbolic(time) else min(steps, time), reverse)
     if any(map(is_symbolic, sizes)):
         return TimeChunks(time, time, reverse)
+    batch = max(1, prod(batches))
+    if time * batch * m <= SMALL:
+        return TimeChunks(time, time, reverse)
     rows = max(min(NUMBERS // max(1, m), ROWS), LEAST)
-    target = -(-rows // max(1, prod(batch)))
+    target = max(1, min(-(-rows // batch), time // PARTS))
     near = (k for k in range(max(1, target // 2), 2 * target + 1) if time % k == 0)
-    length = time if time <= 2 * target else min(near, key=lambda k: abs(k - target), default=target)
+    length = min(near, key=lambda k: abs(k - target), default=target)
     return TimeChunks(time, length, reverse)
 
 

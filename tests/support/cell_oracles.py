@@ -67,7 +67,7 @@ def value_and_gradient(kind, a, g_last, y_bar, rounded=same, **run):
         nudged[name] = value[None] + 1j * EPSILON * bumps.reshape(count, *value.shape)
         at += value.size
     last, h = forward(kind, nudged, rounded, **run)
-    loss = sum(np.einsum("p...,...->p", s, g) for s, g in zip((*last, h), (*g_last, y_bar), strict=True))
+    loss = sum((s * g).reshape(count, -1).sum(1) for s, g in zip((*last, h), (*g_last, y_bar), strict=True))
     cut = np.split(loss.imag / EPSILON, np.cumsum(list(sizes.values()))[:-1])
     gradient = {name: part.reshape(a[name].shape) for name, part in zip(a, cut, strict=True)}
     return tuple(s[0].real for s in last), h[0].real, gradient
