@@ -21,6 +21,12 @@ class Tape(NamedTuple):
     gates: tuple[Array, ...]
 
 
+def _tanh(pre: Array, rounded: Rounded) -> Array:
+    """tanh, whose slope 1 − tanh² sees the rounded value, as in any program."""
+    t = rounded(np.tanh(np.real(pre)))
+    return t + 1j * np.imag(pre) * (1 - t**2) if np.iscomplexobj(pre) else t
+
+
 def _affine(x: Array, w: Array, b: Any) -> Array:
     return x @ w.T + (0 if b is None else b)
 
@@ -32,15 +38,15 @@ def _step(cell: str, params: Any, state: tuple, x: Array, rounded: Rounded) -> t
     a, p = _affine(x, w_ih, b_ih), _affine(h, w_hh, b_hh)
     if cell == "lstm":
         i, f, o = (_sigmoid((a + p)[..., k * m : (k + 1) * m], rounded) for k in (0, 1, 3))
-        g = rounded(np.tanh((a + p)[..., 2 * m : 3 * m]))
+        g = _tanh((a + p)[..., 2 * m : 3 * m], rounded)
         c = rounded(f * state[1] + i * g)
-        t = rounded(np.tanh(c))
+        t = _tanh(c, rounded)
         return (rounded(o * t), c), Tape(state, (i, f, g, o, t))
     r, z = (_sigmoid((a + p)[..., k * m : (k + 1) * m], rounded) for k in (0, 1))
     q = p[..., 2 * m :]
     if cell == "before":
         q = _affine(r * h, w_hh[2 * m :], None if b_hh is None else b_hh[2 * m :])
-    n = rounded(np.tanh(a[..., 2 * m :] + (r * q if cell == "after" else q)))
+    n = _tanh(a[..., 2 * m :] + (r * q if cell == "after" else q), rounded)
     return (rounded((1 - z) * n + z * h),), Tape(state, (r, z, n, q))
 
 

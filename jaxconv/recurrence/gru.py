@@ -30,12 +30,7 @@ def gru_init(
     With biases 0 the gate z is near ½: the state, and a gradient, halves at every step; as in `gated_init`.
 
     Args:
-        key: a random key of `jax.random`.
-        n: input features.
-        m: state features.
-        bias: whether there are biases.
-        memory: steps, at least 2, that the longest memory lasts; None: biases 0.
-        dtype: of all weights.
+        key, n, m, bias, memory, dtype: as in `gated_init`.
 
     Returns:
         GRUParams with w_ih (3m, n), w_hh (3m, m), b_ih, b_hh (3m,) or None.
@@ -101,10 +96,9 @@ def gru_scan(
 
     Args:
         params: GRUParams.
-        x: (time, *batch, n), any number of batch axes, none included; time may be 0.
         h0: state before the first step, (*batch, m); zeros where None.
         reset: "after" the product as above, as in PyTorch, or "before" it, W_hn (r ⊙ h) + b_hn.
-        lengths, reverse, time_axis, unroll, derivative: as in `gated_scan`.
+        x, lengths, reverse, time_axis, unroll, derivative: as in `gated_scan`.
         residuals: what is kept for the gradient beyond the inputs: "recompute", the states h; "save", the gates, too,
             for one product less; an integer k, the state every k steps.
 
@@ -138,9 +132,8 @@ def gru_scan_both(
 
     Args:
         forward, backward: GRUParams of the two; they may differ in m.
-        x: (time, *batch, n).
         h0: (→h[0], ←h[T+1]), the states that each begins with; zeros where None.
-        **options: as in `gru_scan`, without reverse.
+        x, **options: as in `gru_scan`, without reverse.
 
     Returns:
         (h_last, h): (*batch, 2m), the last state of each run, and (time, *batch, 2m).

@@ -30,12 +30,7 @@ def lstm_init(
     and nothing else: ``params._replace(b_ih=params.b_ih.at[m : 2 * m].add(1))``.
 
     Args:
-        key: a random key of `jax.random`.
-        n: input features.
-        m: state features.
-        bias: whether there are biases.
-        memory: steps, at least 2, that the longest memory lasts; None: biases 0.
-        dtype: of all weights.
+        key, n, m, bias, memory, dtype: as in `gated_init`.
 
     Returns:
         LSTMParams with w_ih (4m, n), w_hh (4m, m), b_ih, b_hh (4m,) or None.
@@ -98,9 +93,8 @@ def lstm_scan(
 
     Args:
         params: LSTMParams.
-        x: (time, *batch, n), any number of batch axes, none included; time may be 0.
         h0: (h0, c0), the state before the first step, each (*batch, m); zeros where None.
-        lengths, reverse, time_axis, unroll, derivative: as in `gated_scan`.
+        x, lengths, reverse, time_axis, unroll, derivative: as in `gated_scan`.
         residuals: what is kept for the gradient beyond the inputs: "recompute", the states h and c; "save", the gates,
             too, for one product less; an integer k, the state every k steps.
 
@@ -133,9 +127,8 @@ def lstm_scan_both(
 
     Args:
         forward, backward: LSTMParams of the two; they may differ in m.
-        x: (time, *batch, n).
         h0: ((→h[0], →c[0]), (←h[T+1], ←c[T+1])), the states that each begins with; zeros where None.
-        **options: as in `lstm_scan`, without reverse.
+        x, **options: as in `lstm_scan`, without reverse.
 
     Returns:
         ((h_last, c_last), h): each (*batch, 2m), the last state of each run, and (time, *batch, 2m).

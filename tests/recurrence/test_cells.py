@@ -130,7 +130,9 @@ def test_steps_and_their_jacobian(kind):
     def exact(rounded):
         held = {name: rounded(value) for name, value in a.items()}
         states = [tuple(rounded(s[b]) for s in state) for b in range(BATCH)]
-        return (np.stack([oracle.step_jacobian(kind, held, s, held["x"][0, b]) for b, s in enumerate(states)]),)
+        return (
+            np.stack([oracle.step_jacobian(kind, held, s, held["x"][0, b], rounded) for b, s in enumerate(states)]),
+        )
 
     ours = cast(a)
     x, now = ours["x"][0], tuple(ours[name] for name in ("h0", "c0") if name in ours)

@@ -123,6 +123,8 @@ def test_states_of_the_default_policies(case, monkeypatch):
     monkeypatch.setattr(engine, "TURN", 1)
     monkeypatch.setattr(time_chunks, "NUMBERS", 0)
     monkeypatch.setattr(time_chunks, "LEAST", 8)
+    monkeypatch.setattr(time_chunks, "SMALL", 0)
+    monkeypatch.setattr(time_chunks, "PARTS", 1)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
     h0 = a.get("h0", jnp.zeros(g_last.shape))
     config = ScanConfig(GATED, case.reverse, 1, case.residuals)
@@ -142,9 +144,10 @@ def test_states_of_the_default_policies(case, monkeypatch):
 @pytest.mark.parametrize(
     ("time", "batch", "m", "length"),
     [
-        (500, 8, 64, 500),
-        (1024, 8, 64, 1024),
-        (2048, 8, 64, 512),
+        (1000, 1, 8, 1000),
+        (500, 8, 64, 50),
+        (1024, 8, 64, 128),
+        (8192, 8, 64, 512),
         (1000, 32, 64, 125),
         (1024, 32, 256, 32),
         (1009, 32, 128, 64),
@@ -152,7 +155,7 @@ def test_states_of_the_default_policies(case, monkeypatch):
     ],
 )
 def test_length_of_a_block(time, batch, m, length):
-    """The whole sequence where it is short; else near 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
+    """All of 2¹³ numbers or fewer; else an eighth, up to 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
     assert ScanConfig(GATED).chunks(params, x).length == length
 

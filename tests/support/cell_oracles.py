@@ -13,15 +13,23 @@ def same(value):
     return value
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
+def sigmoid(z, rounded=same):
+    """σ, rounded before its slope σ(1 − σ) is formed, as any program rounds it: near 1 that is what limits it."""
+    s = rounded(1 / (1 + np.exp(-np.real(z))))
+    return s + 1j * s * (1 - s) * np.imag(z) if np.iscomplexobj(z) else s
+
+
+def tanh(z, rounded=same):
+    """tanh, likewise, its slope 1 − tanh²."""
+    t = rounded(np.tanh(np.real(z)))
+    return t + 1j * (1 - t**2) * np.imag(z) if np.iscomplexobj(z) else t
 
 
 def times(w, v):
     return np.einsum("pij,pj->pi", w, v)
 
 
-def step(kind, a, state, x):
+def step(kind, a, state, x, rounded=same):
     """The next state, a tuple; one example of every variant."""
     h, *c = state
     m = h.shape[-1]
@@ -30,13 +38,13 @@ def step(kind, a, state, x):
     if kind == "lstm":
         i = i + times(w_h, h) + a["b_hh"]
         inn, forget, new, out = (i[:, g] for g in gate)
-        c = sigmoid(forget) * c[0] + sigmoid(inn) * np.tanh(new)
-        return sigmoid(out) * np.tanh(c), c
+        c = sigmoid(forget, rounded) * c[0] + sigmoid(inn, rounded) * tanh(new, rounded)
+        return sigmoid(out, rounded) * tanh(c, rounded), c
     j = times(w_h, h) + a["b_hh"]
-    r, z = (sigmoid(i[:, g] + j[:, g]) for g in gate[:2])
+    r, z = (sigmoid(i[:, g] + j[:, g], rounded) for g in gate[:2])
     g = gate[2]
     inside = r * j[:, g] if kind == "after" else times(w_h[:, g], r * h) + a["b_hh"][:, g]
-    return ((1 - z) * np.tanh(i[:, g] + inside) + z * h,)
+    return ((1 - z) * tanh(i[:, g] + inside, rounded) + z * h,)
 
 
 def forward(kind, a, rounded=same, lengths=None, reverse=False):
@@ -49,7 +57,7 @@ def forward(kind, a, rounded=same, lengths=None, reverse=False):
         state = tuple(s[:, b] for s in starts)
         order = range(time if lengths is None else lengths[b])
         for t in reversed(order) if reverse else order:
-            state = tuple(rounded(s) for s in step(kind, a, state, x[:, t, b]))
+            state = tuple(rounded(s) for s in step(kind, a, state, x[:, t, b], rounded))
             h[:, t, b] = state[0]
         for whole, s in zip(last, state, strict=True):
             whole[:, b] = s
@@ -73,10 +81,11 @@ def value_and_gradient(kind, a, g_last, y_bar, rounded=same, **run):
     return tuple(s[0].real for s in last), h[0].real, gradient
 
 
-def step_jacobian(kind, a, state, x):
+def step_jacobian(kind, a, state, x, rounded=same):
     """∂(next state)/∂(state) of one example."""
     m, k = len(state[0]), len(state)
     units = np.eye(k * m).reshape(k * m, k, m)
     nudged = tuple(s[None] + 1j * EPSILON * units[:, i] for i, s in enumerate(state))
-    after = step(kind, {name: value[None] for name, value in a.items()}, nudged, np.broadcast_to(x, (k * m, len(x))))
+    variants, everywhere = {name: value[None] for name, value in a.items()}, np.broadcast_to(x, (k * m, len(x)))
+    after = step(kind, variants, nudged, everywhere, rounded)
     return np.concatenate([s.imag / EPSILON for s in after], -1).T
