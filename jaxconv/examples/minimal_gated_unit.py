@@ -61,9 +61,8 @@ def _adjoint(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Any]]:
     delta_n = g_h * s_n
     u = delta_n @ u_n
     delta_f = g_h * s_f + u * s_u
-    both = jnp.concatenate([delta_f, delta_n], -1)
     before = (1 - f) * g_h + f * u + delta_f @ u_f
-    return (before,), {"w": both, "b": both, "u_f": delta_f, "u_n": delta_n}
+    return (before,), {"w": (delta_f, delta_n), "b": (delta_f, delta_n), "u_f": delta_f, "u_n": delta_n}
 
 
 MGU = Cell(

@@ -43,8 +43,8 @@ class Cell(NamedTuple):
         step: (w, state, a) → (next state, gates): the equations.
         slopes: (w, state before, gates) → what one number of g is multiplied by.
         adjoint: (w, slopes, g) → (g before, {weight: gradient at what it adds to}); linear in g, a tuple like a state.
-        operands: (state before, gates) → {weight: what it multiplies}, where that is neither x nor h. A pair of
-            operands, like a pair of gradients, belongs to the weight's first and last rows.
+        operands: (state before, gates) → {weight: what it multiplies}, where that is neither x nor h. A tuple of
+            operands, like a tuple of gradients, belongs to the weight's rows block by block.
         keep: of the residuals "recompute" whether the states are kept, and which of the gates.
         fill: (params, x, gates kept) → all gates, where that takes no step; None: by `step`.
         line: gates → (c, u), where h[t] = c[t] ⊙ h[t−1] + u[t]; only with gates that `fill` makes or `is_line`.
@@ -96,7 +96,18 @@ def led(array: Array, rank: int) -> Array:
 
 def held(tree: Any) -> Any:
     """Arrays that several readers share. XLA on a CPU would compute them anew in each, σ and tanh included."""
-    return lax.optimization_barrier(tree)
+    leaves, structure = jax.tree.flatten(tree)
+    once = {id(leaf): leaf for leaf in leaves}  # one array that stands twice stays one
+    kept = dict(zip(once, lax.optimization_barrier(list(once.values())), strict=True))
+    return jax.tree.unflatten(structure, [kept[id(leaf)] for leaf in leaves])
+
+
+def spread(g: Array, slopes: Array) -> Array:
+    """g ⊙ every block of m features of `slopes`, side by side as those are."""
+    m = g.shape[-1]
+    blocks = slopes.reshape(*slopes.shape[:-1], slopes.shape[-1] // m if m else 1, m)
+    product = g[..., None, :] * blocks
+    return product.reshape(*product.shape[:-2], slopes.shape[-1])
 
 
 def parts(a: Array, count: int) -> list[Array]:

@@ -39,7 +39,7 @@ from jaxconv.recurrence.time_chunks import TimeChunks, chunks_of, over_chunks
 
 Residuals = Literal["recompute", "save"] | int
 
-TURN = 256  # from so many numbers on Σ_t δ xᵀ is faster as a product with δ turned before it
+TURN = 256  # from so many numbers of δ on Σ_t x δᵀ is faster as a product with x turned before it
 
 
 class ScanConfig(NamedTuple):
@@ -215,46 +215,62 @@ def _reverse_scan(params: Any, slopes: Any, g: State, y_bar: Any, live: Any, gat
     return lax.scan(step, g, (slopes, y_bar, live), reverse=not config.reverse, unroll=config.unroll)
 
 
-def _turned(a: Array) -> Array:
-    """(steps, *batch, m) as (m, steps · batch), transposed in memory where that pays.
-
-    Over several devices the axes stay unmerged: one that is split would have to be gathered.
-    """
-    if partitioned():
-        return jnp.moveaxis(a, -1, 0)
-    turned = _rows(a).T
-    return held(turned) if a.shape[-1] >= TURN else turned
-
-
 def _rows(a: Array) -> Array:
     """(steps, *batch, m) as (steps · batch, m); m may be 0."""
     return a.reshape(prod(a.shape[:-1]), a.shape[-1])
 
 
-def _outer(turned: Array, b: Array) -> Array:
-    """Σ_t a[t] b[t]ᵀ, over the batch as well, of a turned by `_turned`."""
-    if turned.ndim == 2:
-        return turned @ _rows(b)
-    return jnp.tensordot(turned, b, b.ndim - 1)
+def _turned(a: Array, width: int) -> Array:
+    """(steps, *batch, n) as (n, steps · batch), transposed in memory where a product with δ of that width repays it.
+
+    Over several devices the axes stay unmerged: one that is split would have to be gathered.
+    """
+    if partitioned():
+        return jnp.moveaxis(a, -1, 0)
+    return held(_rows(a).T) if width >= TURN else _rows(a).T
+
+
+def _outer(turned: Array, delta: Array) -> Array:
+    """Σ_t a[t] δ[t]ᵀ, over the batch as well, of a turned by `_turned`."""
+    return turned @ _rows(delta) if turned.ndim == 2 else jnp.tensordot(turned, delta, delta.ndim - 1)
+
+
+def blocks(each: Any, count: int = 1) -> tuple[Any, ...]:
+    """The blocks of rows that a gradient, or what it meets, is given in: a tuple, or one array for all."""
+    return each if isinstance(each, tuple) else (each,) * count
 
 
 def _weight_gradients(asked: list[str], params: Any, deltas: Any, operands: Any) -> dict[str, Array]:
-    """Σ_t δ[t] (what W multiplies at t)ᵀ, Σ_t δ[t] of a bias; each δ is turned once, whoever reads it."""
-    turned: dict[int, Array] = {}
+    """(Σ_t δ[t] (what W multiplies at t)ᵀ)ᵀ, what W multiplies turned once, and Σ_t δ[t] of a bias."""
+    kept: dict[int, Array] = {}
 
-    def one(delta: Any, operand: Any) -> Array:
-        if isinstance(delta, tuple):
-            return jnp.concatenate([one(*each) for each in zip(delta, operand, strict=True)])
-        if id(delta) not in turned:
-            turned[id(delta)] = _turned(delta)
-        return _outer(turned[id(delta)], operand)
+    def turned(a: Array, width: int) -> Array:
+        if id(a) not in kept:
+            kept[id(a)] = _turned(a, width)
+        return kept[id(a)]
 
     def total(name: str) -> Array:
+        delta = blocks(deltas[name])
+        width = sum(d.shape[-1] for d in delta)
         if getattr(params, name).ndim == 1:
-            return deltas[name].sum(tuple(range(deltas[name].ndim - 1)))
-        return one(deltas[name], operands[name])
+            terms = [d.sum(tuple(range(d.ndim - 1))) for d in delta]
+        else:
+            given = zip(blocks(operands[name], len(delta)), delta, strict=True)
+            terms = [_outer(turned(a, width), d) for a, d in given]
+        return terms[0] if len(terms) == 1 else jnp.concatenate(terms, -1)
 
     return {name: total(name) for name in asked}
+
+
+def _input_gradient(cell: Cell, params: Any, deltas: Any) -> Array:
+    """dx[t] = Wᵀ δ[t], summed over the weights of x, block by block of their rows."""
+    terms = []
+    for name in cell.of_x:
+        w, first = to_accumulator(getattr(params, name)), 0
+        for delta in blocks(deltas[name]):
+            terms.append(delta @ w[first : first + delta.shape[-1]])
+            first += delta.shape[-1]
+    return sum(terms[1:], terms[0])
 
 
 def _backward(
@@ -270,23 +286,22 @@ def _backward(
         before, gates = _recall(params, x, live, start, kept, config)
         slopes = cell.slopes(cell.prepare(params), before, gates)
         g, total = _reverse_scan(params, slopes, g, y_bar, live, gates, config)
-        _, deltas = cell.adjoint(cell.prepare(params), slopes, masked(live, total, 0))
+        deltas = held(cell.adjoint(cell.prepare(params), slopes, masked(live, total, 0))[1])
         x = to_accumulator(x)
         operands = {name: x if name in cell.of_x else before[0] for name in sums} | cell.operands(before, gates)
         terms = _weight_gradients(list(sums), params, deltas, operands)
         sums = {name: total + terms[name] for name, total in sums.items()}
-        dx = sum(deltas[name] @ to_accumulator(getattr(params, name)) for name in cell.of_x)
-        return (g, sums), (dx.astype(dtype) if is_perturbed(for_x) else None), None
+        return (g, sums), (_input_gradient(cell, params, deltas).astype(dtype) if is_perturbed(for_x) else None), None
 
     dtype, time = x.dtype, x.shape[0]
     asked = [name for name, mark in for_params._asdict().items() if mark is not None and is_perturbed(mark)]
-    sums = {name: jnp.zeros_like(to_accumulator(getattr(params, name))) for name in asked}
+    sums = {name: jnp.zeros_like(to_accumulator(getattr(params, name)).T) for name in asked}
     g, dx = to_accumulator(g), jnp.zeros_like(x)
     if time:
         t = None if lengths is None else jnp.arange(time, dtype=jnp.int32)
         at = (x, t, y_bar, kept._replace(starts=None))
         (g, sums), dx, _ = over_chunks(chunk, (g, sums), at, kept.starts, config.chunks(params, x), back=True)
-    gradients: list[Any] = [sums[f].astype(dtype) if f in sums else None for f in cell.params._fields]
+    gradients: list[Any] = [sums[f].T.astype(dtype) if f in sums else None for f in cell.params._fields]
     of_state = tuple(s.astype(dtype) if is_perturbed(mark) else None for s, mark in zip(g, for_state, strict=True))
     return cell.params(*gradients), dx if is_perturbed(for_x) else None, of_state
 

@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, export
 
-from jaxconv.recurrence.cell import Cell, State, biased, held, parts, product, to_accumulator
+from jaxconv.recurrence.cell import Cell, State, biased, held, parts, product, spread, to_accumulator
 
 
 class GRUParams(NamedTuple):
@@ -63,31 +63,32 @@ def _shapes(m: Any, n: Any) -> dict[str, tuple]:
 
 
 def _prepare_after(params: GRUParams) -> Any:
-    w_hh = to_accumulator(params.w_hh)
-    return w_hh, held(w_hh.T), params.b_ih, params.b_hh
+    w_hh, m = to_accumulator(params.w_hh), params.w_hh.shape[-1]
+    return w_hh[: 2 * m], w_hh[2 * m :], held(w_hh.T), params.b_ih, params.b_hh
 
 
 def _step_after(w: Any, state: State, a: Array) -> tuple[State, tuple[Array, ...]]:
-    (_, turned, b_ih, b_hh), (h,) = w, state
+    (_, _, turned, b_ih, b_hh), (h,) = w, state
     p, m = biased(h @ turned, b_hh), h.shape[-1]
     a = biased(a, b_ih)
-    r, z = parts(held(jax.nn.sigmoid(a[..., : 2 * m] + p[..., : 2 * m])), 2)
-    q = p[..., 2 * m :]
+    rz = held(jax.nn.sigmoid(a[..., : 2 * m] + p[..., : 2 * m]))
+    (r, z), q = parts(rz, 2), p[..., 2 * m :]
     n = jnp.tanh(a[..., 2 * m :] + r * q)
-    return ((1 - z) * n + z * h,), (r, z, n, q)
+    return ((1 - z) * n + z * h,), (rz, n, q)
 
 
-def _slopes_after(w: Any, before: State, gates: Any) -> tuple[Array, Array, Array]:
-    (h,), (r, z, n, q) = before, gates
+def _slopes_after(w: Any, before: State, gates: Any) -> tuple[Array, ...]:
+    (h,), (rz, n, q) = before, gates
+    r, z = parts(rz, 2)
     s_n = (1 - z) * (1 - n**2)
-    return jnp.concatenate([s_n * q * r * (1 - r), (h - n) * z * (1 - z), s_n * r], -1), s_n, z
+    return jnp.concatenate([s_n * q * r * (1 - r), (h - n) * z * (1 - z)], -1), s_n, s_n * r, z
 
 
 def _adjoint_after(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Array]]:
-    (w_hh, *_), (s_h, s_n, z), (g_h,) = w, slopes, g
-    of_h = jnp.concatenate([g_h] * 3, -1) * s_h  # δ_r, δ_z, r ⊙ δ_n
-    of_x = jnp.concatenate([of_h[..., : 2 * g_h.shape[-1]], g_h * s_n], -1)  # δ_r, δ_z, δ_n
-    return (z * g_h + of_h @ w_hh,), {"w_ih": of_x, "b_ih": of_x, "w_hh": of_h, "b_hh": of_h}
+    (w_rz, w_n, *_), (s_rz, s_n, s_q, z), (g_h,) = w, slopes, g
+    d_rz, d_n, d_q = spread(g_h, s_rz), g_h * s_n, g_h * s_q  # δ_r and δ_z, δ_n, r ⊙ δ_n
+    of_x, of_h = (d_rz, d_n), (d_rz, d_q)
+    return (z * g_h + d_rz @ w_rz + d_q @ w_n,), {"w_ih": of_x, "b_ih": of_x, "w_hh": of_h, "b_hh": of_h}
 
 
 def _prepare_before(params: GRUParams) -> Any:
@@ -99,13 +100,15 @@ def _prepare_before(params: GRUParams) -> Any:
 def _step_before(w: Any, state: State, a: Array) -> tuple[State, tuple[Array, ...]]:
     (_, _, (turned_rz, turned_n), b_ih, b_hh), (h,) = w, state
     a, m = biased(biased(a, b_ih), b_hh), h.shape[-1]
-    r, z = parts(held(jax.nn.sigmoid(a[..., : 2 * m] + h @ turned_rz)), 2)
+    rz = held(jax.nn.sigmoid(a[..., : 2 * m] + h @ turned_rz))
+    r, z = parts(rz, 2)
     n = jnp.tanh(a[..., 2 * m :] + (r * h) @ turned_n)
-    return ((1 - z) * n + z * h,), (r, z, n)
+    return ((1 - z) * n + z * h,), (rz, n)
 
 
 def _slopes_before(w: Any, before: State, gates: Any) -> tuple[Array, ...]:
-    (h,), (r, z, n) = before, gates
+    (h,), (rz, n) = before, gates
+    r, z = parts(rz, 2)
     return (1 - z) * (1 - n**2), (h - n) * z * (1 - z), h * r * (1 - r), r, z
 
 
@@ -113,10 +116,9 @@ def _adjoint_before(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Any
     (w_rz, w_n, *_), (s_n, s_z, s_r, r, z), (g_h,) = w, slopes, g
     d_n = held(g_h * s_n)
     u = d_n @ w_n
-    of_rz = jnp.concatenate([u * s_r, g_h * s_z], -1)
-    delta = jnp.concatenate([of_rz, d_n], -1)
-    before = z * g_h + of_rz @ w_rz + r * u
-    return (before,), {"w_ih": delta, "b_ih": delta, "w_hh": (of_rz, d_n), "b_hh": delta}
+    d_rz = jnp.concatenate([u * s_r, g_h * s_z], -1)
+    before = z * g_h + d_rz @ w_rz + r * u
+    return (before,), dict.fromkeys(("w_ih", "b_ih", "w_hh", "b_hh"), (d_rz, d_n))
 
 
 _AFTER = Cell(
@@ -140,6 +142,6 @@ GRU = {
         step=_step_before,
         slopes=_slopes_before,
         adjoint=_adjoint_before,
-        operands=lambda before, gates: {"w_hh": (before[0], gates[0] * before[0])},
+        operands=lambda before, gates: {"w_hh": (before[0], parts(gates[0], 2)[0] * before[0])},
     ),
 }

@@ -235,6 +235,23 @@ def test_kept(run, init, arrays):
     assert least <= kept <= 1.1 * least
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("run", "init", "states"), [(gru_scan, gru_init, 1), (lstm_scan, lstm_init, 2)])
+def test_a_million_steps(run, init, states):
+    """One step of training in memory for T/k + k states, though T states pass by."""
+    time, k, m = 10**6, 1000, 8
+    params, x = init(jax.random.key(0), 1, m, memory=k), jax.random.normal(jax.random.key(1), (time, 1))
+
+    def loss(params):
+        return sum(jnp.sum(s**2) for s in jax.tree.leaves(run(params, x, residuals=k)[0]))
+
+    gradient = jax.jit(jax.grad(loss)).lower(params).compile()
+    assert gradient.memory_analysis().temp_size_in_bytes < 40 * (time / k + k) * states * m * 4
+    trained = jax.tree.map(lambda p, d: p - 0.01 * d, params, gradient(params))
+    assert all(np.all(np.isfinite(p)) for p in jax.tree.leaves(trained))
+    assert float(loss(trained)) < float(loss(params))
+
+
 # ------------------------------------------------------------------------------------------------- bad input
 
 GRU, LSTM = gru_init(jax.random.key(0), 3, 4), lstm_init(jax.random.key(0), 3, 4)
