@@ -20,7 +20,7 @@ from jaxconv.sizes.arguments import is_symbolic
 # A chunk's arrays should stay in a cache of some MiB: near NUMBERS numbers of a state, in no more than ROWS and, if it
 # can be, no fewer than LEAST rows (steps × batch) of its matrix products. And it should be a small part of the
 # sequence, a PARTS-th, since some fifteen arrays as large as its states are alive in it; SMALL numbers are one chunk.
-NUMBERS, ROWS, LEAST, PARTS, SMALL = 2**18, 4096, 512, 8, 2**13
+NUMBERS, ROWS, LEAST, PARTS, SMALL = 2**18, 4096, 512, 8, 2**15
 
 Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 

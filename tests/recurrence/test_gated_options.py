@@ -155,7 +155,7 @@ def test_states_of_the_default_policies(case, monkeypatch):
     ],
 )
 def test_length_of_a_block(time, batch, m, length):
-    """All of 2¹³ numbers or fewer; else an eighth, up to 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
+    """All of 2¹⁵ numbers or fewer; else an eighth, up to 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
     assert ScanConfig(GATED).chunks(params, x).length == length
 
