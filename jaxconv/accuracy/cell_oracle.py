@@ -90,7 +90,7 @@ def vjp(
     _, h, tapes = scan(cell, params, x, start, rounded, live)
     m = start[0].shape[-1]
     dtype = np.result_type(h, x, y_bar, *[p for p in params if p is not None])
-    found = [None if p is None else np.zeros(p.shape, dtype) for p in params]
+    found: list[Any] = [None if p is None else np.zeros(p.shape, dtype) for p in params]
     dx, g = np.zeros(np.shape(x), dtype), tuple(np.zeros(np.shape(s), dtype) + s for s in g_last)
     for t in reversed(range(len(x))):
         g = (rounded(g[0] + y_bar[t]), *g[1:])

@@ -84,7 +84,7 @@ def _slopes_after(w: Any, before: State, gates: Any) -> tuple[Array, ...]:
     return jnp.concatenate([s_n * q * r * (1 - r), (h - n) * z * (1 - z)], -1), s_n, s_n * r, z
 
 
-def _adjoint_after(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Array]]:
+def _adjoint_after(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Any]]:
     (w_rz, w_n, *_), (s_rz, s_n, s_q, z), (g_h,) = w, slopes, g
     d_rz, d_n, d_q = spread(g_h, s_rz), g_h * s_n, g_h * s_q  # δ_r and δ_z, δ_n, r ⊙ δ_n
     of_x, of_h = (d_rz, d_n), (d_rz, d_q)
@@ -118,7 +118,8 @@ def _adjoint_before(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Any
     u = d_n @ w_n
     d_rz = jnp.concatenate([u * s_r, g_h * s_z], -1)
     before = z * g_h + d_rz @ w_rz + r * u
-    return (before,), dict.fromkeys(("w_ih", "b_ih", "w_hh", "b_hh"), (d_rz, d_n))
+    delta: Any = d_rz, d_n
+    return (before,), dict.fromkeys(("w_ih", "b_ih", "w_hh", "b_hh"), delta)
 
 
 _AFTER = Cell(

@@ -79,10 +79,10 @@ def _slopes(w: Any, before: State, gates: Any) -> tuple[Array, ...]:
     return o * (1 - t**2), of_c, t * o * (1 - o), f
 
 
-def _adjoint(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Array]]:
+def _adjoint(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Any]]:
     (w_ifu, w_o, *_), (s_c, s_ifu, s_o, f), (g_h, g_c) = w, slopes, g
     g_c = held(g_c + g_h * s_c)
-    delta = spread(g_c, s_ifu), g_h * s_o  # δ_i, δ_f and δ_u, δ_o
+    delta: Any = spread(g_c, s_ifu), g_h * s_o  # δ_i, δ_f and δ_u, δ_o
     before = delta[0] @ w_ifu + delta[1] @ w_o
     return (before, f * g_c), dict.fromkeys(("w_ih", "b_ih", "w_hh", "b_hh"), delta)
 

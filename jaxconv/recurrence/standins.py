@@ -97,7 +97,7 @@ def _rnn_class() -> Any:
     from flax import nnx
     from flax.nnx.nn.recurrent import flip_sequences
 
-    class RNN(nnx.RNN):
+    class RNN(nnx.RNN):  # type: ignore[misc]
         """`nnx.RNN` whose loop is ours."""
 
         def __call__(
@@ -186,5 +186,5 @@ def _keras_loop(layer: Any, sequences: Any, initial_state: Any, mask: Any, train
         reset: Any = "after" if cell.reset_after else "before"
         last, h = gru_scan(gru_from(held, "keras"), x, state[0], reset=reset, time_axis=1)
         return last, h, [last]
-    last, h = lstm_scan(lstm_from(held, "keras"), x, (state[0], state[1]), time_axis=1)
-    return last[0], h, list(last)
+    both, h = lstm_scan(lstm_from(held, "keras"), x, (state[0], state[1]), time_axis=1)
+    return both[0], h, list(both)

@@ -229,7 +229,8 @@ def _gated_functions(case: GatedCase) -> tuple[Callable, tuple, list[Expected]]:
     else:
         w_ih, w_hh = (draw((rows, k), size / k**0.5) for k in (n, m))
         params = (LSTMParams if case.cell == "lstm" else GRUParams)(w_ih, w_hh, *biases)
-    scan: Callable = {"gated": gated_scan, "lstm": lstm_scan}.get(case.cell, partial(gru_scan, reset=case.cell))  # type: ignore[arg-type]
+    scans: dict[str, Any] = {"gated": gated_scan, "lstm": lstm_scan}
+    scan = scans.get(case.cell, partial(gru_scan, reset=case.cell))  # type: ignore[arg-type]
 
     def drawn_state() -> Any:
         arrays = tuple(draw((*case.batch, m)) for _ in range(2 if case.cell == "lstm" else 1))
@@ -264,7 +265,8 @@ def _gated_oracle(case: GatedCase, g_last: np.ndarray, y_bar: np.ndarray) -> Cal
         return a[::-1] if case.options.get("reverse") else a
 
     def of_cell(params: Any, x: Any, h0: Any, rounded: Callable) -> tuple[Any, Any]:
-        start, g = (state if case.cell == "lstm" else (state,) for state in (h0, g_last))
+        states: Any = (h0, g_last)
+        start, g = (state if case.cell == "lstm" else (state,) for state in states)
         last, h, _ = cell_oracle.scan(case.cell, params, run(x), start, rounded, run(live))
         back = cell_oracle.vjp(case.cell, params, run(x), start, run(y_bar * live), g, rounded, run(live))
         return (last, run(h) * live), (back[0], run(back[1]), back[2])
