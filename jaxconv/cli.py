@@ -101,15 +101,15 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench = commands.add_parser(
         "bench",
         help="times beside jax.grad of lax, PyTorch, ONNX Runtime, flax and equinox",
-        description="The value and both gradients of fifteen convolutions, or, after the word gated, of six "
-        "recurrences, after the word nets a training step of eight nets, each beside other frameworks' in interleaved "
-        "pairs. Every other framework runs in a process of its own.",
+        description="The value and both gradients of fifteen convolutions, or, after the word gated, gru or lstm, of "
+        "eleven recurrences, after the word nets a training step of eight nets, each beside other frameworks' in "
+        "interleaved pairs. Every other framework runs in a process of its own.",
     )
-    bench.add_argument("names", nargs="*", metavar="NAME", help="workloads; gated: the recurrences; nets: whole nets; "
-                       "without: all convolutions")  # fmt: skip
+    bench.add_argument("names", nargs="*", metavar="NAME", help="workloads; gated, gru or lstm: the recurrences; nets: "
+                       "whole nets; without: all convolutions")  # fmt: skip
     bench.add_argument("--against", metavar="A,B", help="lax, torch, onnxruntime, flax, equinox; for gated: plain, "
-                       "hoisted, flax_gru, equinox_gru, torch_gru, torch_cell, onnxruntime_gru; for nets: lax, "
-                       "torch")  # fmt: skip
+                       "hoisted, flax_gru, equinox_gru, torch_gru, torch_cell, onnxruntime_gru; for gru and "
+                       "lstm: plain, hoisted, flax, torch, onnxruntime; for nets: lax, torch")  # fmt: skip
     bench.add_argument("--python", metavar="PATH", help="the interpreter that has the other frameworks")
     bench.add_argument("--file", type=Path, metavar="FILE", help="own convolutions: a JSON list of objects")
     bench.add_argument("--layout", choices=("channels_first", "channels_last"),

@@ -35,7 +35,25 @@ CONTRACT = {
     "residuals='recompute', derivative='hand'",
     "gated_scan_both": "forward, backward, x, h0=None, **options",
     "gated_step_jacobian": "params, h, x",
-    "gradient_flow": "params, x, h0=None",
+    "causal_conv": "x, w, b=None, state=None",
+    "gru_from": "weights, library, *, suffix='_l0'",
+    "gru_to": "params, library, *, reset='after', suffix='_l0'",
+    "lstm_from": "weights, library, *, suffix='_l0'",
+    "lstm_to": "params, library, *, suffix='_l0'",
+    "gated_init": "key, n, m, *, bias=True, memory=None, dtype=<class 'jax.numpy.float32'>",
+    "gru_init": "key, n, m, *, bias=True, memory=None, dtype=<class 'jax.numpy.float32'>",
+    "gru_step": "params, h, x, *, reset='after'",
+    "gru_scan": "params, x, h0=None, *, reset='after', lengths=None, reverse=False, time_axis=0, unroll=1, "
+    "residuals='recompute', derivative='hand'",
+    "gru_scan_both": "forward, backward, x, h0=None, **options",
+    "gru_step_jacobian": "params, h, x, *, reset='after'",
+    "lstm_init": "key, n, m, *, bias=True, memory=None, dtype=<class 'jax.numpy.float32'>",
+    "lstm_step": "params, h, x",
+    "lstm_scan": "params, x, h0=None, *, lengths=None, reverse=False, time_axis=0, unroll=1, "
+    "residuals='recompute', derivative='hand'",
+    "lstm_scan_both": "forward, backward, x, h0=None, **options",
+    "lstm_step_jacobian": "params, h, x",
+    "gradient_flow": "params, x, h0=None, *, reset='after'",
 }
 
 

@@ -6,6 +6,7 @@ import argparse
 import functools
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,18 +26,25 @@ from jaxconv.terminal.output import complain, shown, written
 
 def chosen(names: list[str], file: Path | None) -> tuple[Workload | Recurrence, ...]:
     """The workloads of that name; ValueError names those there are."""
-    if names[:1] == ["gated"]:
-        there: tuple[Workload | Recurrence, ...] = RECURRENCES
+    if cell := cell_of(names):
+        there: tuple[Workload | Recurrence, ...] = tuple(replace(one, cell=cell) for one in RECURRENCES)
         names = names[1:]
         if file is not None:
-            raise ValueError("jaxconv bench: --file holds convolutions; leave it out with gated")
+            raise ValueError(f"jaxconv bench: --file holds convolutions; leave it out with {cell}")
     else:
         there = CONVOLUTIONS if file is None else read(file)
     for name in names:
         if name not in (one.name for one in there):
             listed = ", ".join(one.name for one in there)
-            raise ValueError(f"jaxconv bench: a workload must be one of {listed}, or gated first; got {name}")
+            raise ValueError(
+                f"jaxconv bench: a workload must be one of {listed}, or gated, gru or lstm first; got {name}"
+            )
     return tuple(one for one in there if not names or one.name in names)
+
+
+def cell_of(names: list[str]) -> str | None:
+    """The recurrence that the first word names, None where it names none."""
+    return names[0] if names[:1] and names[0] in run.CELL_PEERS else None
 
 
 class Plan(NamedTuple):
@@ -57,21 +65,21 @@ class Plan(NamedTuple):
 
 def of_layers(options: argparse.Namespace) -> Plan:
     """Every map of the convolutions or recurrences asked for. ValueError names what does not fit."""
-    gated = options.names[:1] == ["gated"]
+    cell = cell_of(options.names)
     work = chosen(options.names, options.file)
     layout: Layout = options.layout or "channels_first"
     settings = run.Options(layout, options.dtype, options.lowering, 3 if options.quick else measure.PAIRS)
-    if gated and (options.layout or settings != run.Options(layout, pairs=settings.pairs)):
+    if cell and (options.layout or settings != run.Options(layout, pairs=settings.pairs)):
         raise ValueError(
-            "jaxconv bench: --layout, --dtype and --lowering are for convolutions; leave them out with gated"
+            f"jaxconv bench: --layout, --dtype and --lowering are for convolutions; leave them out with {cell}"
         )
     product = functools.cache(run.product)
     jobs = [
         (f"{one.name} {which}", lambda peers, one=one, which=which: run.entry(one, which, peers, settings, product()))
         for one in work
-        for which in (run.GATED_MAPS if gated else run.MAPS)
+        for which in (run.CELL_MAPS if cell else run.MAPS)
     ]
-    return Plan(run.GATED_PEERS, 2, jobs, show) if gated else Plan(run.PEERS, 1, jobs, show)
+    return Plan(run.CELL_PEERS[cell], 2, jobs, show) if cell else Plan(run.PEERS, 1, jobs, show)
 
 
 def of_nets(options: argparse.Namespace) -> Plan:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv import GatedParams, gated_scan
+from jaxconv import GatedParams, GRUParams, LSTMParams, gated_scan, gru_scan, lstm_scan
 from jaxconv.algorithms.choose import Lowering
 from jaxconv.bench import measure
 from jaxconv.bench.peers import arrays
@@ -21,9 +21,18 @@ from jaxconv.convolution.api import conv
 from jaxconv.sizes.arithmetic import Layout
 
 MAPS = ("y", "dx", "dw")
-GATED_MAPS = ("h", "gradient")
+CELL_MAPS = ("h", "gradient")
 PEERS = ("lax", "torch", "onnxruntime", "flax", "equinox")
-GATED_PEERS = ("plain", "hoisted", "flax_gru", "equinox_gru", "torch_gru", "torch_cell", "onnxruntime_gru")
+CELL_PEERS = {  # of "gated" the others' GRUs do more: three gates
+    "gated": ("plain", "hoisted", "flax_gru", "equinox_gru", "torch_gru", "torch_cell", "onnxruntime_gru"),
+    "gru": ("plain", "hoisted", "flax", "torch", "onnxruntime"),
+    "lstm": ("plain", "hoisted", "flax", "torch", "onnxruntime"),
+}
+CELLS: dict[str, tuple[Any, Any]] = {
+    "gated": (gated_scan, GatedParams),
+    "gru": (gru_scan, GRUParams),
+    "lstm": (lstm_scan, LSTMParams),
+}
 OF_JAX = {"lax", "plain", "hoisted"}
 
 
@@ -93,10 +102,10 @@ def entry(one: Workload | Recurrence, which: str, peers: Sequence[Peer], options
     """Measure one map of one workload beside the `product` that `peak` runs, and beside every peer."""
     call = {**asdict(one), "map": which, "layout": options.layout, "dtype": options.dtype, "name": one.name}
     if isinstance(one, Recurrence):
-        function, inputs = _gated(which, call)
+        function, inputs = _recurrence(which, call)
         made = Entry(one.name, which, 2 * one.multiply_adds(which == "gradient"))
         if which == "gradient":
-            _, pull = jax.vjp(lambda params, x: gated_scan(params, x)[1], *inputs[:2])
+            _, pull = jax.vjp(lambda params, x: CELLS[one.cell][0](params, x)[1], *inputs[:2])
             made.kept = sum(leaf.nbytes for leaf in jax.tree.leaves(pull))
             made.inputs = sum(leaf.nbytes for leaf in jax.tree.leaves(inputs))
     else:
@@ -138,12 +147,14 @@ def _convolution(one: Workload, which: str, call: dict, options: Options) -> tup
     return (lambda x, w, g: jax.vjp(lambda w: value(x, w), w)[1](g)[0]), (x, w, g)
 
 
-def _gated(which: str, call: dict) -> tuple:
-    x, w_c, w_h, w_x, g = (jnp.asarray(a) for a in arrays.recurrence(call))
-    params = GatedParams(w_c, w_h, w_x)
+def _recurrence(which: str, call: dict) -> tuple:
+    scan, kind = CELLS[call["cell"]]
+    x, *weights, g = (jnp.asarray(a) for a in arrays.recurrence(call))
+    params = kind(*weights)
 
-    def value(params: GatedParams, x: jax.Array) -> jax.Array:
-        return gated_scan(params, x)[1]
+    def value(params: Any, x: jax.Array) -> jax.Array:
+        h: jax.Array = scan(params, x)[1]
+        return h
 
     if which == "h":
         return value, (params, x)

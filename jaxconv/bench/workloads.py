@@ -1,9 +1,9 @@
-"""What is measured: fifteen public convolutions, six recurrences, and convolutions from a file."""
+"""What is measured: fifteen public convolutions, eleven shapes of three recurrences, and convolutions from a file."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,21 +72,23 @@ CONVOLUTIONS = (
 
 @dataclass(frozen=True)
 class Recurrence:
-    """One gated recurrence: steps T, batch, n inputs, m units."""
+    """One recurrence: steps T, batch, n inputs, m units, and which cell, "gated", "gru" or "lstm"."""
 
     steps: int
     batch: int
     n: int
     m: int
+    cell: str = "gated"
 
     @property
     def name(self) -> str:
         """T x batch x n x m."""
-        return "x".join(str(value) for value in asdict(self).values())
+        return f"{self.steps}x{self.batch}x{self.n}x{self.m}"
 
     def multiply_adds(self, gradient: bool) -> int:
-        """Of W_c x, W_x x and W_h h; a gradient makes two products of each again."""
-        forward = self.steps * self.batch * self.m * (2 * self.n + self.m)
+        """Of the products of x and of h, in each gate that has one; a gradient makes two products of each again."""
+        of_x, of_h = {"gated": (2, 1), "gru": (3, 3), "lstm": (4, 4)}[self.cell]
+        forward = self.steps * self.batch * self.m * (of_x * self.n + of_h * self.m)
         return 3 * forward if gradient else forward
 
 
@@ -97,6 +99,11 @@ RECURRENCES = (
     Recurrence(1024, 8, 64, 64),
     Recurrence(128, 32, 512, 512),
     Recurrence(1000, 1, 28, 32),
+    Recurrence(300, 16, 40, 96),
+    Recurrence(64, 64, 200, 160),
+    Recurrence(784, 32, 1, 64),
+    Recurrence(2000, 2, 16, 48),
+    Recurrence(100, 8, 384, 384),
 )
 
 

@@ -1,6 +1,6 @@
-"""The gated recurrence: one step, the scan over many, and its hand-written adjoint.
+"""Recurrences: one step, the scan over many, and hand-written adjoints.
 
-Read `gated_cell` first: weights and equations. `gated` is what people call. `engine` runs chunks of time forward and
-back, `states` makes the states of one chunk, `time_chunks` cuts time. `directions` runs a cell from each end, `flow`
-measures how gradients fare.
+Read `cell` first: what a cell is. `gated_cell`, `gru_cell` and `lstm_cell` are three, equations and adjoint; `gated`,
+`gru` and `lstm` what people call, `scan` what those share. `engine` runs any cell over chunks of time, `time_chunks`
+cuts time, `affine` runs what is linear, `arguments` reads arguments, `flow` measures how gradients fare.
 """

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +14,18 @@ import numpy as np
 from jax import Array, export, lax
 
 from jaxconv._jax.dtypes import accumulator
-from jaxconv.recurrence.gated import check_scan, gated_scan
-from jaxconv.recurrence.gated_cell import GatedParams, biased, check_step, gate, led
+from jaxconv.recurrence.arguments import check_scan
+from jaxconv.recurrence.cell import Cell, State, to_accumulator
+from jaxconv.recurrence.gated_cell import GATED, GatedParams
+from jaxconv.recurrence.gru import Reset
+from jaxconv.recurrence.gru_cell import GRU, GRUParams
+from jaxconv.recurrence.lstm import Pair
+from jaxconv.recurrence.lstm_cell import LSTM, LSTMParams
+from jaxconv.recurrence.scan import bare, jacobian, of_state, step_jacobian
+from jaxconv.sizes.arguments import one_of
 from jaxconv.terminal.output import legible
 
-
-@jax.jit
-def _step_jacobian(params: GatedParams, h: Array, x: Array) -> Array:
-    wide = accumulator(x.dtype)
-    w_c, w_h, w_x, b_c, b_x = jax.tree.map(lambda p: p.astype(wide), params)
-    h, x = h.astype(wide), x.astype(wide)
-    h, x = (led(each, max(h.ndim, x.ndim)) for each in (h, x))
-    c = gate(biased(x @ w_c.T, b_c), h, None if w_h is None else w_h.T)
-    v = biased(x @ w_x.T, b_x)
-    slope = (h - v) * c * (1 - c)
-    rank = slope.ndim + 1
-    straight = jnp.broadcast_to(c, slope.shape)[..., None] * led(jnp.eye(c.shape[-1], dtype=wide), rank)
-    return straight if w_h is None else straight + slope[..., None] * led(w_h, rank)
+CELLS: dict[type, Any] = {GRUParams: GRU.__getitem__, LSTMParams: lambda reset: LSTM}  # others: the gated one
 
 
 def gated_step_jacobian(params: GatedParams, h: Array, x: Array) -> Array:
@@ -55,8 +51,61 @@ def gated_step_jacobian(params: GatedParams, h: Array, x: Array) -> Array:
     >>> gated_step_jacobian(params, jnp.array([0.0]), jnp.array([1.0]))
     Array([[0.5]], dtype=float32)
     """
-    check_step("gated_step_jacobian", params, h, x)
-    return _step_jacobian(params, h, x).astype(x.dtype)
+    return step_jacobian(GATED, "gated_step_jacobian", params, h, x)
+
+
+def gru_step_jacobian(params: GRUParams, h: Array, x: Array, *, reset: Reset = "after") -> Array:
+    """Jacobian of one step of a gated recurrent unit with respect to the state before it.
+
+        ∂h'/∂h = diag(z) + diag(s_r) W_hr + diag(s_z) W_hz + diag(s_n) W_hn,   s as in the module `gru_cell`
+
+    Args:
+        params: GRUParams.
+        h: state before the step, (*batch, m).
+        x: input of the step, (*batch, n); leading axes of h and x broadcast.
+        reset: as in `gru_scan`.
+
+    Returns:
+        (*batch, m, m); rows are the components of the state after the step, columns those before it.
+
+    Raises:
+        TypeError, ValueError: as `gru_step`.
+
+    Source: the adjoint of one step, of every unit vector.
+
+    >>> import jax.numpy as jnp
+    >>> gru_step_jacobian(GRUParams(jnp.zeros((3, 1)), jnp.zeros((3, 1))), jnp.array([2.0]), jnp.array([1.0]))
+    Array([[0.5]], dtype=float32)
+    """
+    cell = GRU[one_of("gru_step_jacobian", "reset", reset, tuple(GRU))]
+    return step_jacobian(cell, "gru_step_jacobian", params, h, x)
+
+
+def lstm_step_jacobian(params: LSTMParams, h: Pair, x: Array) -> Array:
+    """Jacobian of one step of a long short-term memory with respect to the state (h, c) before it.
+
+        ∂(h', c')/∂(h, c),   of which ∂c'/∂c = diag(f)
+
+    Args:
+        params: LSTMParams.
+        h: (h, c), the state before the step, each (*batch, m).
+        x: input of the step, (*batch, n); leading axes of h, c and x broadcast.
+
+    Returns:
+        (*batch, 2m, 2m); rows are the components of (h', c'), columns those of (h, c).
+
+    Raises:
+        TypeError, ValueError: as `lstm_step`.
+
+    Source: the adjoint of one step, of every unit vector.
+
+    >>> import jax.numpy as jnp
+    >>> params = LSTMParams(jnp.zeros((4, 1)), jnp.zeros((4, 1)))
+    >>> lstm_step_jacobian(params, (jnp.array([0.0]), jnp.array([0.0])), jnp.array([1.0]))
+    Array([[0.  , 0.25],
+           [0.  , 0.5 ]], dtype=float32)
+    """
+    return step_jacobian(LSTM, "lstm_step_jacobian", params, h, x)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("norms", "exponents", "log_norms"), meta_fields=())
@@ -124,21 +173,22 @@ with suppress(ValueError):  # registered already, where this module is loaded a 
     )
 
 
-@jax.jit
-def _flow(params: GatedParams, x: Array, h0: Array | None) -> GradientFlow:
-    if h0 is None:
-        h0 = jnp.zeros((*x.shape[1:-1], params.w_c.shape[0]), x.dtype)
-    _, h = gated_scan(params, x, h0, derivative="jax")
-    before = jnp.concatenate([h0[None], h[:-1]]) if x.shape[0] else h
+@partial(jax.jit, static_argnames=("cell",))
+def _flow(params: Any, x: Array, start: State, *, cell: Cell) -> GradientFlow:
     wide = accumulator(x.dtype)
-    m = h0.shape[-1]
-    identity = jnp.broadcast_to(jnp.eye(m, dtype=wide), (*h0.shape[:-1], m, m))
-    none = jnp.zeros(h0.shape[:-1], wide)
+    w, size = cell.prepare(params), sum(s.shape[-1] for s in start)
+    identity = jnp.broadcast_to(jnp.eye(size, dtype=wide), (*start[0].shape[:-1], size, size))
+    none = jnp.zeros(start[0].shape[:-1], wide)
 
-    def backward(carry: tuple[Array, Array], at_t: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
-        """exp(log_scale) · product = ∂h[T]/∂h[t], the product kept near 1."""
+    def one(state: State, x: Array) -> tuple[State, State]:
+        return cell.step(w, state, cell.project(params, x))[0], state
+
+    _, before = lax.scan(one, to_accumulator(start), x)
+
+    def backward(carry: tuple[Array, Array], at_t: Any) -> tuple[tuple[Array, Array], Array]:
+        """exp(log_scale) · product = ∂s[T]/∂s[t], the product kept near 1."""
         product, log_scale = carry
-        product = product @ _step_jacobian(params, *at_t)
+        product = product @ jacobian(params, *at_t, cell=cell)
         norm = jnp.linalg.norm(product, 2, axis=(-2, -1))
         log_scale = log_scale + jnp.log(norm)
         product = product / jnp.where(norm > 0, norm, 1)[..., None, None]
@@ -147,30 +197,32 @@ def _flow(params: GatedParams, x: Array, h0: Array | None) -> GradientFlow:
     _, log_norms = lax.scan(backward, (identity, none), (before, x), reverse=True)
     log_norms = jnp.concatenate([log_norms, none[None]])
 
-    def forward(carry: tuple[Array, Array], at_t: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        """QR keeps the m directions apart; the diagonal of R holds how each was stretched in this step."""
+    def forward(carry: tuple[Array, Array], at_t: Any) -> tuple[tuple[Array, Array], None]:
+        """QR keeps the directions apart; the diagonal of R holds how each was stretched in this step."""
         q, log_stretch = carry
-        q, r = jnp.linalg.qr(_step_jacobian(params, *at_t) @ q)
+        q, r = jnp.linalg.qr(jacobian(params, *at_t, cell=cell) @ q)
         return (q, log_stretch + jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))), None
 
-    stretch = jnp.zeros(h0.shape, wide)
-    (_, log_stretch), _ = lax.scan(forward, (identity, stretch), (before, x))
+    (_, log_stretch), _ = lax.scan(forward, (identity, identity[..., 0] * 0), (before, x))
     exponents = -jnp.sort(-log_stretch / max(x.shape[0], 1), axis=-1)
     return GradientFlow(*(each.astype(x.dtype) for each in (jnp.exp(log_norms), exponents, log_norms)))
 
 
-def gradient_flow(params: GatedParams, x: Array, h0: Array | None = None) -> GradientFlow:
+def gradient_flow(
+    params: GatedParams | GRUParams | LSTMParams, x: Array, h0: Any = None, *, reset: Reset = "after"
+) -> GradientFlow:
     """How a gradient fares on its way back through time: norms of the state's Jacobians, and Lyapunov exponents.
 
-        ∂h[T]/∂h[t] = ∂h[T]/∂h[T−1] · … · ∂h[t+1]/∂h[t],   each factor as in `gated_step_jacobian`
+        ∂h[T]/∂h[t] = ∂h[T]/∂h[T−1] · … · ∂h[t+1]/∂h[t],   each factor as in `…_step_jacobian`
 
     Norms and exponents are carried as logarithms and the products renormalised at every step, so that no length of
     the sequence overflows or underflows them.
 
     Args:
-        params: GatedParams.
+        params: GatedParams, GRUParams or LSTMParams; of an LSTM h stands for (h, c), with 2m components.
         x: (time, *batch, n).
-        h0: (*batch, m); zeros where None.
+        h0: (*batch, m), of an LSTM (h0, c0); zeros where None.
+        reset: of a GRU, as in `gru_scan`.
 
     Returns:
         GradientFlow(norms, exponents): norms (T+1, *batch), ‖∂h[T]/∂h[t]‖₂ for t = 0 … T, the last is 1; exponents
@@ -188,5 +240,8 @@ def gradient_flow(params: GatedParams, x: Array, h0: Array | None = None) -> Gra
     >>> gradient_flow(params, jnp.zeros((100, 1))).summary()
     'vanish within 2 steps: ‖∂h[T]/∂h[0]‖ = exp(-69.31) over T = 100 steps'
     """
-    check_scan("gradient_flow", params, x, h0)
-    return _flow(params, x, h0)
+    cell = CELLS.get(type(params), lambda reset: GATED)(one_of("gradient_flow", "reset", reset, tuple(GRU)))
+    check_scan(cell, "gradient_flow", params, x, h0)
+    if h0 is None:
+        h0 = bare((jnp.zeros((*x.shape[1:-1], cell.width(params)), x.dtype),) * len(cell.states))
+    return _flow(params, x, of_state(cell, h0), cell=cell)

@@ -1,8 +1,19 @@
-"""One step of the gated recurrence: its weights, its equations, and what its arguments must be.
+"""The gated cell: its weights, its equations and their adjoint.
 
     v[t] = W_x x[t] + b_x
     c[t] = σ(W_c x[t] + b_c + W_h h[t−1])
     h[t] = c[t] ⊙ h[t−1] + (1 − c[t]) ⊙ v[t]
+
+and, with g[t] the total gradient at h[t],
+
+    δ[t]   = g[t] ⊙ (h[t−1] − v[t]) ⊙ c[t] ⊙ (1 − c[t])          (gradient at the gate's pre-activation)
+    ν[t]   = g[t] ⊙ (1 − c[t])                                    (gradient at v[t])
+    g[t−1] = c[t] ⊙ g[t] + W_hᵀ δ[t]
+    dW_c = Σ_t δ[t] x[t]ᵀ    dW_h = Σ_t δ[t] h[t−1]ᵀ    dW_x = Σ_t ν[t] x[t]ᵀ    db_c = Σ_t δ[t]    db_x = Σ_t ν[t]
+
+W_c x and W_x x are products of x, outside the loop; W_h h is inside. Of the forward pass the gates c are kept: with
+them v costs one matrix product and h none. Of h alone c would cost two products more, and the short cut
+(h[t−1] − v[t])(1 − c[t]) = h[t−1] − h[t] would lose all its digits where c is near 1.
 
 Letters: n input features, m state features, T time steps; c the gate, v the candidate. Arrays hold features last, so
 that W x stands in the code as ``x @ W.T``.
@@ -16,11 +27,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array, export
 
-from jaxconv._jax.dtypes import accumulator, read_arrays
-from jaxconv.sizes.arguments import wrong_kind, wrong_value
+from jaxconv.recurrence.cell import Cell, State, biased, held, product, to_accumulator
 
 
 class GatedParams(NamedTuple):
@@ -55,32 +64,9 @@ with suppress(ValueError):  # registered already, where this module is loaded a 
     export.register_namedtuple_serialization(GatedParams, serialized_name="jaxconv.GatedParams")
 
 
-# ------------------------------------------------------------------------------------------------ the equations
-
-
-def to_accumulator(array: Any) -> Any:
-    """An array in the dtype that its sums are accumulated in; None stays None."""
-    return None if array is None else array.astype(accumulator(array.dtype))
-
-
-def project(x: Array, w: Array, b: Array | None) -> Array:
-    """W x + b for every leading axis, in the accumulator's dtype."""
-    return biased(jnp.matmul(x, w.T, preferred_element_type=accumulator(x.dtype)), b)
-
-
-def biased(a: Array, b: Array | None) -> Array:
-    """a + b in the dtype of a, or a where there is no bias."""
-    return a if b is None else a + led(b.astype(a.dtype), a.ndim)
-
-
-def led(array: Array, rank: int) -> Array:
-    """An array with axes of size one before its own, `rank` in all: what broadcasting would add in silence."""
-    return jnp.expand_dims(array, tuple(range(rank - array.ndim)))
-
-
-def gate(pre: Array, h: Array, turned: Array | None) -> Array:
-    """c = σ(pre + W_h h),  pre = W_c x + b_c;  `turned` is W_hᵀ, which a loop makes once, not at every step."""
-    return jax.nn.sigmoid(pre if turned is None else pre + h @ turned)
+def _prepare(params: GatedParams) -> Any:
+    w_h = to_accumulator(params.w_h)
+    return w_h, None if w_h is None else held(w_h.T), params.b_c, params.b_x
 
 
 def mix(c: Array, h: Array, v: Array) -> Array:
@@ -88,48 +74,40 @@ def mix(c: Array, h: Array, v: Array) -> Array:
     return c * h + (1 - c) * v
 
 
-# ---------------------------------------------------------------------------------------------- reading arguments
+def _step(w: Any, state: State, a: tuple[Array, Array]) -> tuple[State, tuple[Array, Array]]:
+    (_, turned, b_c, b_x), (h,), (pre, v) = w, state, a
+    v = biased(v, b_x)
+    c = held(jax.nn.sigmoid(biased(pre, b_c) + (0 if turned is None else h @ turned)))
+    return (mix(c, h, v),), (c, v)
 
 
-def check_step(function: str, params: Any, h: Any, x: Any) -> None:
-    """Raise unless h and x are a state and an input of the cell whose leading axes broadcast."""
-    check_params(function, params, {"h": h, "x": x})
-    check_features(function, params, x, h)
-    try:
-        jnp.broadcast_shapes(h.shape[:-1], x.shape[:-1])
-    except ValueError:
-        rule = "the leading axes of `h` and `x` must broadcast"
-        wrong_value(function, rule, f"h.shape={h.shape}, x.shape={x.shape}")
+def _slopes(w: Any, before: State, gates: Any) -> tuple[Array, Array]:
+    (h,), (c, v) = before, gates
+    return c, (h - v) * c * (1 - c)  # ∂h[t]/∂(pre-activation of c[t])
 
 
-def check_params(function: str, params: Any, arrays: dict[str, Any]) -> None:
-    """Raise unless `params` is a GatedParams whose shapes agree, in one real dtype with `arrays`."""
-    if not isinstance(params, GatedParams):
-        wrong_kind(function, "`params` must be a GatedParams", f"params of type {type(params).__name__}")
-    weights = params._asdict()
-    for name in ("w_c", "w_x"):
-        if weights[name] is None:
-            wrong_kind(function, f"`params.{name}` must be an array", f"params.{name}=None")
-    given = {f"params.{name}": value for name, value in weights.items() if value is not None}
-    read_arrays(function, {**arrays, **given})
-    if jnp.issubdtype(params.w_c.dtype, jnp.complexfloating):
-        wrong_kind(
-            function, "`params` must be real: the gate has no complex form", f"params.w_c.dtype={params.w_c.dtype}"
-        )
-    if params.w_c.ndim != 2:
-        wrong_value(function, "`params.w_c` must have the shape (m, n)", f"params.w_c.shape={params.w_c.shape}")
-    m, n = params.w_c.shape
-    for name, shape in (("w_x", (m, n)), ("w_h", (m, m)), ("b_c", (m,)), ("b_x", (m,))):
-        value = getattr(params, name)
-        if value is not None and value.shape != shape:
-            rule = f"`params.{name}` must have the shape {shape} that params.w_c.shape={params.w_c.shape} implies"
-            wrong_value(function, rule, f"params.{name}.shape={value.shape}")
+def _adjoint(w: Any, slopes: tuple[Array, Array], g: State) -> tuple[State, dict[str, Array]]:
+    (w_h, *_), (c, slope), (g_h,) = w, slopes, g
+    delta, nu = g_h * slope, g_h * (1 - c)
+    before = c * g_h + (0 if w_h is None else delta @ w_h)
+    return (before,), {"w_c": delta, "b_c": delta, "w_h": delta, "w_x": nu, "b_x": nu}
 
 
-def check_features(function: str, params: GatedParams, x: Array, h: Array | None) -> None:
-    """Raise unless the last axes of x and h are the features that the weights expect."""
-    m, n = params.w_c.shape
-    for name, value, count in (("x", x, n), ("h", h, m)):
-        if value is not None and (value.ndim < 1 or value.shape[-1] != count):
-            rule = f"the last axis of `{name}` must have the {count} features of params.w_c.shape={params.w_c.shape}"
-            wrong_value(function, rule, f"{name}.shape={value.shape}")
+GATED = Cell(
+    params=GatedParams,
+    shapes=lambda m, n: {"w_x": (m, n), "w_h": (m, m), "b_c": (m,), "b_x": (m,)},
+    rows=1,
+    layout="",
+    optional=("w_h", "b_c", "b_x"),
+    of_x=("w_c", "w_x"),
+    states=("h",),
+    project=lambda params, x: (product(x, params.w_c), product(x, params.w_x)),
+    prepare=_prepare,
+    step=_step,
+    slopes=_slopes,
+    adjoint=_adjoint,
+    keep=(False, (0,)),
+    fill=lambda params, x, gates: (gates[0], biased(product(x, params.w_x), params.b_x)),
+    line=lambda gates: (gates[0], (1 - gates[0]) * gates[1]),
+    is_line=lambda params: params.w_h is None,
+)

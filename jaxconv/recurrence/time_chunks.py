@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+
+from jaxconv.sizes.arguments import is_symbolic
+
+# A chunk's arrays should stay in a cache of some MiB: near NUMBERS numbers of a state, in no more than ROWS and, if it
+# can be, no fewer than LEAST rows (steps × batch) of its matrix products. And it should be a small part of the
+# sequence, a PARTS-th, since some fifteen arrays as large as its states are alive in it; SMALL numbers are one chunk.
+NUMBERS, ROWS, LEAST, PARTS, SMALL = 2**18, 4096, 512, 8, 2**15
 
 Body = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
 
@@ -46,6 +54,23 @@ class TimeChunks:
         if rest is None or full is None:
             return full if rest is None else rest
         return jax.tree.map(lambda *each: jnp.concatenate(each[::-1] if self.reverse else each), full, rest)
+
+
+def chunks_of(sizes: tuple[Any, ...], m: Any, steps: int | None, reverse: bool) -> TimeChunks:
+    """How the time of (T, *batch) is cut: every so many steps, else near `NUMBERS` numbers, evenly if it can."""
+    time, *batches = sizes
+    if steps is not None:
+        return TimeChunks(time, steps if is_symbolic(time) else min(steps, time), reverse)
+    if any(map(is_symbolic, sizes)):
+        return TimeChunks(time, time, reverse)
+    batch = max(1, prod(batches))
+    if time * batch * m <= SMALL:
+        return TimeChunks(time, time, reverse)
+    rows = max(min(NUMBERS // max(1, m), ROWS), LEAST)
+    target = max(1, min(-(-rows // batch), time // PARTS))
+    near = (k for k in range(max(1, target // 2), 2 * target + 1) if time % k == 0)
+    length = min(near, key=lambda k: abs(k - target), default=target)
+    return TimeChunks(time, length, reverse)
 
 
 def over_chunks(

@@ -23,7 +23,10 @@ class ConvCase:
 
 @dataclass(frozen=True)
 class GatedCase:
-    """One recurrence: T steps, batch axes, n input and m state features, options as in `gated_scan`."""
+    """One recurrence: T steps, batch axes, n input and m state features, options as in `gated_scan`.
+
+    `cell` is "gated", "after" or "before" (a GRU, by its reset), or "lstm".
+    """
 
     name: str
     steps: int
@@ -37,6 +40,7 @@ class GatedCase:
     options: Options = field(default_factory=dict)
     dtype: str = "float32"
     quick: bool = False
+    cell: str = "gated"
 
 
 def _conv(
@@ -116,6 +120,8 @@ CONV_CASES = (
 )
 
 EVERY_THIRD: Options = {"residuals": 3, "lengths": (7, 0, 3, 1), "reverse": True}
+_ENDS: Options = {"lengths": (7, 0, 3, 1), "reverse": True}
+
 GATED_CASES = (
     GatedCase("one step", 1, (2,), 3, 4),
     GatedCase("no step", 0, (2,), 3, 4, quick=True),
@@ -144,4 +150,16 @@ GATED_CASES = (
     GatedCase("bfloat16", 12, (4,), 8, 8, dtype="bfloat16", quick=True),
     GatedCase("float16", 12, (4,), 8, 8, dtype="float16"),
     GatedCase("float64", 12, (4,), 8, 8, dtype="float64"),
+    GatedCase("GRU", 7, (4,), 5, 6, cell="after", quick=True),
+    GatedCase("GRU, lengths, reverse", 7, (4,), 5, 6, options=_ENDS, cell="after"),
+    GatedCase("GRU, every third state, no biases", 7, (4,), 5, 6, False, options={"residuals": 3}, cell="after"),
+    GatedCase("GRU, bfloat16", 12, (4,), 8, 8, dtype="bfloat16", cell="after"),
+    GatedCase("GRU, reset before the product", 7, (4,), 5, 6, cell="before", quick=True),
+    GatedCase("GRU, reset before, lengths, reverse", 7, (4,), 5, 6, options=_ENDS, cell="before"),
+    GatedCase("LSTM", 7, (4,), 5, 6, cell="lstm", quick=True),
+    GatedCase("LSTM, lengths, reverse", 7, (4,), 5, 6, options=_ENDS, cell="lstm"),
+    GatedCase(
+        "LSTM, states and gates saved, no h0", 7, (4,), 5, 6, True, False, options={"residuals": "save"}, cell="lstm"
+    ),
+    GatedCase("LSTM, float64", 12, (4,), 8, 8, dtype="float64", cell="lstm"),
 )

@@ -17,13 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.accuracy import oracle
+from jaxconv.accuracy import cell_oracle, oracle
 from jaxconv.accuracy.error_model import C, measured_units, spread, unit_roundoff
 from jaxconv.accuracy.heat import Heat
 from jaxconv.accuracy.oracle import to_double
 from jaxconv.convolution.api import conv
 from jaxconv.recurrence.gated import gated_scan
 from jaxconv.recurrence.gated_cell import GatedParams
+from jaxconv.recurrence.gru import gru_scan
+from jaxconv.recurrence.gru_cell import GRUParams
+from jaxconv.recurrence.lstm import lstm_scan
+from jaxconv.recurrence.lstm_cell import LSTMParams
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.sizes.shapes import split_array, split_kernel
 from jaxconv.verify.cases import ConvCase, GatedCase
@@ -202,12 +206,25 @@ def _gated_functions(case: GatedCase) -> tuple[Callable, tuple, list[Expected]]:
     draw = _random(case)
     n, m = case.n, case.m
     size = case.scale
-    biases = (draw((m,), size), draw((m,), size)) if case.bias else (None, None)
-    w_c, w_h, w_x = (draw((m, k), size / k**0.5) for k in (n, m, n))
-    params = GatedParams(w_c, w_h if case.w_h else None, w_x, *biases)
-    x, h0 = draw((case.steps, *case.batch, n)), draw((*case.batch, m)) if case.h0 else None
+    rows = {"gated": m, "lstm": 4 * m}.get(case.cell, 3 * m)
+    biases = (draw((rows,), size), draw((rows,), size)) if case.bias else (None, None)
+    params: Any
+    if case.cell == "gated":
+        w_c, w_h, w_x = (draw((m, k), size / k**0.5) for k in (n, m, n))
+        params = GatedParams(w_c, w_h if case.w_h else None, w_x, *biases)
+    else:
+        w_ih, w_hh = (draw((rows, k), size / k**0.5) for k in (n, m))
+        params = (LSTMParams if case.cell == "lstm" else GRUParams)(w_ih, w_hh, *biases)
+    scans: dict[str, Any] = {"gated": gated_scan, "lstm": lstm_scan}
+    scan = scans.get(case.cell, partial(gru_scan, reset=case.cell))  # type: ignore[arg-type]
+
+    def drawn_state() -> Any:
+        arrays = tuple(draw((*case.batch, m)) for _ in range(2 if case.cell == "lstm" else 1))
+        return arrays if case.cell == "lstm" else arrays[0]
+
+    x, h0 = draw((case.steps, *case.batch, n)), drawn_state() if case.h0 else None
     at = (params, x, h0)
-    g = draw((*case.batch, m)), draw((case.steps, *case.batch, m))
+    g = drawn_state(), draw((case.steps, *case.batch, m))
     t = jax.tree.map(lambda a: draw(a.shape), at)
 
     options, axis = dict(case.options), case.options.get("time_axis", 0)
@@ -215,8 +232,8 @@ def _gated_functions(case: GatedCase) -> tuple[Callable, tuple, list[Expected]]:
         options["lengths"] = np.int32(options["lengths"])
 
     def functions(derivative: Any) -> Callable:
-        def value(params: GatedParams, x: jax.Array, h0: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-            h_last, h = gated_scan(params, jnp.moveaxis(x, 0, axis), h0, **options, derivative=derivative)
+        def value(params: Any, x: jax.Array, h0: Any) -> tuple[Any, jax.Array]:
+            h_last, h = scan(params, jnp.moveaxis(x, 0, axis), h0, **options, derivative=derivative)
             return h_last, jnp.moveaxis(h, axis, 0)
 
         return _pull_twice(value)
@@ -233,7 +250,16 @@ def _gated_oracle(case: GatedCase, g_last: np.ndarray, y_bar: np.ndarray) -> Cal
         """Time in the order of the run."""
         return a[::-1] if case.options.get("reverse") else a
 
+    def of_cell(params: Any, x: Any, h0: Any, rounded: Callable) -> tuple[Any, Any]:
+        states: Any = (h0, g_last)
+        start, g = (state if case.cell == "lstm" else (state,) for state in states)
+        last, h, _ = cell_oracle.scan(case.cell, params, run(x), start, rounded, run(live))
+        back = cell_oracle.vjp(case.cell, params, run(x), start, run(y_bar * live), g, rounded, run(live))
+        return (last, run(h) * live), (back[0], run(back[1]), back[2])
+
     def states_and_gradient(params: Any, x: Any, h0: Any, rounded: Callable) -> tuple[Any, Any]:
+        if case.cell != "gated":
+            return of_cell(params, x, h0, rounded)
         h = oracle.gated_scan(params, run(x), h0, rounded, run(live)).h
         for_params, dx, dh0 = oracle.gated_vjp(params, run(x), h0, run(y_bar * live), g_last, rounded, run(live))
         return (h[-1], run(h[1:]) * live), (for_params, run(dx), dh0)
@@ -250,7 +276,8 @@ def _gated_expected(case: GatedCase, at: tuple, g: tuple, t: tuple) -> list[Expe
     step = 1e-30
     (params, x, h0), (g_last, y_bar), t = jax.tree.map(to_double, (at, g, t))
     if h0 is None:
-        h0, t = np.zeros((*case.batch, case.m)), (t[0], t[1], np.zeros((*case.batch, case.m)))
+        zeros = jax.tree.map(np.zeros_like, g_last)
+        h0, t = zeros, (t[0], t[1], zeros)
 
     states_and_gradient = _gated_oracle(case, g_last, y_bar)
 
@@ -261,12 +288,17 @@ def _gated_expected(case: GatedCase, at: tuple, g: tuple, t: tuple) -> list[Expe
         h_along, along = jax.tree.map(lambda a: a.imag / step, states_and_gradient(*beside, rounded))
         if at[2] is None:
             gradient, along = gradient[:2], along[:2]
-        return *h, *jax.tree.leaves((gradient, along)), *h_along
+        return (
+            *jax.tree.leaves(h), *jax.tree.leaves(gradient), *jax.tree.leaves(along), *jax.tree.leaves(h_along),
+        )  # fmt: skip
 
     exact, scale = results(lambda a: a), spread(results, case.dtype)
-    weights = [f for f, p in zip(GatedParams._fields, at[0], strict=True) if p is not None]
-    inputs = [*weights, "x", *(["h0"] if at[2] is not None else [])]
-    names = ["h_last", "h", *(f"d{i}" for i in inputs), *(f"second {i}" for i in inputs), "second ḡ_last", "second ḡ"]
+    weights = [f for f, p in zip(type(at[0])._fields, at[0], strict=True) if p is not None]
+    states = ["h", "c"] if case.cell == "lstm" else ["h"]
+    inputs = [*weights, "x", *(f"{s}0" for s in states if at[2] is not None)]
+    lasts = [f"{s}_last" for s in states]
+    names = [*lasts, "h", *(f"d{i}" for i in inputs), *(f"second {i}" for i in inputs)]
+    names += [*(f"second ḡ of {last}" for last in lasts), "second ḡ"]
     sums = max(case.n, case.m) + 1
     over_time = max(case.steps, 1) * int(np.prod(case.batch, dtype=int))
     lengths = [max(sums, over_time) if name.split()[-1].lstrip("d") in weights else 2 * sums for name in names]

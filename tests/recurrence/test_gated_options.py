@@ -11,8 +11,9 @@ from gated_cases import BY_ID, WEIGHTS, Case, pick
 from gated_judge import cast, expected, judge, scan
 from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_step
 from jaxconv.accuracy import error_model
-from jaxconv.recurrence import engine
-from jaxconv.recurrence import states as states_of
+from jaxconv.recurrence import affine, engine, time_chunks
+from jaxconv.recurrence.engine import ScanConfig
+from jaxconv.recurrence.gated_cell import GATED
 from jaxconv.recurrence.time_chunks import TimeChunks
 
 
@@ -120,18 +121,20 @@ PIECES = [
 def test_states_of_the_default_policies(case, monkeypatch):
     """As in long sequences of wide states, several blocks, here of four steps, and δ and ν turned in memory."""
     monkeypatch.setattr(engine, "TURN", 1)
-    monkeypatch.setattr(states_of, "NUMBERS", 0)
-    monkeypatch.setattr(states_of, "LEAST", 8)
+    monkeypatch.setattr(time_chunks, "NUMBERS", 0)
+    monkeypatch.setattr(time_chunks, "LEAST", 8)
+    monkeypatch.setattr(time_chunks, "SMALL", 0)
+    monkeypatch.setattr(time_chunks, "PARTS", 1)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
     h0 = a.get("h0", jnp.zeros(g_last.shape))
-    config = states_of.ScanConfig(case.reverse, 1, case.residuals)
+    config = ScanConfig(GATED, case.reverse, 1, case.residuals)
     assert config.chunks(params_of(a), a["x"]).length == 4
 
     @jax.jit
     def both(a):
-        run = lambda a: engine.scan(params_of(a), a["x"], a.get("h0", h0), case.run["lengths"], config)  # noqa: E731
-        states, pull_back = jax.vjp(run, a)
-        return states, pull_back((g_last, y_bar))[0]
+        run = lambda a: engine.scan(params_of(a), a["x"], (a.get("h0", h0),), case.run["lengths"], config)  # noqa: E731
+        ((h_last,), h), pull_back = jax.vjp(run, a)
+        return (h_last, h), pull_back(((g_last,), y_bar))[0]
 
     states, gradient = both(a)
     judge(case, named(states), *expected(case, "float32", "states"), "float32")
@@ -141,9 +144,10 @@ def test_states_of_the_default_policies(case, monkeypatch):
 @pytest.mark.parametrize(
     ("time", "batch", "m", "length"),
     [
-        (500, 8, 64, 500),
-        (1024, 8, 64, 1024),
-        (2048, 8, 64, 512),
+        (1000, 1, 8, 1000),
+        (500, 8, 64, 50),
+        (1024, 8, 64, 128),
+        (8192, 8, 64, 512),
         (1000, 32, 64, 125),
         (1024, 32, 256, 32),
         (1009, 32, 128, 64),
@@ -151,9 +155,9 @@ def test_states_of_the_default_policies(case, monkeypatch):
     ],
 )
 def test_length_of_a_block(time, batch, m, length):
-    """The whole sequence where it is short; else near 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
+    """All of 2¹⁵ numbers or fewer; else an eighth, up to 4096 rows or 2¹⁸ numbers, evenly if it can; 1009 is prime."""
     params, x = GatedParams(jnp.zeros((m, 1)), None, jnp.zeros((m, 1))), jnp.zeros((time, batch, 1))
-    assert states_of.ScanConfig().chunks(params, x).length == length
+    assert ScanConfig(GATED).chunks(params, x).length == length
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -178,7 +182,7 @@ def test_prefix_sum_is_the_loop(reverse):
     def loss(a):
         x = a["x"]
         c, v = jax.nn.sigmoid(x @ a["w_c"].T + a["b_c"]), x @ a["w_x"].T + a["b_x"]
-        h = states_of.prefix_sum(c, (1 - c) * v, a["h0"], reverse)
+        h = affine.prefix_sum(c, (1 - c) * v, a["h0"], reverse)
         return jnp.vdot(h, y_bar) + jnp.vdot(h[0 if reverse else -1], g_last), h
 
     gradient, h = jax.jit(jax.grad(loss, has_aux=True))(a)
@@ -197,12 +201,12 @@ def test_as_other_platforms_run_it(case, monkeypatch):
         chosen.append(default)
         return default(*arguments)
 
-    monkeypatch.setattr(states_of.lax, "platform_dependent", default)
+    monkeypatch.setattr(affine.lax, "platform_dependent", default)
     a, _, g_last, y_bar = cast(case.draw(), jnp.float32)
-    config = states_of.ScanConfig(case.reverse, 1, "recompute")
-    states, pull_back = jax.vjp(lambda a: engine.scan(params_of(a), a["x"], a["h0"], None, config), a)
-    judge(case, named(states), *expected(case, "float32", "states"), "float32")
-    judge(case, pull_back((g_last, y_bar))[0], *expected(case, "float32", "gradient"), "float32")
+    config = ScanConfig(GATED, case.reverse, 1)
+    ((h_last,), h), pull_back = jax.vjp(lambda a: engine.scan(params_of(a), a["x"], (a["h0"],), None, config), a)
+    judge(case, named((h_last, h)), *expected(case, "float32", "states"), "float32")
+    judge(case, pull_back(((g_last,), y_bar))[0], *expected(case, "float32", "gradient"), "float32")
     assert chosen
 
 

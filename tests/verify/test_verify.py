@@ -21,7 +21,7 @@ from jaxconv.accuracy.error_model import C
 from jaxconv.accuracy.heat import Heat
 from jaxconv.algorithms import choose
 from jaxconv.convolution import api
-from jaxconv.recurrence import gated, states
+from jaxconv.recurrence import gated_cell, scan
 from jaxconv.terminal import output
 from jaxconv.terminal.console import Console, progress
 from jaxconv.terminal.sigint import sigint_guard
@@ -53,7 +53,7 @@ def conv_case(name: str) -> cases.ConvCase:
 @pytest.fixture
 def broken(monkeypatch) -> Iterator[pytest.MonkeyPatch]:
     """Rules may be broken in here; what was compiled with them is forgotten afterwards."""
-    bodies = choose.lowered, api._conv_body, gated._scan_body
+    bodies = choose.lowered, api._conv_body, scan._scan_body
     for body in bodies:
         body.clear_cache()
     yield monkeypatch
@@ -88,7 +88,7 @@ def test_a_gradient_wrong_by_a_tenth_of_a_thousandth_disagrees(broken):
 
 
 def test_a_wrong_gate_disagrees(broken):
-    broken.setattr(states, "mix", lambda c, h, v: c * h + (1 - c) * v * 1.0001)
+    broken.setattr(gated_cell, "mix", lambda c, h, v: c * h + (1 - c) * v * 1.0001)
     assert not compare(next(case for case in cases.GATED_CASES if case.name == "no batch")).passed
 
 

@@ -22,9 +22,17 @@ def per_axis(call: dict, key: str) -> list[int]:
 
 
 def recurrence(call: dict) -> tuple:
-    """x (T, batch, n), W_c (m, n), W_h (m, m), W_x (m, n) and the cotangent of h (T, batch, m), float32."""
+    """x (T, batch, n), the weights and the cotangent of h (T, batch, m), float32.
+
+    The weights: W_c (m, n), W_h (m, m), W_x (m, n) of the gated cell; W_i (km, n), W_h (km, m) and the biases b_i, b_h
+    (km,) of a GRU, k = 3, and an LSTM, k = 4.
+    """
     draw = np.random.default_rng(0).standard_normal
     T, batch, n, m = (call[key] for key in ("steps", "batch", "n", "m"))
-    shapes = (T, batch, n), (m, n), (m, m), (m, n), (T, batch, m)
-    scales = 1.0, n**-0.5, m**-0.5, n**-0.5, 1.0
+    if call.get("cell", "gated") == "gated":
+        weights, scales = ((m, n), (m, m), (m, n)), (n**-0.5, m**-0.5, n**-0.5)
+    else:
+        k = {"gru": 3, "lstm": 4}[call["cell"]]
+        weights, scales = ((k * m, n), (k * m, m), (k * m,), (k * m,)), (n**-0.5, m**-0.5, 0.1, 0.1)
+    shapes, scales = ((T, batch, n), *weights, (T, batch, m)), (1.0, *scales, 1.0)
     return tuple((scale * draw(shape)).astype("float32") for scale, shape in zip(scales, shapes))  # noqa: B905

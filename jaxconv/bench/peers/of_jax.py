@@ -95,11 +95,13 @@ def _equinox(call: dict, last: bool):
 
 
 def _recurrence(name: str, call: dict) -> tuple:
-    x, w_c, w_h, w_x, g = (jnp.asarray(a).astype(call["dtype"]) for a in arrays.recurrence(call))
-    value = {"plain": _plain, "hoisted": _hoisted, "flax_gru": _flax_gru, "equinox_gru": _equinox_gru}[name]
-    params = (w_c, w_h, w_x)
-    if name.endswith("_gru"):
-        params, value = value(call)
+    x, *params, g = (jnp.asarray(a).astype(call["dtype"]) for a in arrays.recurrence(call))
+    if name in ("plain", "hoisted"):
+        value = _hoisted if name == "hoisted" else _plain
+        if call["cell"] != "gated":
+            value = _scan_of(call["cell"], name == "hoisted")
+    else:
+        params, value = {"flax": _flax_rnn, "flax_gru": _flax_gru, "equinox_gru": _equinox_gru}[name](call)
     if call["map"] == "h":
         return value, (params, x), {}
     _, pull = jax.vjp(value, params, x)
@@ -130,6 +132,50 @@ def _hoisted(params, x):
         return h, h
 
     return lax.scan(step, jnp.zeros((x.shape[1], w_h.shape[0]), x.dtype), (x @ w_c.T, x @ w_x.T))[1]
+
+
+def _scan_of(cell: str, hoisted: bool):
+    """A GRU or an LSTM, the projections of x before the scan or inside it."""
+
+    def gru(h, p, q):
+        (r, z), (q_r, q_z) = (jnp.split(a[..., : -h.shape[-1]], 2, -1) for a in (p, q))
+        r, z = jax.nn.sigmoid(r + q_r), jax.nn.sigmoid(z + q_z)
+        n = jnp.tanh(p[..., -h.shape[-1] :] + r * q[..., -h.shape[-1] :])
+        return (1 - z) * n + z * h
+
+    def lstm(c, p, q):
+        i, f, g, o = jnp.split(p + q, 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return c, jax.nn.sigmoid(o) * jnp.tanh(c)
+
+    def value(params, x):
+        w_ih, w_hh, b_ih, b_hh = params
+        zero = jnp.zeros((x.shape[1], w_hh.shape[1]), x.dtype)
+
+        def project(x):
+            return x @ w_ih.T + b_ih
+
+        def step(carry, p):
+            p = p if hoisted else project(p)
+            if cell == "gru":
+                h = gru(carry, p, carry @ w_hh.T + b_hh)
+                return h, h
+            c, h = lstm(carry[1], p, carry[0] @ w_hh.T + b_hh)
+            return (h, c), h
+
+        return lax.scan(step, zero if cell == "gru" else (zero, zero), project(x) if hoisted else x)[1]
+
+    return value
+
+
+def _flax_rnn(call: dict):
+    """flax's nnx.RNN around its GRUCell or its OptimizedLSTMCell."""
+    from flax import nnx
+
+    cell = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}[call["cell"]]
+    layer = nnx.RNN(cell(call["n"], call["m"], rngs=nnx.Rngs(0)), time_major=True)
+    graph, params, rest = nnx.split(layer, nnx.Param, ...)
+    return params, lambda params, x: nnx.merge(graph, params, rest)(x)
 
 
 def _flax_gru(call: dict):

@@ -55,8 +55,13 @@ def _convolution(call: dict) -> tuple:
 
 
 def _recurrence(call: dict) -> tuple:
-    x, w_c, w_h, w_x, _ = arrays.recurrence(call)
     m = call["m"]
+    if call["cell"] != "gated":
+        x, w_ih, w_hh, b_ih, b_hh, _ = arrays.recurrence(call)
+        attributes = {"linear_before_reset": 1} if call["cell"] == "gru" else {}
+        node = helper.make_node(call["cell"].upper(), ["x", "W", "R", "B"], ["y"], hidden_size=m, **attributes)
+        return x, node, {"W": w_ih[None], "R": w_hh[None], "B": np.concatenate([b_ih, b_hh])[None]}, "y"
+    x, w_c, w_h, w_x, _ = arrays.recurrence(call)
     # Gates in the order update, reset, candidate: the reset gate is not read, and the candidate is W_x x.
     W = np.concatenate([w_c, np.zeros_like(w_c), w_x])[None]
     R = np.concatenate([w_h, np.zeros((2 * m, m), "float32")])[None]

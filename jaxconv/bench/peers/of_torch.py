@@ -56,12 +56,13 @@ def _cell(x: torch.Tensor, w_c: torch.Tensor, w_h: torch.Tensor, w_x: torch.Tens
 
 
 def _recurrence(name: str, call: dict):
-    x, w_c, w_h, w_x, g = (torch.from_numpy(a) for a in arrays.recurrence(call))
-    gru = torch.nn.GRU(call["n"], call["m"])
-    weights = list(gru.parameters()) if name == "torch_gru" else [w_c, w_h, w_x]
+    x, *weights, g = (torch.from_numpy(a) for a in arrays.recurrence(call))
+    if name != "torch_cell":  # its own layer and weights
+        layer = (torch.nn.LSTM if call["cell"] == "lstm" else torch.nn.GRU)(call["n"], call["m"])
+        weights = list(layer.parameters())
 
     def value():
-        return gru(x)[0] if name == "torch_gru" else _cell(x, w_c, w_h, w_x)
+        return _cell(x, *weights) if name == "torch_cell" else layer(x)[0]
 
     def forward():
         with torch.no_grad():
