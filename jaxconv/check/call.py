@@ -11,9 +11,10 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxconv.check.compare import doubles
-from jaxconv.check.interpret import is_float, noisy, plain, shaken
+from jaxconv.check.interpret import counted, holds, is_float, is_loop, limited, noisy, plain, shaken
 from jaxconv.check.protocol import attempt
 from jaxconv.sizes.arguments import wrong_kind
 from jaxconv.terminal.progress import step
@@ -50,14 +51,18 @@ class Subject:
     Attributes:
         f: the function.  treedef: of the arguments.
         kinds: of every leaf: "x" differentiable, "data" another array, else `Fixed`.
-        bare: whether custom rules inside f are replaced by the bodies they belong to.
+        bare: which custom rules inside f are replaced by the bodies they belong to: names of primitives.
+        laps: how many iterations a while loop may take; 0: no loop, or any number.
+        beyond: how many iterations it goes on after its end.
         stamp: of the programs as they are now: a rule registered anew, or another global, is compiled anew.
     """
 
     f: Fixed
     treedef: Any
     kinds: tuple[Any, ...]
-    bare: bool = False
+    bare: tuple[str, ...] = ()
+    laps: int = 0
+    beyond: int = 0
     stamp: int = 0
     name: str = field(default="", compare=False)
 
@@ -76,7 +81,12 @@ class Subject:
         if not self.bare:
             return direct(xs, data)
         closed = jax.make_jaxpr(direct)(list(xs), list(data))
-        return plain(closed, [*xs, *data])
+        return plain(closed, [*xs, *data], self.bare)
+
+    @property
+    def loop(self) -> Any:
+        """What runs while loops."""
+        return limited(self.laps, self.beyond) if self.laps else lax.while_loop
 
 
 def inexact(value: Any) -> bool:
@@ -119,6 +129,10 @@ def shapes(call: Subject, xs: Any, data: Any) -> Sequence[Any]:
         return call.outputs(xs, data)
 
 
+ALL = ("custom_vjp_call", "custom_vmap_call", "custom_jvp_call")
+LINEAR = ALL[:2]  # those that JAX cannot push forward
+
+
 def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
     """f's outputs, and the cotangents pulled back to its differentiable leaves."""
     out, back = jax.vjp(lambda xs: call.outputs(xs, data), list(xs))
@@ -149,7 +163,7 @@ def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
     """`value_and_pull` under the noise of `interpret.noisy` or `interpret.shaken`, of size u, drawn from a seed."""
 
     def run(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
-        flat = how(program(call, xs, data, cotangents), [*xs, *data, *cotangents], seed, u)
+        flat = how(program(call, xs, data, cotangents), [*xs, *data, *cotangents], seed, u, call.loop)
         return flat[: len(cotangents)], flat[len(cotangents) :]
 
     return jitted(run)
@@ -163,10 +177,53 @@ def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
     return replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
 
 
-outputs = jitted(lambda call, xs, data: call.outputs(xs, data))
-pull = jitted(value_and_pull)
+def _values(call: Subject, xs: Any, data: Any) -> list[Any]:
+    """f's outputs; the iterations of its loops are bounded: f is run at other points, too."""
+    if not call.laps:
+        return call.outputs(xs, data)
+    closed = jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data))
+    return plain(closed, [*xs, *data], ALL, call.loop)
+
+
+def _pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
+    """`value_and_pull`, the iterations of its loops bounded."""
+    if not call.laps:
+        return value_and_pull(call, xs, data, cotangents)
+    flat = plain(program(call, xs, data, cotangents), [*xs, *data, *cotangents], (), call.loop)
+    return flat[: len(cotangents)], flat[len(cotangents) :]
+
+
+def _push(call: Subject, xs: Any, data: Any, vs: Any) -> list[Any]:
+    """f'(x) v for every output, the iterations of its loops bounded."""
+
+    def pushed(xs: Any, data: Any, vs: Any) -> list[Any]:
+        return jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1]
+
+    if not call.laps:
+        return pushed(xs, data, vs)
+    return plain(jax.make_jaxpr(pushed)(xs, data, vs), [*xs, *data, *vs], (), call.loop)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _count(call: Subject, told: Callable[[Any], None], xs: Any, data: Any, cotangents: Any) -> None:
+    counted(program(call, xs, data, cotangents), [*xs, *data, *cotangents], told)
+    counted(jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data)), [*xs, *data], told)
+
+
+def with_laps(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
+    """`call` with a bound on the iterations of its loops: four times what the longest takes here, and 100."""
+    if not holds(program(call, xs, data, cotangents).jaxpr, is_loop):
+        return call
+    found: list[int] = []
+    _count(call, lambda k: found.append(int(np.max(k))), xs, data, cotangents)
+    jax.effects_barrier()
+    return replace(call, laps=4 * max(found, default=0) + 100)
+
+
+outputs = jitted(_values)
+pull = jitted(_pull)
 noisy_pull, shaken_pull = _disturbed(noisy), _disturbed(shaken)
-push = jitted(lambda call, xs, data, vs: jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1])
+push = jitted(_push)
 
 
 # ------------------------------------------------------------------------------------------- for every cotangent

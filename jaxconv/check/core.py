@@ -19,7 +19,7 @@ from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.accuracy.oracle import to_double
 from jaxconv.check import ground_truth
 from jaxconv.check import transforms as under
-from jaxconv.check.call import Fixed, Subject, shapes, stamped, take_apart, value_and_pull
+from jaxconv.check.call import Fixed, Subject, shapes, stamped, take_apart, value_and_pull, with_laps
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.rows import Rows
@@ -36,6 +36,7 @@ def check_vjp(
     directions: int = 8,
     seed: int = 0,
     transforms: bool = True,
+    allow: float | None = None,
     progress: bool | Tell | None = None,
 ) -> VjpReport:
     """Is the custom gradient of f right at `args`, and if not, where and in what way?
@@ -55,6 +56,7 @@ def check_vjp(
         directions: how many random cotangents (and directions) are tried.
         seed: of what is drawn.
         transforms: whether to try the rule under jit, vmap, remat, scan, sharding and grad of grad too.
+        allow: by how many ulp of the input's dtype an approximate gradient may be off; None: the error model alone.
         progress: whether to show on stderr how far a long check has come, or a function that is told (steps done, of
             how many about, what comes next). None: where stderr is a terminal.
 
@@ -84,6 +86,8 @@ def check_vjp(
         wrong_kind(NAME, "`transforms` must be True or False", f"transforms={transforms!r}")
     if progress is not None and not isinstance(progress, (bool, np.bool_)) and not callable(progress):
         wrong_kind(NAME, "`progress` must be True, False, None or a function", f"progress={progress!r}")
+    if allow is not None and not (isinstance(allow, (int, float, np.number)) and allow >= 0):
+        wrong_value(NAME, "`allow` must be a number of ulp, at least 0, or None", f"allow={allow!r}")
     if reference is not None and not callable(reference):
         wrong_kind(NAME, "`reference` must be a function or None", f"reference={reference!r}")
     with jax.transfer_guard("allow"):
@@ -92,7 +96,7 @@ def check_vjp(
         wrong_kind(NAME, "`args` must hold an array of floats", f"{len(args)} arguments without any")
     if any(isinstance(x, jax.core.Tracer) for x in (*xs, *data)):
         wrong_value(NAME, "`args` must be concrete: call it outside jit, vmap and grad", "traced values")
-    check = _Check(call, xs, data, paths, reference, directions, seed)
+    check = _Check(call, xs, data, paths, reference, directions, seed, allow)
     # What overflows or is no number is judged, and said in the report. The checker itself takes arrays from device to
     # host and back, whatever f may do in a program of its own.
     quiet = jax.transfer_guard("allow"), np.errstate(all="ignore")
@@ -104,7 +108,18 @@ def check_vjp(
 class _Check:
     """One run; what it finds beside the rows it adds to `faults`."""
 
-    def __init__(self, call: Subject, xs: Any, data: Any, paths: list[str], reference: Any, directions: int, seed: int):
+    def __init__(
+        self,
+        call: Subject,
+        xs: Any,
+        data: Any,
+        paths: list[str],
+        reference: Any,
+        directions: int,
+        seed: int,
+        allow: float | None,
+    ):
+        self.allow = allow
         self.call, self.xs, self.data, self.paths = call, xs, data, paths
         self.directions, self.random = directions, np.random.default_rng(seed)
         self.reference = reference and replace(call, f=Fixed(reference))
@@ -132,12 +147,16 @@ class _Check:
             each and (attempt("", stamped, each, self.xs, self.data, g)[0] or each)  # it may need concrete values
             for each in (self.call, self.reference)
         )
+        self.call, self.reference = (
+            each and (attempt("", with_laps, each, self.xs, self.data, g)[0] or each)
+            for each in (self.call, self.reference)
+        )
         self.faults += gradient_faults(self.paths, self.xs, plain[1])
         if self.faults:
             return self._no_gradient(self.faults.pop()), ()
         self._twice(plain)
         given = self.call, self.reference, self.xs, self.data, self.paths, self.cotangents, self.draws, self.random
-        found = Rows(*given, self.faults, self._no_gradient)
+        found = Rows(*given, self.faults, self._no_gradient, self.allow)
         rows = found.made()
         if not transforms:
             return rows, ()
@@ -160,7 +179,9 @@ class _Check:
             if not self._same(first, second):
                 self.faults.append(f"not deterministic: two calls with the same arguments give another {what}")
                 return
-        later, _ = attempt("", self._after_another)
+        later, fault = attempt("", self._after_another)
+        if fault and self.call.laps and "leaks a residual" in fault:
+            self.faults.append(fault)
         if later is not None and not self._same(plain[1], later):
             words = "the rule leaks a residual: its gradient changes if the function is called again in between"
             self.faults.append(f"{words}, so that it uses what was kept outside the forward pass")
@@ -169,7 +190,10 @@ class _Check:
         """The gradient, pulled back after a forward pass at other arguments."""
         forward = lambda xs: self.call.outputs(xs, self.data)  # noqa: E731
         back = jax.vjp(forward, list(self.xs))[1]
-        jax.vjp(forward, [x * 0.5 for x in self.xs])
+        if self.call.laps:  # elsewhere its loops may have no end
+            jax.eval_shape(lambda xs: jax.vjp(forward, xs)[0], [x * 0.5 for x in self.xs])
+        else:
+            jax.vjp(forward, [x * 0.5 for x in self.xs])
         return back(self.cotangents[0])[0]
 
     def _same(self, first: list[Any], second: list[Any]) -> bool:

@@ -16,12 +16,26 @@ import numpy as np
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.accuracy.oracle import to_double
 from jaxconv.check import numeric
-from jaxconv.check.call import Subject, grads_of, noisy_pull, outputs, program, pull, pull_each, push, shaken_pull
+from jaxconv.check.call import (
+    ALL,
+    LINEAR,
+    Subject,
+    grads_of,
+    noisy_pull,
+    outputs,
+    program,
+    pull,
+    pull_each,
+    push,
+    shaken_pull,
+)
 from jaxconv.check.compare import doubles
 from jaxconv.check.interpret import narrowest
+from jaxconv.check.protocol import attempt
 from jaxconv.terminal.progress import step
 
 NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
+FINER = 2.0**-12  # of it: shows whether a deviation is linear in the noise
 LARGE = 200_000  # elements from which fewer draws are made
 Run = tuple[Sequence[Any], Sequence[Any]]  # values and gradients
 
@@ -54,16 +68,20 @@ def by_jax(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> T
 
 
 def confirmed(call: Subject, bare: Subject, xs: Any, data: Any, random: np.random.Generator, directions: int) -> bool:
-    """Whether differences of f's values agree with JAX's derivative of f without its rule, along random directions."""
-    at = doubles(xs)
+    """Whether differences of f's values agree with JAX's derivative of f without its rule, along random directions.
+
+    An element in a hundred is free, for kinks, and one that is no number. What a loop ends at is known less well.
+    """
+    at, close = doubles(xs), 1e-3 if call.laps else 1e-6
     for _ in range(directions):
         step("differences of the values")
-        vs = [direction(x, random) for x in at]
+        vs = [direction(x, random) * numeric.scales(x) for x in at]
         exact = doubles(push(bare, xs, data, [jnp.asarray(v) for v in vs]))
         found, error = numeric.directional(values_of(call, data), at, vs)
         for a, b, e in zip(exact, found, error, strict=True):
-            typical = np.sqrt(np.mean(np.abs(a) ** 2)) if a.size else 0.0
-            bad = ~(np.abs(a - b) <= 10 * e + 1e-6 * (np.abs(a) + typical))
+            known = np.isfinite(a) & np.isfinite(b) & np.isfinite(e)
+            typical = np.sqrt(np.mean(np.abs(a[known]) ** 2)) if known.any() else 0.0
+            bad = known & ~(np.abs(a - b) <= 10 * e + close * (np.abs(a) + typical))
             if bad.mean() > 0.01 if bad.size else False:
                 return False
     return True
@@ -78,29 +96,73 @@ def direction(x: Any, random: np.random.Generator) -> np.ndarray:
 def without_reference(
     call: Subject, xs: Any, data: Any, cotangents: Any, random: np.random.Generator, directions: int, differences: bool
 ) -> Truth | None:
-    """The best that can be had: see the module; None where that is differences and they are not wanted."""
-    bare = replace(call, bare=True)
+    """The best that can be had: see the module; None where that is differences and they are not wanted.
+
+    JAX's derivative backward, else forward; differences where that is no number, or for all of it.
+    """
+    bare, linear = replace(call, bare=ALL), replace(call, bare=LINEAR)
     count = min(directions, 4) if size_of(xs) < LARGE else 1
-    try:
-        coarse = narrowest(program(bare, xs, data, cotangents[0]).jaxpr)
-        if unit_roundoff(coarse) > 1e-6:  # its values are steps: differences say nothing
-            method = f"JAX's derivative of the function without its rule; it passes through {coarse}"
-            return by_jax(bare, xs, data, cotangents, method)
-        if confirmed(call, bare, xs, data, random, count):
-            method = "JAX's derivative of the function without its rule, in float64"
-            method += f", confirmed by differences of its values along {count} random direction{'s' * (count > 1)}"
-            truth = by_jax(bare, xs, data, cotangents, method)
-            if all(np.isfinite(g).all() for grads in truth.grads or [] for g in grads):
-                return truth
-    except Exception:  # whatever stands in the way of JAX's derivative, values can still be had
-        bare = call
-    if not differences:
-        return None
+    coarse, _ = attempt("", lambda: narrowest(program(linear, xs, data, cotangents[0]).jaxpr))
+    if coarse is not None and unit_roundoff(coarse) > 1e-6:  # its values are steps: differences say nothing
+        method = f"JAX's derivative of the function without its rule; it passes through {coarse}"
+        return by_jax(linear, xs, data, cotangents, method)
+    sure, _ = attempt("", confirmed, call, bare, xs, data, random, count)
+    method = "derivative of the function without its rule, in float64"
+    method += f", confirmed by differences of its values along {count} random direction{'s' * (count > 1)}"
+    truth = None
+    if sure:
+        truth, _ = attempt("", by_jax, bare, xs, data, cotangents, f"JAX's {method}")
+        if truth is None and len(numeric.basis(doubles(xs))) <= numeric.FULL:
+            truth, _ = attempt("", forward, bare, xs, data, cotangents, f"JAX's forward {method}")
+    lost = [np.zeros(x.shape, bool) | (truth is None) for x in xs]
+    for grads in truth.grads if truth else []:
+        lost = [a | ~np.isfinite(g) for a, g in zip(lost, grads, strict=True)]
+    if truth and not any(each.any() for each in lost):
+        return truth
+    return _by_differences(call, xs, data, cotangents, truth, lost, directions) if differences else None
+
+
+def _by_differences(
+    call: Subject, xs: Any, data: Any, cotangents: Any, truth: Truth | None, lost: list[np.ndarray], directions: int
+) -> Truth:
+    """`truth`, where there is one, with the elements that are `lost` by differences; else all of them by these."""
     at, values = doubles(xs), doubles(outputs(call, xs, data))
-    if len(numeric.basis(at)) > numeric.FULL:
+    if sum(each.sum() * (1 + np.iscomplexobj(x)) for each, x in zip(lost, at, strict=True)) > numeric.FULL:
         return Truth(None, values, f"differences of its float64 values along {directions} random directions", None)
-    grads, errors = numeric.gradient(values_of(call, data), at, [doubles(g) for g in cotangents])
-    return Truth(grads, values, "differences of its float64 values, extrapolated, element by element", None, errors)
+    found, errors = numeric.gradient(values_of(call, data), at, [doubles(g) for g in cotangents], lost)
+    if truth is None:
+        return Truth(found, values, "differences of its float64 values, extrapolated, element by element", None, errors)
+    pick = lambda new, old: [  # noqa: E731
+        [np.where(where, a, b) for where, a, b in zip(lost, *each, strict=True)] for each in zip(new, old, strict=True)
+    ]
+    before = truth.uncertainty or [[np.zeros(x.shape) for x in at] for _ in found]
+    method = f"{truth.method}; where that is no number, with differences"
+    return truth._replace(grads=pick(found, truth.grads), uncertainty=pick(errors, before), method=method)
+
+
+def forward(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> Truth:
+    """JAX's derivative pushed forward, one direction at a time: through a while loop there is no other.
+
+    A loop that runs to a tolerance is known to what one more iteration changes, ten times that, where the next one
+    changes less; a loop that counts is not run on.
+    """
+    runs = [[[np.zeros(x.shape, np.asarray(x).dtype) for x in xs] for _ in cotangents] for _ in range(3)]
+    at = doubles(xs)
+    for i, k, unit in numeric.basis(at):
+        vs = [np.zeros_like(x) for x in at]
+        vs[i].flat[k] = unit
+        for beyond, kept in enumerate(runs[: 3 if call.laps else 1]):
+            d = doubles(push(replace(call, beyond=beyond), xs, data, [jnp.asarray(v) for v in vs]))
+            for c, g in enumerate(cotangents):
+                value = numeric.pairing(doubles(g), d)
+                kept[c][i].flat[k] += value if unit == 1 else -1j * value
+    known = [[np.zeros(x.shape) for x in xs] for _ in cotangents]
+    for c, (first, second, third) in enumerate(zip(*runs, strict=True)):
+        for i, (p, q, r) in enumerate(zip(first, second, third, strict=True)):
+            off, size = np.abs(q - p).max(initial=0.0), np.abs(p).max(initial=0.0)
+            if call.laps and off <= 1e-3 * size and np.abs(r - q).max(initial=0.0) < 0.9 * off:
+                known[c][i] += off
+    return Truth(runs[0], doubles(outputs(call, xs, data)), method, None, known)
 
 
 def values_of(call: Subject, data: Any) -> numeric.Values:
@@ -113,10 +175,11 @@ def along_directions(
     """The wrong elements of one gradient, told from values alone; empty where every direction agrees."""
     at, g = doubles(xs), doubles(g)
     for _ in range(directions):
-        v = direction(at[i], random)
+        v = direction(at[i], random) * numeric.scales(at[i])
         vs = [v if k == i else np.zeros_like(x) for k, x in enumerate(at)]
         d, off = numeric.directional(values_of(call, data), at, vs)
-        if not abs(numeric.pairing([grad], [v]) - numeric.pairing(g, d)) <= numeric.tolerance(g, d, off, grad, v):
+        got, right = numeric.pairing([grad], [v]), numeric.pairing(g, d)
+        if np.isnan(got) or abs(got - right) > numeric.tolerance(g, d, off, grad, v):
             return numeric.bisect(values_of(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
     return []
 
@@ -135,9 +198,46 @@ def spreads(
         return noisy_pull(call, xs, data, cotangents[c], k, u), exact[c]
 
     try:
-        return _deviations(pair, draws, u)
+        return _deviations(pair, draws, abs(u))
     except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
         return None
+
+
+def steady(
+    call: Subject, xs: Any, data: Any, cotangents: Any, exact: Any, draws: int
+) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    """As `spreads`, but for elements where noise leaves a branch, as that of (xᵃ⁺¹ − 1)/(a + 1) at a = −1.
+
+    Its deviation does not shrink with the noise: there the inputs stay as they are; what jumps then, too, is NaN.
+    """
+    found = spreads(call, xs, data, cotangents, exact, draws)
+    if found is None:
+        return None
+    typical = [np.sqrt(np.mean(np.abs(g[np.isfinite(g)]) ** 2)) if np.isfinite(g).any() else 0.0 for g in exact[0][1]]
+    wild = [NOISE * s > 0.01 * t for s, t in zip(found[1], typical, strict=True)]
+    if not any(each.any() for each in wild):
+        return found
+    few = max(draws // 2, 4)
+    finer = spreads(call, xs, data, cotangents, exact, few, NOISE * FINER)
+    jumps = [w & (b > a / FINER / 64) for w, a, b in zip(wild, found[1], finer[1], strict=True)] if finer else wild
+    held = spreads(call, xs, data, cotangents, exact, few, -NOISE) if any(each.any() for each in jumps) else None
+    if held is None:
+        return found
+    bounded = [np.where(NOISE * h > 0.01 * t, np.nan, h) for h, t in zip(held[1], typical, strict=True)]
+    return found[0], [np.where(j, h, s) for j, h, s in zip(jumps, bounded, found[1], strict=True)]
+
+
+def where_known(
+    truth: Truth, exact: list[np.ndarray], ruled: list[np.ndarray]
+) -> tuple[Truth, tuple[list[np.ndarray], list[np.ndarray]]]:
+    """`truth` without the elements where rounding may cost anything, a spread being NaN; the spreads, 0 there."""
+    lost = [np.isnan(a) | np.isnan(b) for a, b in zip(exact, ruled, strict=True)]
+    kept = [[np.where(w, np.nan, g) for w, g in zip(lost, grads, strict=True)] for grads in truth.grads or []]
+    finite = (
+        [np.nan_to_num(each, posinf=np.inf) for each in exact],
+        [np.nan_to_num(each, posinf=np.inf) for each in ruled],
+    )
+    return truth._replace(grads=kept if truth.grads else truth.grads), finite
 
 
 def of_constants(call: Subject, xs: Any, data: Any, cotangents: Any, i: int) -> np.ndarray | float:

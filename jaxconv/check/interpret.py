@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
+import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ from jax import Array, lax
 
 from jaxconv.accuracy.oracle import to_double
 
+Loop = Callable[..., Any]  # as lax.while_loop
 Change = Callable[[Any, list[Any], Callable[[list[Any]], list[Any]]], list[Any]]  # (equation, inputs, run) → outputs
 
 # Where data moves and nothing is rounded.
@@ -94,9 +96,17 @@ def _asked(precision: Any) -> list[Any]:
 
 
 def run(
-    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], change: Change, into: Callable[[Any], bool]
+    jaxpr: Any,
+    consts: Sequence[Any],
+    args: Sequence[Any],
+    change: Change,
+    into: Callable[[Any], bool],
+    loop: Loop = lax.while_loop,
 ) -> list[Any]:
-    """The results of a program, with `change` made at every equation; `into` says which inner programs to enter."""
+    """The results of a program, with `change` made at every equation; `into` says which inner programs to enter.
+
+    `loop` runs its while loops.
+    """
     env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
     env.update(zip(jaxpr.invars, args, strict=True))
 
@@ -104,7 +114,7 @@ def run(
         return atom.val if isinstance(atom, jex.Literal) else env[atom]
 
     for equation in jaxpr.eqns:
-        go = partial(_apply, equation, change=change, into=into)
+        go = partial(_apply, equation, change=change, into=into, loop=loop)
         results = change(equation, [read(v) for v in equation.invars], go)
         env.update(zip(equation.outvars, results, strict=True))
     return [read(v) for v in jaxpr.outvars]
@@ -115,11 +125,11 @@ def bind(equation: Any, inputs: list[Any]) -> list[Any]:
     return list(out) if equation.primitive.multiple_results else [out]
 
 
-def _apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any], bool]) -> list[Any]:
+def _apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any], bool], loop: Loop) -> list[Any]:
     name, params = equation.primitive.name, equation.params
 
     def enter(inner: Any, args: Sequence[Any]) -> list[Any]:
-        return run(inner.jaxpr, inner.consts, args, change, into)
+        return run(inner.jaxpr, inner.consts, args, change, into, loop)
 
     if not any(holds(inner, into) for inner in bodies(equation)) and not into(equation):
         return bind(equation, inputs)
@@ -137,17 +147,20 @@ def _apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any
         return [*carry, *ys]
     if name == "while":
         n, m = params["cond_nconsts"], params["body_nconsts"]
-        return lax.while_loop(
-            lambda carry: jex.jaxpr_as_fun(params["cond_jaxpr"])(*inputs[:n], *carry)[0],
-            lambda carry: enter(params["body_jaxpr"], [*inputs[n : n + m], *carry]),
-            list(inputs[n + m :]),
-        )
+        goes_on = lambda carry: jex.jaxpr_as_fun(params["cond_jaxpr"])(*inputs[:n], *carry)[0]  # noqa: E731
+
+        def lap(carry: list[Any]) -> list[Any]:
+            new, going = enter(params["body_jaxpr"], [*inputs[n : n + m], *carry]), goes_on(carry)
+            chosen = lambda a, b: jnp.where(going.reshape(going.shape + (1,) * (a.ndim - going.ndim)), a, b)  # noqa: E731
+            return list(map(chosen, new, carry)) if going.ndim else new  # under vmap each example has its own end
+
+        return list(loop(lambda carry: jnp.any(goes_on(carry)), lap, list(inputs[n + m :])))
     if name == "cond":
         branches = [lambda *v, b=b: enter(b, v) for b in params["branches"]]
         return list(lax.switch(inputs[0], branches, *inputs[1:]))
     if name in INLINE or name.startswith(("custom_vjp_call", "custom_jvp_call")):
         inner = next(params[key] for key in BODIES if key in params)
-        return run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, change, into)
+        return run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, change, into, loop)
     return bind(equation, inputs)
 
 
@@ -165,20 +178,53 @@ def _consts_and_carry(equation: Any) -> tuple[int, int]:
     return kept(equation.invars, inner.invars) - carry, carry
 
 
-def plain(closed: Any, args: Sequence[Any]) -> list[Any]:
-    """The results of a program whose custom rules are gone: their bodies stand in their place."""
+def plain(closed: Any, args: Sequence[Any], rules: tuple[str, ...] = (), loop: Loop | None = None) -> list[Any]:
+    """The results of a program whose custom rules are gone: their bodies stand in their place; `rules` names them.
 
-    def custom(equation: Any) -> bool:
-        return equation.primitive.name.startswith(("custom_vjp_call", "custom_vmap_call"))
+    `loop` runs its while loops, where they are to be run in another way.
+    """
 
-    return run(closed.jaxpr, closed.consts, args, lambda equation, inputs, go: go(inputs), custom)
+    def changed(equation: Any) -> bool:
+        name = equation.primitive.name
+        return name.startswith(rules) or (loop is not None and name == "while")
+
+    how = lambda equation, inputs, go: go(inputs)  # noqa: E731
+    return run(closed.jaxpr, closed.consts, args, how, changed, loop or lax.while_loop)
 
 
-def noisy(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
-    """The results of a program, inputs and every rounded result disturbed by u."""
+def is_loop(equation: Any) -> bool:
+    return bool(equation.primitive.name == "while")
+
+
+def limited(most: int, beyond: int = 0) -> Loop:
+    """lax.while_loop that stops after `most` iterations, since a condition may stay unmet; it goes on for `beyond`."""
+
+    def loop(goes_on: Callable[[Any], Any], lap: Callable[[Any], Any], init: Any) -> Any:
+        end = lax.while_loop(lambda s: (s[0] < most) & goes_on(s[1]), lambda s: (s[0] + 1, lap(s[1])), (0, init))[1]
+        return reduce(lambda carry, _: lap(carry), range(beyond), end)
+
+    return loop
+
+
+def counted(closed: Any, args: Sequence[Any], told: Callable[[Any], None]) -> list[Any]:
+    """The results of a program; `told` hears how many iterations every while loop took."""
+
+    def loop(goes_on: Callable[[Any], Any], lap: Callable[[Any], Any], init: Any) -> Any:
+        k, end = lax.while_loop(lambda s: goes_on(s[1]), lambda s: (s[0] + 1, lap(s[1])), (0, init))
+        jax.debug.callback(told, k)
+        return end
+
+    return plain(closed, args, ("custom_vjp_call", "custom_vmap_call", "custom_jvp_call"), loop)
+
+
+def noisy(closed: Any, args: Sequence[Any], seed: Any, u: Any, loop: Loop = lax.while_loop) -> list[Any]:
+    """The results of a program, inputs and every rounded result disturbed by u; a negative u leaves the inputs."""
     salt = iter(range(1, 1 << 30))
 
-    def disturb(values: Sequence[Any], size: float = u) -> list[Any]:
+    inputs_too = jnp.maximum(u, 0.0)
+    u = jnp.abs(u)
+
+    def disturb(values: Sequence[Any], size: Any = u) -> list[Any]:
         return [_disturbed(v, seed + next(salt) * 7919, size) if is_float(v) else v for v in values]
 
     def change(equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
@@ -191,10 +237,10 @@ def noisy(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
             return out
         return disturb(out, SEVERAL * u if equation.primitive.name in APPROXIMATE else u)
 
-    return run(closed.jaxpr, closed.consts, disturb(args), change, lambda equation: True)
+    return run(closed.jaxpr, closed.consts, disturb(args, inputs_too), change, lambda equation: True, loop)
 
 
-def shaken(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
+def shaken(closed: Any, args: Sequence[Any], seed: Any, u: float, loop: Loop = lax.while_loop) -> list[Any]:
     """The results of a program whose constants are disturbed by u: those with more than 12 binary digits are taken for
     rounded, as 1/√8 written in float32 is.
     """
@@ -208,7 +254,7 @@ def shaken(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
             [disturb(v) if isinstance(a, jex.Literal) else v for a, v in zip(equation.invars, inputs, strict=True)]
         )
 
-    return run(closed.jaxpr, [disturb(c) for c in closed.consts], args, change, lambda equation: True)
+    return run(closed.jaxpr, [disturb(c) for c in closed.consts], args, change, lambda equation: True, loop)
 
 
 def _is_rounded(constant: Any) -> bool:
@@ -238,7 +284,7 @@ def _length(equation: Any) -> int:
     return 1
 
 
-def _disturbed(value: Any, seed: Any, size: float) -> Array:
+def _disturbed(value: Any, seed: Any, size: Any) -> Array:
     """value · (1 + size ξ): ξ even in ±√3, told from the bits of the value, its place and the seed, so that no state
     has to be carried through loops.
     """

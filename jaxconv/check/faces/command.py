@@ -122,7 +122,7 @@ def show(report: VjpReport) -> None:
             style = None if each.passed else "bold red"
             table.add_row("ok" if each.passed else "WRONG", each.name, each.detail, style=style)
         console.print(table)
-    outcome = "right" if report.passed else "WRONG"
+    outcome = report.outcome
     style = "green" if report.passed else "bold red"
     console.print(f"check_vjp of {report.name}: {outcome} ({report.seconds:.2f} s)", style=style, soft_wrap=True)
 
