@@ -162,7 +162,8 @@ def _forward(
     start, given = to_accumulator(start), start
     if not time:
         return given, jnp.zeros((0, *given[0].shape), dtype), Kept((None,) * len(given), ())
-    states, gates = {"save": (True, None), "recompute": cell.keep}.get(residuals, (False, ()))
+    policies: dict[Any, tuple[bool, Any]] = {"save": (True, None), "recompute": cell.keep}
+    states, gates = policies.get(residuals, (False, ()))
     into = _rooms(cell, params, x, start, states, gates, start[0].dtype if states or unsliced(dtype) else dtype)
 
     def chunk(carry: tuple[State, Kept], at: tuple[Array, Array], nothing: None) -> tuple[Any, None, State]:
@@ -189,6 +190,7 @@ def _recall(params: Any, x: Array, live: Any, start: State, kept: Kept, config: 
     gates: Any = kept.gates
     if any(gate is None for gate in gates) and cell.fill is not None:
         gates = cell.fill(params, x, gates)
+    before: State
     if kept.states[0] is None:
         before = (affine_scan(*_line(cell, gates, live), start[0], config.reverse, config.unroll, before=True)[1],)
     else:
