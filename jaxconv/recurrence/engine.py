@@ -161,7 +161,7 @@ def _forward(
     start, given = to_accumulator(start), start
     if not time:
         return given, jnp.zeros((0, *given[0].shape), dtype), Kept((None,) * len(given), ())
-    policies: dict[Residuals | None, Any] = {"save": (True, None), "recompute": cell.keep}
+    policies: dict[Any, tuple[bool, Any]] = {"save": (True, None), "recompute": cell.keep}
     states, gates = policies.get(residuals, (False, ()))
     into = _rooms(cell, params, x, start, states, gates, start[0].dtype if states else dtype)
 
@@ -189,7 +189,7 @@ def _recall(params: Any, x: Array, live: Any, start: State, kept: Kept, config: 
     gates: Any = kept.gates
     if any(gate is None for gate in gates) and cell.fill is not None:
         gates = cell.fill(params, x, gates)
-    before: tuple[Array, ...]
+    before: State
     if kept.states[0] is None:
         before = (affine_scan(*_line(cell, gates, live), start[0], config.reverse, config.unroll, before=True)[1],)
     else:
