@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision, accumulator
+from jaxconv._jax.marks import left_to_lax
 from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.sizes.arguments import Size, is_symbolic
 from jaxconv.sizes.geometry import Geometry
@@ -34,6 +35,7 @@ from jaxconv.sizes.geometry import Geometry
 Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
 
 
+@left_to_lax
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     array, kernel = _specs(geometry)
@@ -51,6 +53,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
     ).astype(x.dtype)
 
 
+@left_to_lax
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]
 
@@ -78,6 +81,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     return _cut(dx, array[2:], geometry.input_size)
 
 
+@left_to_lax
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
