@@ -13,10 +13,6 @@ from jaxconv.convolution.jacobian import conv_input_jacobian as conv_input_jacob
 from jaxconv.convolution.jacobian import conv_weight_jacobian as conv_weight_jacobian
 from jaxconv.explanation.explained import Explanation as Explanation
 from jaxconv.explanation.explained import explain as explain
-from jaxconv.lax.accelerated import Accelerated as Accelerated
-from jaxconv.lax.accelerated import AccelerationReport as AccelerationReport
-from jaxconv.lax.accelerated import LeftRow as LeftRow
-from jaxconv.lax.accelerated import TakenRow as TakenRow
 from jaxconv.lax.accelerated import accelerate as accelerate
 from jaxconv.lax.drop_in import conv_general_dilated as conv_general_dilated
 from jaxconv.parallel.halo import halo_exchange as halo_exchange

@@ -56,7 +56,7 @@ def missing() -> str | None:
         return f"JAX {jax.__version__} keeps the rule for convolutions on a CPU in another form"
     with marked("looked for"):
         seen = jax.make_jaxpr(lambda x: lax.neg(x))(1.0).eqns[0]
-    if not (getattr(getattr(seen, "ctx", None), "xla_metadata", None) or {}).get(MARK) == "looked for":
+    if (getattr(getattr(seen, "ctx", None), "xla_metadata", None) or {}).get(MARK) != "looked for":
         return f"JAX {jax.__version__} does not keep a word beside an operation"
     return None
 

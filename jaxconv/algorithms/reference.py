@@ -27,8 +27,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.marks import left_to_lax
 from jaxconv._jax.manual_axes import axes_of, pcast_to
+from jaxconv._jax.marks import left_to_lax
 from jaxconv.sizes.arguments import Size, is_symbolic
 from jaxconv.sizes.geometry import Geometry
 

@@ -12,13 +12,13 @@ six readings at most. Where a sign is wrong, an array runs backwards:
     x is out:  j = λ·p + δ·q' − (δ(k − 1) − lo),   q' = k − 1 − q        (σ = 1, rhs runs backwards)
     x is rhs:  q = λ·p + σ·j' − (σ(m − 1) − lo),   j' = m − 1 − j        (δ = 1, out runs backwards)
 
-The map is the one that makes what out is: g `conv`, x `conv_input_vjp`, w `conv_weight_vjp`. Any two of the arrays share
-one of the letters batch, input and output channels, in lax as in the form, which says how the other two axes lie.
+The map is the one that makes what out is: g `conv`, x `conv_input_vjp`, w `conv_weight_vjp`. Any two of the arrays
+share one of the letters batch, input and output channels, in lax as in the form, which says how the other two axes lie.
 lax's groups stand beside one letter in each array, the form's perhaps beside the other: then they are moved.
 
 Of several readings the one serves that (1) takes at most twice the multiply-adds of the least, (2) moves the fewest
-numbers, (3) has the smallest kernel, (4) stands first in `READINGS`. So a forward convolution is `conv`, JAX's gradients
-in x are `conv_input_vjp` and those in w, whose kernel is a large array, `conv_weight_vjp`.
+numbers, (3) has the smallest kernel, (4) stands first in `READINGS`. So a forward convolution is `conv`, JAX's
+gradients in x are `conv_input_vjp` and those in w, whose kernel is a large array, `conv_weight_vjp`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Call(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A call as one of the maps: `first` and `second` make the map's two arrays, `result` is undone on what it makes."""
+    """A call as one of the maps: `first` and `second` make its two arrays, `result` is undone on what it makes."""
 
     which: Map
     geometry: Geometry

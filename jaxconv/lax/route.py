@@ -12,7 +12,6 @@ from threading import RLock
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from jaxconv._jax.conv_rule import Asked
@@ -63,7 +62,7 @@ class Router:
             return reason
         reading = read(Call.of(asked.lhs.shape, asked.rhs.shape, asked.out.shape, asked.params))
         if isinstance(reading, str):
-            return reason_of(reading)
+            return reading
         compute = computed(reading, asked.out.dtype, asked.params["precision"])
         if asked.exported and _of_this_machine(compute, asked):
             return "exported, and the algorithm chosen is a call into this machine's libraries"
@@ -79,10 +78,6 @@ def unsuited(lhs: Any, rhs: Any, out: Any, explicit: bool = False) -> str | None
     if explicit:
         return "explicit sharding"
     return None
-
-
-def reason_of(reading: str) -> str:
-    return reading
 
 
 def computed(reading: Reading, dtype: Any, precision: Any) -> Callable[[Array, Array], Array]:
