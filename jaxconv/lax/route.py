@@ -66,7 +66,7 @@ class Router:
         compute = computed(reading, asked.out.dtype, asked.params["precision"])
         if asked.exported and _of_this_machine(compute, asked):
             return "exported, and the algorithm chosen is a call into this machine's libraries"
-        return Taken(reading.which, algorithm_of(reading, asked.lhs, asked.rhs, asked.out.dtype)), compute
+        return Taken(reading.which, algorithm_of(problem_of(reading, asked.out.dtype))), compute
 
 
 def unsuited(lhs: Any, rhs: Any, out: Any, explicit: bool = False) -> str | None:
@@ -93,10 +93,21 @@ def computed(reading: Reading, dtype: Any, precision: Any) -> Callable[[Array, A
     return compute
 
 
-def algorithm_of(reading: Reading, lhs: Any, rhs: Any, dtype: Any) -> str:
-    """The name of the algorithm that serves the reading."""
-    arrays = [jax.ShapeDtypeStruct(move.merged, dtype) for move in (reading.first, reading.second)]
-    return choose.row(Problem.of(reading.which, *arrays, reading.geometry)).form  # type: ignore[arg-type]
+def problem_of(reading: Reading, dtype: Any) -> Problem:
+    """What the choice of an algorithm is told."""
+    arrays: list[Any] = [jax.ShapeDtypeStruct(move.merged, dtype) for move in (reading.first, reading.second)]
+    return Problem.of(reading.which, *arrays, reading.geometry)
+
+
+def algorithm_of(problem: Problem) -> str:
+    """The name of the algorithm that serves it."""
+    return choose.row(problem).form
+
+
+def seconds_of(problem: Problem, algorithm: str) -> float | None:
+    """The time that it is estimated to take; None where nothing is estimated."""
+    estimates: Any = getattr(choose, "estimates", None)
+    return None if estimates is None else estimates(problem).get(algorithm)
 
 
 def _of_this_machine(compute: Callable[..., Array], asked: Asked) -> bool:
