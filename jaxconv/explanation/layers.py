@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from jaxconv.lax.route import algorithm_of, seconds_of
 from jaxconv.sizes.arguments import wrong_kind
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.sizes.receptive import ReceptiveField
+from jaxconv.sizes.table import field_words, shape_words, table, window_words
 from jaxconv.terminal.output import legible
 
 
@@ -75,14 +76,7 @@ class LayerReport:
         return sum(row.multiply_adds * (1 if row.times is None else row.times) for row in self.rows)
 
     def __str__(self) -> str:
-        cells = [HEADINGS, *map(_cells, self.rows)]
-        wide = [max(len(row[i]) for row in cells) for i in range(len(HEADINGS))]
-        lines = []
-        for row in cells:
-            parts = zip(HEADINGS, row, wide, strict=True)
-            lines.append(
-                "  ".join(cell.rjust(n) if name in RIGHT else cell.ljust(n) for name, cell, n in parts).rstrip()
-            )
+        lines = table(HEADINGS, [_cells(row) for row in self.rows], RIGHT)
         return legible("\n".join([*lines, self._total()]))
 
     __repr__ = __str__
@@ -156,46 +150,20 @@ def _row(found: Found, name: str) -> LayerRow:
 
 
 def _cells(row: LayerRow) -> tuple[str, ...]:
-    lhs, rhs, out = (sizes(shape) for shape in row.shapes)
+    lhs, rhs, out = map(shape_words, row.shapes)
+    g = row.geometry
     return (
         row.name,
         row.which,
-        row.why if row.geometry is None else windows(row.geometry),
+        row.why if g is None else window_words(g.kernel_size, g.stride, g.padding, g.dilation, g.groups),
         f"{lhs}, {rhs} → {out}",
         "?" if row.times is None else str(row.times),
         f"{row.multiply_adds:,}",
         f"{row.bytes:,}",
-        "" if row.receptive_field is None else reads(row.receptive_field),
+        field_words(row.receptive_field),
         row.algorithm,
         "" if row.seconds is None else f"{1e3 * row.seconds:.3g}",
     )
-
-
-def sizes(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def windows(geometry: Geometry) -> str:
-    """A geometry in the words of `jaxconv size`: 3x3 s2 p1:0 d2 g4."""
-    return " ".join(_words(geometry))
-
-
-def _words(geometry: Geometry) -> Iterator[str]:
-    yield sizes(geometry.kernel_size)
-    for letter, values in (("s", geometry.stride), ("d", geometry.dilation)):
-        if set(values) != {1}:
-            yield letter + (str(values[0]) if len(set(values)) == 1 else sizes(values))
-    pads = ["x".join(dict.fromkeys((str(lo), str(hi)))).replace("x", ":") for lo, hi in geometry.padding]
-    if set(pads) != {"0"}:
-        yield "p" + (pads[0] if len(set(pads)) == 1 else "x".join(pads))
-    if geometry.groups > 1:
-        yield f"g{geometry.groups}"
-
-
-def reads(field: ReceptiveField) -> str:
-    """A receptive field: size and stride per axis."""
-    size, stride = (each if isinstance(each, tuple) else (each,) for each in (field.size, field.stride))
-    return f"{sizes(size)} every {sizes(stride)}"
 
 
 def _html(heading: str, cell: str) -> str:

@@ -11,7 +11,8 @@ from jax import export, lax
 
 import jaxconv
 from jaxconv._jax import conv_rule
-from jaxconv.lax.accelerated import LeftRow, TakenRow
+from jaxconv.lax.accelerated import SWITCH, Accelerated, LeftRow, TakenRow
+from jaxconv.lax.route import Record
 
 pytestmark = pytest.mark.unoptimised
 
@@ -38,13 +39,11 @@ def own_rule() -> bool:
 @pytest.fixture(autouse=True)
 def _off(monkeypatch):
     """As in a process in which the drop-in was never called."""
-    from jaxconv.lax.accelerated import SWITCH
-
     monkeypatch.setattr(SWITCH, "_marked", False)
     SWITCH._apply()
     assert own_rule()
     yield
-    jaxconv.accelerate().stop()
+    SWITCH.stop(Accelerated(), Record())
 
 
 def maps(handle):
@@ -144,7 +143,7 @@ def test_why_something_is_left():
     with jaxconv.accelerate() as handle:
         jax.jit(lambda x, w: lax.conv(x, w, (1, 1), "SAME"))(jnp.ones((1, 1, 4, 4), int), jnp.ones((1, 1, 2, 2), int))
         both = {"lhs_dilation": (2, 1), "rhs_dilation": (2, 1)}
-        jax.jit(lambda x, w: lax.conv_general_dilated(x, w, (2, 2), "VALID", **both))(
+        jax.jit(lambda x, w: lax.conv_general_dilated(x, w, (2, 2), [(0, 0)] * 2, **both))(
             jnp.ones((1, 1, 9, 9)), jnp.ones((1, 1, 2, 2))
         )
     report = handle.report()
