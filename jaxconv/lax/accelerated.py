@@ -13,13 +13,13 @@ from jaxconv.lax.route import ROUTER, Record, Taken
 class TakenRow(NamedTuple):
     """Convolutions that were compiled by one of our algorithms: the map, the algorithm, how many.
 
-    >>> TakenRow("conv", "gemm", 3).count
+    >>> TakenRow("conv", "gemm", 3).times
     3
     """
 
     which: str
     algorithm: str
-    count: int
+    times: int
 
 
 class LeftRow(NamedTuple):
@@ -30,7 +30,7 @@ class LeftRow(NamedTuple):
     """
 
     why: str
-    count: int
+    times: int
 
 
 class AccelerationReport(NamedTuple):
@@ -51,10 +51,10 @@ class AccelerationReport(NamedTuple):
     left: tuple[LeftRow, ...]
 
     def __str__(self) -> str:
-        taken, left = (sum(row.count for row in rows) for rows in (self.taken, self.left))
+        taken, left = (sum(row.times for row in rows) for rows in (self.taken, self.left))
         lines = [f"{taken} convolution{'s' * (taken != 1)} compiled by jaxconv"]
-        lines += [f"{row.count:5}  {row.which:16}  {row.algorithm}" for row in self.taken]
-        lines += [f"{left} left to JAX"] + [f"{row.count:5}  {row.why}" for row in self.left]
+        lines += [f"{row.times:5}  {row.which:16}  {row.algorithm}" for row in self.taken]
+        lines += [f"{left} left to JAX"] + [f"{row.times:5}  {row.why}" for row in self.left]
         return "\n".join(lines)
 
 

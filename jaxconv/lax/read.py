@@ -24,7 +24,6 @@ gradients in x are `conv_input_vjp` and those in w, whose kernel is a large arra
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import product
 from typing import Any, Literal, NamedTuple
 
@@ -32,7 +31,7 @@ import numpy as np
 
 from jaxconv.algorithms.reference import Map
 from jaxconv.lax.moves import Move, move
-from jaxconv.sizes.arithmetic import LAYOUTS, Layout
+from jaxconv.sizes.arithmetic import Layout
 from jaxconv.sizes.geometry import Geometry
 
 Name = Literal["lhs", "rhs", "out"]
@@ -46,7 +45,7 @@ READINGS: tuple[tuple[Name, Name, Name], ...] = (  # which of lax's arrays are x
     ("rhs", "lhs", "out"),
 )
 MAPS: dict[str, Map] = {"x": "conv_input_vjp", "w": "conv_weight_vjp", "g": "conv"}
-FACTORS = {"conv": "xw", "conv_input_vjp": "gw", "conv_weight_vjp": "xg"}
+FACTORS = {"conv": ("x", "w"), "conv_input_vjp": ("g", "w"), "conv_weight_vjp": ("x", "g")}
 MOST_WORK = 4  # times the multiply-adds of lax's own call, at most
 
 
@@ -68,7 +67,9 @@ class Call(NamedTuple):
     def of(cls, lhs_shape: Any, rhs_shape: Any, out_shape: Any, how: dict[str, Any]) -> Call:
         """Of the shapes and the primitive's parameters."""
         return cls(
-            *map(tuple, (lhs_shape, rhs_shape, out_shape)),
+            tuple(lhs_shape),
+            tuple(rhs_shape),
+            tuple(out_shape),
             tuple(how["window_strides"]),
             tuple((_plain(lo), _plain(hi)) for lo, hi in how["padding"]),
             tuple(how["lhs_dilation"]),
@@ -130,7 +131,8 @@ def read(call: Call) -> Reading | str:
     if least > MOST_WORK * _work(call, READINGS[0]):
         return f"window_strides and lhs_dilation both exceed 1: a map would take {MOST_WORK} times the multiply-adds"
     last = call.specs[0][1] == len(call.lhs_shape) - 1
-    layouts: Sequence[Layout] = LAYOUTS[::-1] if last else LAYOUTS
+    layouts: tuple[Layout, ...] = ("channels_last", "channels_first")
+    layouts = layouts if last else layouts[::-1]
     few = [roles for roles in readable if _work(call, roles) <= 2 * least]
     return min((_reading(call, roles, layout) for roles, layout in product(few, layouts)), key=lambda r: _cost(call, r))
 
@@ -170,7 +172,7 @@ def _reading(call: Call, roles: tuple[Name, Name, Name], layout: Layout) -> Read
         name: move(call.shapes[name], spec, letters, call.groups, layout, role, name == backwards)
         for name, spec, letters, role in _axes(call, roles)
     }
-    names = dict(zip("xwg", roles, strict=True))
+    names: dict[str, Name] = dict(zip("xwg", roles, strict=True))
     a, b = FACTORS[which]
     return Reading(which, geometry, roles, moves[names[a]], moves[names[b]], moves["out"])
 
