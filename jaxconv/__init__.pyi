@@ -1,10 +1,13 @@
 """The public names, each with the module it comes from; `jaxconv/__init__.py` reads them here."""
 
+from jaxconv.algorithms.wisdom import use_wisdom as use_wisdom
 from jaxconv.check.core import check_vjp as check_vjp
 from jaxconv.check.faces.assertion import assert_vjp as assert_vjp
 from jaxconv.check.faces.report import VjpReport as VjpReport
 from jaxconv.check.faces.report import VjpRow as VjpRow
 from jaxconv.check.faces.smallest import smallest_failure as smallest_failure
+from jaxconv.convolution.algorithm import Choice as Choice
+from jaxconv.convolution.algorithm import conv_algorithm as conv_algorithm
 from jaxconv.convolution.api import conv as conv
 from jaxconv.convolution.api import conv_input_vjp as conv_input_vjp
 from jaxconv.convolution.api import conv_transpose as conv_transpose

@@ -64,15 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="the shape of an input of MODEL.onnx that leaves dimensions open, like x=1x3x224x224",
     )  # fmt: skip
     _add_bench(commands)
+    _add_tune(commands)
     _add_check(commands)
     options = parser.parse_args(arguments)
     options.given = list(sys.argv[1:] if arguments is None else arguments)
-    run = {"size": _size, "bench": _bench, "check": _check, "verify": _verify}[options.command]
+    run = {"size": _size, "bench": _bench, "tune": _tune, "check": _check, "verify": _verify}[options.command]
     try:
         return run(options)
     except OutputError as error:  # while it shows how far it has come
         complain(f"jaxconv {options.command}: the output could not be written: {error}")
         return 2
+    except KeyboardInterrupt:  # under `sigint_guard`
+        return 130
 
 
 def _lacks(command: str, extras: dict[str, str]) -> bool:
@@ -116,7 +119,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--file", type=Path, metavar="FILE", help="own convolutions: a JSON list of objects")
     bench.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
     bench.add_argument("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default="float32")
-    bench.add_argument("--lowering", choices=("auto", "reference", "gemm"), default="auto")
+    bench.add_argument("--lowering", default="auto", metavar="NAME", help="the algorithm; auto: the fastest")
     bench.add_argument("--limit", type=float, default=30.0, metavar="S", help="seconds that a peer's call may take")
     bench.add_argument("--quick", action="store_true", help="three pairs instead of seven")
     for name in ("json", "markdown"):
@@ -129,15 +132,45 @@ def _bench(options: argparse.Namespace) -> int:
     if not options.limit > 0:
         complain(f"jaxconv bench: --limit must be positive; got {options.limit:g}")
         return 2
+    with sigint_guard() as stop_if_told:
+        if options.dtype == "float64":
+            import jax
+
+            jax.config.update("jax_enable_x64", True)
+        from jaxconv.bench.command import bench
+
+        return bench(options, stop_if_told)
+
+
+def _add_tune(commands: argparse._SubParsersAction) -> None:
+    tune = commands.add_parser(
+        "tune",
+        help="measure which algorithm is fastest here, for later calls to look up",
+        description="Measure every algorithm that can serve a convolution, its value and both gradients, and keep the "
+        "times in the user's cache folder, where conv looks them up. Without --file: the fifteen convolutions of "
+        "jaxconv bench. What is known already is skipped. Ctrl-C keeps what was measured.",
+    )
+    tune.add_argument("--file", type=Path, metavar="FILE", help="own convolutions: a JSON list of objects")
+    tune.add_argument("--limit", type=float, metavar="S", help="stop after so many seconds, and keep what is measured")
+    tune.add_argument("--again", action="store_true", help="measure what is known, too")
+    tune.add_argument("--output", type=Path, metavar="FILE", help="keep the times in this file instead")
+    does = tune.add_mutually_exclusive_group()
+    does.add_argument("--dry-run", action="store_true", help="list what would be measured, and how long it takes")
+    does.add_argument("--show", action="store_true", help="list what is known of this machine")
+    does.add_argument("--forget", action="store_true", help="delete what is known of this machine")
+
+
+def _tune(options: argparse.Namespace) -> int:
+    if _lacks("tune", {"rich": "cli"}):
+        return 2
+    if options.limit is not None and not options.limit > 0:
+        complain(f"jaxconv tune: --limit must be positive; got {options.limit:g}")
+        return 2
     try:
         with sigint_guard() as stop_if_told:
-            if options.dtype == "float64":
-                import jax
+            from jaxconv.bench.tune_command import command
 
-                jax.config.update("jax_enable_x64", True)
-            from jaxconv.bench.command import bench
-
-            return bench(options, stop_if_told)
+            return command(options, stop_if_told)
     except KeyboardInterrupt:
         return 130
 
@@ -161,13 +194,10 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 def _check(options: argparse.Namespace) -> int:
     if _lacks("check", {"rich": "check"}) or not _all_writable("check", _given(options, "json")):
         return 2
-    try:
-        with sigint_guard() as stop_if_told:
-            from jaxconv.check.faces.command import check
+    with sigint_guard() as stop_if_told:
+        from jaxconv.check.faces.command import check
 
-            return check(options, stop_if_told)
-    except KeyboardInterrupt:
-        return 130
+        return check(options, stop_if_told)
 
 
 _SIZE = """Each layer's output size with the numbers put into the formula, its cost and its receptive field.
@@ -200,9 +230,7 @@ def _size(options: argparse.Namespace) -> int:
     from jaxconv.sizes.layers_in_words import lines
 
     words = {"kernel": "k", "stride": "s", "padding": "p", "dilation": "d", "groups": "g"}
-    given = [
-        f"{letter}{getattr(options, name)}" for name, letter in words.items() if getattr(options, name) is not None
-    ]
+    given = [f"{letter}{value}" for name, letter in words.items() if (value := getattr(options, name)) is not None]
     texts = list(options.layers)
     if given or options.filters is not None:
         texts.append(" ".join(["pool" if options.filters is None else options.filters, *given]))

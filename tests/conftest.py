@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
 import jax
 import pytest
 from hypothesis import settings
+
+# What was measured on this machine must not decide what is tested; processes that tests start inherit it.
+os.environ["JAXCONV_WISDOM"] = "off"
 
 # An accelerator may round the factors of a product to fewer bits (TF32), which the error model does not allow for.
 jax.config.update("jax_default_matmul_precision", "highest")

@@ -28,6 +28,7 @@ CONTRACT = {
     "precision=None, derivative='hand', lowering='auto'",
     "conv_transpose": "x, w, b=None, *, stride=1, padding=0, output_padding=0, output_size=None, dilation=1, groups=1, "
     "layout='channels_first', padding_mode='zeros', precision=None, derivative='hand', lowering='auto'",
+    "conv_algorithm": "x_shape, w_shape, *, which='conv', dtype='float32', **options",
     "conv_input_jacobian": "x, w, **options",
     "conv_weight_jacobian": "x, w, **options",
     "gated_step": "params, h, x",
@@ -76,6 +77,7 @@ def arguments(function) -> list[str]:
 NO_FORMULA = {
     "ConvCost": "three numbers that `conv_cost` counts, by the formula that stands there",
     "OperationCost": "likewise",
+    "use_wisdom": "a switch",
 }
 
 

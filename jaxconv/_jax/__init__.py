@@ -2,6 +2,5 @@
 
 `dtypes`: which dtypes and precisions, and what each accumulates in. `symbolic_zeros`: which derivatives are asked for.
 `manual_axes` and `explicit_sharding`: what an array's type says of its devices, in `jax.shard_map` and in explicit
-mode. `loops` and `materialize`: loops over a batch, and arrays that XLA does not compute anew. `unstable`: the private
-names.
+mode. `loops`: loops over a batch. `unstable`: the private names.
 """

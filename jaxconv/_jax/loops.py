@@ -1,9 +1,6 @@
 """Loops over a batch, a few images at a time, so that intermediate arrays fit the cache; one chunk makes no loop.
 
-Three work-arounds for XLA:
-- A chunk's image axis is merged with the next axis: an axis of size one makes JAX 0.10 copy the whole batch first.
-- bfloat16 goes through the loop as integers: XLA in JAX 0.10 cannot slice it on a CPU, and would widen the whole batch.
-- A barrier keeps what depends on the step from being copied before the loop.
+A chunk's image axis is merged with the next axis: an axis of size one makes JAX 0.10 copy the whole batch first.
 """
 
 from __future__ import annotations
@@ -12,14 +9,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.typing import DTypeLike
 
 T = TypeVar("T")
-SLICED = jax.__version_info__ >= (0, 11)  # XLA slices bfloat16 on a CPU, so that integers would only add a copy
 
 
 @functools.lru_cache(maxsize=256)
@@ -43,16 +36,16 @@ def largest_chunk(batch: int, nbytes: int, most: int) -> int:
 
 
 def chunked_map(f: Callable[[Array], Array], x: Array, images: int) -> Array:
-    """f of some images at a time, put together: x and f(x) are (images, A, …), of one dtype."""
+    """f of some images at a time, put together: x and f(x) are (images, A, …)."""
     if images == len(x):
         return f(x)
 
     def step(i: Any) -> Array:
         y = f(*_at(i, [x], images))
-        return bits(y.reshape(-1, *y.shape[2:]))
+        return y.reshape(-1, *y.shape[2:])
 
     y = lax.map(step, _every(x, images))
-    return floats(y.reshape(len(x), -1, *y.shape[2:]), x.dtype)
+    return y.reshape(len(x), -1, *y.shape[2:])
 
 
 def chunked_sum(f: Callable[..., T], total: T, arrays: Sequence[Array], images: int) -> T:
@@ -73,26 +66,9 @@ def _every(x: Array, images: int) -> Array:
 
 def _at(i: Any, arrays: Sequence[Array], images: int) -> list[Array]:
     """The images of step i, (images, A, …); every array is seen as (steps, images · A, …)."""
-    if any(unsliced(x.dtype) for x in arrays):
-        i, *arrays = lax.optimization_barrier((i, *arrays))
 
     def part(x: Array) -> Array:
-        every = bits(x).reshape(len(x) // images, -1, *x.shape[2:])
+        every = x.reshape(len(x) // images, -1, *x.shape[2:])
         return lax.dynamic_index_in_dim(every, i, keepdims=False).reshape(images, -1, *x.shape[2:])
 
-    return [floats(part(x), x.dtype) for x in arrays]
-
-
-def unsliced(dtype: DTypeLike) -> bool:
-    """Whether XLA cannot slice such arrays on a CPU, nor write into them: in a loop it would widen them as a whole."""
-    return dtype == jnp.bfloat16 and not SLICED
-
-
-def bits(x: Array) -> Array:
-    """x in a dtype that XLA moves as it is: integers where it would widen the floats first."""
-    return lax.bitcast_convert_type(x, jnp.uint16) if unsliced(x.dtype) else x
-
-
-def floats(x: Array, dtype: DTypeLike) -> Array:
-    """The way back from `bits`."""
-    return lax.bitcast_convert_type(x, dtype) if x.dtype == jnp.uint16 else x
+    return [part(x) for x in arrays]

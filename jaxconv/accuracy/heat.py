@@ -36,7 +36,7 @@ class Heat:
         """
         split = _split(distance.shape)
         rows = math.prod(distance.shape[:split])
-        return cls(output, distance.shape, split, _largest(distance.reshape(rows, -1)))
+        return cls(output, distance.shape, split, pooled(distance.reshape(rows, -1), np.maximum))
 
     @property
     def down(self) -> str:
@@ -70,10 +70,10 @@ def _split(shape: tuple[int, ...]) -> int:
     return min(range(len(shape) + 1), key=off)
 
 
-def _largest(distance: np.ndarray) -> np.ndarray:
-    """The largest of each block, of as many blocks as a picture has cells at most."""
+def pooled(values: np.ndarray, pool: np.ufunc) -> np.ndarray:
+    """The largest of each block (`pool`: np.maximum), of as many blocks as a picture has cells at most."""
     for axis, most in enumerate((ROWS, COLUMNS)):
-        size = distance.shape[axis]
+        size = values.shape[axis]
         starts = np.arange(min(size, most)) * size // min(size, most)
-        distance = np.maximum.reduceat(distance, starts, axis)
-    return distance
+        values = pool.reduceat(values, starts, axis)
+    return values

@@ -16,7 +16,8 @@ from jaxconv.sizes.geometry import Geometry
 Array = np.ndarray
 
 
-def _wide(array: Any) -> Array:
+def to_double(array: Any) -> Array:
+    """As float64, or complex128 where it is complex."""
     array = np.asarray(array)
     return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
 
@@ -24,15 +25,7 @@ def _wide(array: Any) -> Array:
 def _taps(geometry: Geometry) -> Iterator[tuple[Any, Any, Any]]:
     """For every tap q: the outputs p, and the inputs j = s·p + d·q − lo that lie inside the input."""
     axes = []
-    for n, k, s, (lo, _), d, m in zip(
-        geometry.input_size,
-        geometry.kernel_size,
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-        geometry.output_size,
-        strict=True,
-    ):
+    for (n, k, s, (lo, _), d), m in zip(geometry.per_axis, geometry.output_size, strict=True):
         inside = [[p for p in range(m) if 0 <= s * p + d * q - lo < n] for q in range(k)]
         axes.append([(q, ps, [s * p + d * q - lo for p in ps]) for q, ps in enumerate(inside)])
     for taps in product(*axes):
@@ -48,7 +41,7 @@ class _Groups(NamedTuple):
     geometry: Geometry
 
     def array(self, x: Array) -> Array:
-        x = _wide(x) if self.geometry.channels_first else np.moveaxis(_wide(x), -1, 1)
+        x = to_double(x) if self.geometry.channels_first else np.moveaxis(to_double(x), -1, 1)
         return x.reshape(x.shape[0], self.geometry.groups, -1, *x.shape[2:]) if x.size else x[:, None]
 
     def array_back(self, x: Array) -> Array:
@@ -56,7 +49,7 @@ class _Groups(NamedTuple):
         return x if self.geometry.channels_first else np.moveaxis(x, 1, -1)
 
     def kernel(self, w: Array) -> Array:
-        w = _wide(w) if self.geometry.channels_first else np.moveaxis(_wide(w), (-1, -2), (0, 1))
+        w = to_double(w) if self.geometry.channels_first else np.moveaxis(to_double(w), (-1, -2), (0, 1))
         return w.reshape(self.geometry.groups, -1, *w.shape[1:])
 
     def kernel_back(self, w: Array) -> Array:

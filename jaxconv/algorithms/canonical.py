@@ -10,33 +10,46 @@ and arguments as in `reference`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision
-from jaxconv.algorithms import layout, reference
+from jaxconv.algorithms import reference
+from jaxconv.algorithms.layout import in_layout, to_accumulator
+from jaxconv.algorithms.unroll import Axis, geometry_of, padded, per_axis
 from jaxconv.sizes.geometry import Geometry
 
+if TYPE_CHECKING:
+    from jaxconv.algorithms.problem import Problem
 
+
+def unsupported(problem: Problem) -> str | None:
+    """lax's grouped dw compiles for minutes, and takes 400 times as long as a product."""
+    if problem.which == "conv_weight_vjp" and problem.geometry.groups > 1:
+        return f"`groups` must be 1 for a weight gradient; got groups={problem.geometry.groups}"
+    return None
+
+
+@in_layout("channels_last")
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    y = _product(layout.last(x, geometry), layout.kernel_last(w, geometry), _last(geometry), precision)
-    return layout.from_last(y, geometry).astype(x.dtype)
+    return _product(to_accumulator(x), to_accumulator(w), geometry, precision).astype(x.dtype)
 
 
+@in_layout("channels_last")
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    moved, images, kernel = _last(geometry), layout.last(g, geometry), layout.kernel_last(w, geometry)
-    if max(geometry.stride) == 1:
-        dx = _product(images, reference.flip_kernel(kernel, moved), reference.transposed_geometry(moved), precision)
-    else:
-        dx = reference.conv_input_vjp(images, kernel, moved, precision)
-    return layout.from_last(dx, geometry).astype(g.dtype)
+    wide, kernel = to_accumulator(g), to_accumulator(w)
+    if max(geometry.stride) > 1:
+        return reference.conv_input_vjp(wide, kernel, geometry, precision).astype(g.dtype)
+    flipped, transposed = reference.flip_kernel(kernel, geometry), reference.transposed_geometry(geometry)
+    return _product(wide, flipped, transposed, precision).astype(g.dtype)
 
 
+@in_layout("channels_last")
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
@@ -45,32 +58,16 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     """
     if geometry.groups > 1:
         return reference.conv_weight_vjp(x, g, geometry, precision)
-    exchanged = replace(
-        _last(geometry),
-        kernel_size=geometry.output_size,
-        stride=geometry.dilation,
-        padding=tuple((lo, hi - r) for (lo, hi), r in zip(geometry.padding, reference.rest(geometry), strict=True)),
-        dilation=geometry.stride,
-    )
-    images = jnp.moveaxis(layout.last(x, geometry), (-1, 0), (0, -1))
-    dw = _product(images, jnp.moveaxis(layout.last(g, geometry), 0, -2), exchanged, precision)
-    dw = jnp.moveaxis(dw, 0, -2)  # (*taps, in, out)
-    return layout.kernel_from_last(dw, geometry).astype(x.dtype)
-
-
-def longer(kernel: Sequence[int], slid_over: Sequence[int]) -> bool:
-    """Whether a kernel is longer than what it slides over, its padding left out, on any axis."""
-    return any(k > n for k, n in zip(kernel, slid_over, strict=True))
+    axes = [Axis(a.n, a.m, a.d, a.s, a.lo, a.hi - a.rest, a.k) for a in per_axis(geometry)]
+    images, kernel = jnp.moveaxis(to_accumulator(x), (-1, 0), (0, -1)), jnp.moveaxis(to_accumulator(g), 0, -2)
+    dw = _product(images, kernel, geometry_of(axes, geometry), precision)
+    return jnp.moveaxis(dw, 0, -2).astype(x.dtype)  # (*taps, in, out)
 
 
 def _product(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
     """y, behind whatever padding it needs for XLA's tuned product."""
-    if geometry.groups == 1 and longer(geometry.kernel_size, geometry.input_size):
-        widths = [(0, 0, 0), *((lo, hi, 0) for lo, hi in geometry.padding), (0, 0, 0)]
-        x = lax.optimization_barrier(lax.pad(x, jnp.zeros((), x.dtype), widths))  # else XLA takes it for the padding
+    longer = any(k > n for k, n in zip(geometry.kernel_size, geometry.input_size, strict=True))
+    if geometry.groups == 1 and longer:
+        x = lax.optimization_barrier(padded(x, 1, geometry.padding))  # else XLA takes it for the padding
         geometry = replace(geometry, input_size=x.shape[1:-1], padding=((0, 0),) * geometry.axes)
     return reference.conv(x, w, geometry, precision)
-
-
-def _last(geometry: Geometry) -> Geometry:
-    return replace(geometry, layout="channels_last")

@@ -3,9 +3,9 @@
 The taps of the first spatial axis may be laid out on the side of g, those of the others on the side of x, so that few
 copies are made of each and the product is nearly square (`unroll` says how):
 
-    T(x, w, g) = ⟨V, W U⟩    V = spread(g) (k₁·out, positions), W (k₁·out, k₂·in), U = unroll(x) (k₂·in, positions)
+    T(x, w, g) = ⟨V, W U⟩    V = shift_stack(g) (k₁·out, positions), W (k₁·out, k₂·in), U = unroll(x) (k₂·in, positions)
 
-    conv            y  = collect(W U)
+    conv            y  = shift_add(W U)
     conv_input_vjp  dx = fold(Wᵀ V)
     conv_weight_vjp dw = V Uᵀ
 
@@ -17,8 +17,7 @@ side of g, k₂ on that of x.
 
 For arrays on one device: where an axis may lie over several its loops would gather it, and `blocks` serves.
 
-Source: K. Chellapilla et al. 2006 (convolution as a matrix product); the remainders by the stride are the polyphase
-decomposition of P. P. Vaidyanathan 1993, section 4.3.
+Source: K. Chellapilla et al. 2006 (convolution as a matrix product).
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -35,271 +34,181 @@ from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
 from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.accuracy.nonfinite import unless_finite
-from jaxconv.algorithms import layout
-from jaxconv.algorithms.reference import flip_kernel, transposed_geometry
+from jaxconv.algorithms.layout import in_layout, to_accumulator, too_long
 from jaxconv.algorithms.unroll import (
+    ALL_ROWS,
     FIRST,
     StridePhase,
     fold,
+    geometry_of,
     interleave,
+    per_axis,
+    rows_of,
     shift_add,
     shift_stack,
-    span,
-    taps_of,
+    stride_phases,
     unroll,
     window,
 )
 from jaxconv.sizes.geometry import Geometry
 
-MOVED_BYTES = 10 << 20  # of x and g that have their channels moved at a time, for dw
-TURNED = 256  # terms that dx of three axes folds
-# Stacks of slices compile twice as long, which is too long beside lax's own convolution from JAX 0.11 on.
-GATHERED = jax.__version_info__ >= (0, 11)
-# JAX 0.10 makes the products of two groups one after the other: there a pair is 5 to 16 % slower than its images.
-PAIRED = jax.__version_info__ >= (0, 11)
+if TYPE_CHECKING:
+    from jaxconv.algorithms.problem import Problem
+
+T = TypeVar("T")
+
+PIECE_BYTES = 1 << 22  # of U: what stays in a cache; tried from 0.5 to 29 MB on three workloads
+POSITIONS = 512  # an image of fewer goes together with others: 1.1 to 1.8 times as fast, and no loop to compile
 
 
-def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
-    """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    y = _conv(layout.first(x, geometry), layout.kernel_first(w, geometry), geometry, precision)
-    return layout.from_first(y, geometry)
-
-
-def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
-    """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    dx = _input_vjp(layout.first(g, geometry), layout.kernel_first(w, geometry), geometry, precision)
-    return layout.from_first(dx, geometry)
-
-
-def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
-    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
-    together = _moved_together(x, g, geometry)
-
-    def made(first: bool) -> Array:
-        def of(x: Array, g: Array) -> Array:
-            return _weight_vjp(layout.first(x, geometry), layout.first(g, geometry), geometry, precision, first)
-
-        if together == len(x):
-            return of(x, g)
-        total = _zeros((g.shape[-1], x.shape[-1] // geometry.groups, *geometry.kernel_size), x)
-        return loops.chunked_sum(lambda total, x, g: total + of(x, g), total, (x, g), together)
-
-    channel = 1 if geometry.channels_first else -1
-    first = layout.first_with_g(x.shape[channel], g.shape[channel], geometry, "dw")
-    dw = made(first)
-    if first:  # V holds zeros for the rows of x that a tap does not meet
-        dw = unless_finite(dw, lambda: made(False))
-    return layout.kernel_from_first(dw, geometry).astype(x.dtype)
-
-
-# ---------------------------------------------------------------------------------------------- images and pieces
-
-
-def _moved_together(x: Array, g: Array, geometry: Geometry) -> int:
-    """How many images at a time have their channels moved first: whole large batches would be new memory in every call.
-
-    One alone takes up to twice as long as two.
-    """
-    if geometry.channels_first or len(x) % 2 or math.prod(geometry.output_size) < layout.POSITIONS:
-        return len(x)
-    of_image = (x.size + g.size) // len(x) * accumulator(x.dtype).itemsize
-    return max(2, loops.largest_chunk(len(x), of_image, MOVED_BYTES))
-
-
-def _cut(geometry: Geometry, axis: int, size: int) -> Geometry:
-    """Of a piece of that many output positions along one axis, which is padded already."""
-    if size == geometry.output_size[axis]:
-        return geometry
-    n, pads = list(geometry.input_size), list(geometry.padding)
-    n[axis], pads[axis] = span(geometry, axis, size), (0, 0)
-    return replace(geometry, input_size=tuple(n), padding=tuple(pads))
-
-
-def _read_by(x: Array, split: layout.Split) -> Array:
-    """x padded to what is read along the axis that pieces are cut along."""
-    axis, geometry = split.axis, split.geometry
-    m = geometry.output_size[axis]
-    if split.piece == m:
-        return x
-    return window(x, FIRST + axis, -geometry.padding[axis][0], span(geometry, axis, m))
-
-
-def _pieces(split: layout.Split, carry: Array, one: Callable[[Array, Array | int, Geometry], Array]) -> Array:
-    """carry = one(carry, start, geometry of a piece), from piece to piece; a shorter one may be left at the end."""
-    m, size = split.geometry.output_size[split.axis], split.piece
-    whole = _cut(split.geometry, split.axis, size)
-    if size == m:
-        return one(carry, 0, whole)
-    carry = lax.fori_loop(0, m // size, lambda t, carry: one(carry, t * size, whole), carry)
-    rest = m % size
-    return one(carry, m - rest, _cut(split.geometry, split.axis, rest)) if rest else carry
-
-
-def _each(f: Callable[[Array], Array], split: layout.Split, x: Array) -> Array:
-    """f of some images at a time, (G, C/G, images, *space), put together as (batch, C, *space)."""
-
-    def images(x: Array) -> Array:
-        y = jnp.moveaxis(f(_grouped(split, x)), 2, 0)
-        return y.reshape(len(y), -1, *y.shape[3:])
-
-    return loops.chunked_map(images, x, split.images)
-
-
-def _grouped(split: layout.Split, x: Array) -> Array:
-    """(images, C, *space) → (G, C/G, images, *space)"""
-    return jnp.moveaxis(x.reshape(len(x), split.geometry.groups, -1, *x.shape[2:]), 0, 2)
+def unsupported(problem: Problem) -> str | None:
+    """Each tap of an axis is a line of the program, but where windows do not overlap."""
+    return too_long(problem)
 
 
 # ------------------------------------------------------------------------------------------------- the three maps
 
 
-def _conv(x: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    first = layout.first_with_g(x.shape[1], w.shape[0], geometry, "y")
-    split = layout.split(x.shape[0], x.shape[1], w.shape[0], geometry, w.dtype.itemsize, first)
+@in_layout("channels_first")
+def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
+    split, w = Split.of("y", x, x.shape[1], len(w), geometry), to_accumulator(w)
     matrices = _matrices(w, split)
 
     def images(narrow: Array) -> Array:
-        x = layout.to_accumulator(narrow)
-        padded = _read_by(x, split)
+        read = _read_by(to_accumulator(narrow), split)
 
         def one(y: Array, start: Array | int, part: Geometry) -> Array:
-            x = _cut_out(padded, split, start * part.stride[split.axis], part.input_size[split.axis])
+            x = _cut_out(read, split, start * part.stride[split.axis], part.input_size[split.axis])
             made = _value(x, matrices, split._replace(geometry=part), precision)
-            return (
-                made if made.shape == y.shape else lax.dynamic_update_slice_in_dim(y, made, start, FIRST + split.axis)
-            )
+            return made if made.shape == y.shape else _write(y, made, start, split)
 
-        y = _zeros((x.shape[0], w.shape[0] // geometry.groups, x.shape[2], *geometry.output_size), x)
-        return _pieces(split, y, one).astype(narrow.dtype)
+        y = _zeros((*matrices[0].shape[:1], len(w) // geometry.groups, read.shape[2], *geometry.output_size), x)
+        return _pieces(split, y, one).astype(x.dtype)
 
     return _each(images, split, x)
 
 
-def _value(x: Array, matrices: Sequence[Array], split: layout.Split, precision: Precision) -> Array:
-    """y = collect(W U) of one piece."""
-    geometry = split.geometry
-    m, images = geometry.output_size, x.shape[2]
-    if split.rows is None:
-        return _product(matrices[0], _columns(unroll(x, geometry, split.axes), geometry), precision)
-    total = None
-    for W, rows in zip(matrices, split.rows, strict=True):
-        Z = _product(W, _columns(unroll(_rows(x, rows, geometry), geometry, split.axes), geometry), precision)
-        Z = Z.reshape(len(Z), len(rows.taps), -1, images, rows.height, *m[1:])
-        y = shift_add(Z, rows, m[0])
+@in_layout("channels_first")
+def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
+    split, w = Split.of("dx", g, w.shape[1] * geometry.groups, len(w), geometry), to_accumulator(w)
+    matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
+    axis, cut = per_axis(geometry)[split.axis], split.piece < geometry.output_size[split.axis]
+
+    def images(narrow: Array) -> Array:
+        g = to_accumulator(narrow)
+
+        def one(dx: Array, start: Array | int, part: Geometry) -> Array:
+            g_part = _cut_out(g, split, start, part.output_size[split.axis])
+            made, at = _pulled_back(g_part, matrices, split._replace(geometry=part), precision), start * axis.s
+            if made.shape == dx.shape:
+                return made
+            return _write(dx, _cut_out(dx, split, at, made.shape[FIRST + split.axis]) + made, at, split)
+
+        n = list(geometry.input_size)
+        n[split.axis] = axis.span(axis.m) if cut else axis.n
+        dx = _pieces(split, _zeros((len(g), w.shape[1], g.shape[2], *n), g), one)
+        return (window(dx, FIRST + split.axis, axis.lo, axis.n) if cut else dx).astype(narrow.dtype)
+
+    return _each(images, split, g)
+
+
+@in_layout("channels_first")
+def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
+    dtype, first = x.dtype, _first_with_g("dw", x.shape[1], g.shape[1], geometry)
+    if geometry.groups == 1 and len(x) % 2 == 0 and math.prod(geometry.output_size) >= POSITIONS:
+        # Large images two at a time, as groups whose sums are added up: one's rows and columns fill no second core.
+        x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
+        paired = replace(geometry, groups=2)
+
+        def made(first: bool) -> Array:
+            dw = _weight_vjp(x, g, paired, precision, first)
+            return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
+    else:
+
+        def made(first: bool) -> Array:
+            return _weight_vjp(x, g, geometry, precision, first)
+
+    # V holds zeros for the rows of x that a tap does not meet.
+    return (unless_finite(made(True), lambda: made(False)) if first else made(False)).astype(dtype)
+
+
+def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, first: bool) -> Array:
+    """dw in the dtype of the sums; `first`: the taps of the first axis are laid out on the side of g."""
+    split = Split.of("dw", x, x.shape[1], g.shape[1], geometry, first)
+
+    def images(total: list[Array], x: Array, g: Array) -> list[Array]:
+        x, g = (to_accumulator(_grouped(each, geometry)) for each in (x, g))
+        read = _read_by(x, split)
+
+        def one(total: list[Array], start: Array | int, part: Geometry) -> list[Array]:
+            x = _cut_out(read, split, start * part.stride[split.axis], part.input_size[split.axis])
+            g_part = _cut_out(g, split, start, part.output_size[split.axis])
+            made = _outer_products(x, g_part, split._replace(geometry=part), precision)
+            return [a + b for a, b in zip(total, made, strict=True)]
+
+        return _pieces(split, total, one)
+
+    G, k = geometry.groups, geometry.kernel_size
+    filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
+    zeros = [_zeros((G, len(phase.taps) * filters, columns * channels), x) for phase in split.phases]
+    total = loops.chunked_sum(images, zeros, (x, g), split.images)
+    dw = jnp.concatenate([each.reshape(G, -1, filters, columns, channels) for each in total], 1)
+    order = [q for phase in split.phases for q in phase.taps]
+    if order != sorted(order):
+        dw = jnp.stack([dw[:, order.index(q)] for q in range(len(order))], 1)
+    return dw.transpose(0, 2, 4, 1, 3).reshape(G * filters, channels, *k)
+
+
+# ------------------------------------------------------------------------------------------------ of one piece
+
+
+def _value(x: Array, matrices: Sequence[Array], split: Split, precision: Precision) -> Array:
+    """y = shift_add(W U), added up over the remainders."""
+    geometry, total = split.geometry, None
+    for W, phase in zip(matrices, split.phases, strict=True):
+        U = unroll(rows_of(x, phase, per_axis(geometry)[0]), geometry, split.axes)
+        Z = _product(W, _columns(U, geometry), precision)
+        Z = Z.reshape(len(Z), len(phase.taps), -1, *Z.shape[2:])
+        y = shift_add(Z, phase, geometry.output_size[0])
         total = y if total is None else total + y
     assert total is not None
     return total
 
 
-def _input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision) -> Array:
-    if _by_flipped_kernel(w, geometry):
-        around = flip_kernel(w, replace(geometry, layout="channels_first"))
-        return _conv(g, around, transposed_geometry(geometry), precision)
-    channels = w.shape[1] * geometry.groups
-    first = layout.first_with_g(channels, w.shape[0], geometry, "dx")
-    split = layout.split(g.shape[0], channels, w.shape[0], geometry, w.dtype.itemsize, first)
-    matrices = [W.swapaxes(1, 2) for W in _matrices(w, split)]
-
-    def images(narrow: Array) -> Array:
-        g = layout.to_accumulator(narrow)
-
-        def one(dx: Array, start: Array | int, part: Geometry) -> Array:
-            g_part = _cut_out(g, split, start, part.output_size[split.axis])
-            made = _pulled_back(g_part, matrices, split._replace(geometry=part), precision)
-            return made if made.shape == dx.shape else _add(dx, made, start * part.stride[split.axis], split.axis)
-
-        axis, m, n = split.axis, geometry.output_size[split.axis], list(geometry.input_size)
-        if split.piece < m:
-            n[axis] = span(geometry, axis, m)
-        dx = _pieces(split, _zeros((len(g), w.shape[1], g.shape[2], *n), g), one)
-        if split.piece < m:
-            dx = window(dx, FIRST + axis, geometry.padding[axis][0], geometry.input_size[axis])
-        return dx.astype(narrow.dtype)
-
-    return _each(images, split, g)
-
-
-def _by_flipped_kernel(w: Array, geometry: Geometry) -> bool:
-    """Whether dx is better made as the y of the kernel turned round: on three axes, to fold what many taps of many
-    channels give takes 1.0 to 1.6 times as long with 3x3x3, four times with 5x5x5.
-    """
-    return geometry.axes > 2 and max(geometry.stride) == 1 and w.shape[1] * geometry.taps >= TURNED
-
-
-def _pulled_back(g: Array, matrices: Sequence[Array], split: layout.Split, precision: Precision) -> Array:
-    """dx = fold(Wᵀ V) of one piece; the matrices are transposed already."""
-    geometry = split.geometry
-    k, n, m, images = geometry.kernel_size, geometry.input_size, geometry.output_size, g.shape[2]
-    if split.rows is None:
-        U = _product(matrices[0], _columns(g, geometry), precision)
-        return fold(U.reshape(len(U), *k, -1, images, *m), geometry, split.axes)
-    parts = {}
-    s, height = geometry.stride[0], -(-n[0] // geometry.stride[0])
-    for W, rows in zip(matrices, split.rows, strict=True):
-        U = _product(W, _columns(shift_stack(g, rows), geometry), precision)
-        U = U.reshape(len(U), *k[1:], -1, images, rows.height, *m[1:])
-        parts[rows.remainder] = window(fold(U, geometry, split.axes), FIRST, 0, height)
+def _pulled_back(g: Array, matrices: Sequence[Array], split: Split, precision: Precision) -> Array:
+    """dx = fold(Wᵀ V), the rows of every remainder by themselves; the matrices are transposed already."""
+    geometry, parts = split.geometry, {}
+    for W, phase in zip(matrices, split.phases, strict=True):
+        U = _product(W, _columns(shift_stack(g, phase), geometry), precision)
+        taps = [geometry.kernel_size[axis] for axis in split.axes]
+        parts[phase.remainder] = fold(U.reshape(len(U), *taps, -1, *U.shape[2:]), geometry, split.axes)
+    if split.phases == [ALL_ROWS]:
+        return parts[0]
+    n, s = geometry.input_size[0], geometry.stride[0]
+    parts = {r: window(part, FIRST, 0, -(-n // s)) for r, part in parts.items()}
     zero = jnp.zeros_like(next(iter(parts.values())))
-    return interleave([parts.get(r, zero) for r in range(s)], FIRST, n[0])
+    return interleave([parts.get(r, zero) for r in range(s)], FIRST, n)
 
 
-def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, first: bool) -> Array:
-    if _in_pairs(x, geometry):  # two images are two groups, whose sums are added up
-        x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
-        dw = _weight_vjp(x, g, replace(geometry, groups=2), precision, first)
-        return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
-    split = layout.split(x.shape[0], x.shape[1], g.shape[1], geometry, accumulator(x.dtype).itemsize, first)
-
-    def images(total: list[Array], x: Array, g: Array) -> list[Array]:
-        x, g = (layout.to_accumulator(_grouped(split, each)) for each in (x, g))
-        padded = _read_by(x, split)
-
-        def one(total: list[Array], start: Array | int, part: Geometry) -> list[Array]:
-            x = _cut_out(padded, split, start * part.stride[split.axis], part.input_size[split.axis])
-            g_part = _cut_out(g, split, start, part.output_size[split.axis])
-            made = _outer_products(x, g_part, split._replace(geometry=part), precision)
-            return [a + b for a, b in zip(total, made, strict=True)]
-
-        return _pieces(split, total, one)  # type: ignore[arg-type, return-value]
-
-    G, k = geometry.groups, geometry.kernel_size
-    filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
-    counts = [1] if split.rows is None else [len(rows.taps) for rows in split.rows]
-    zeros = [_zeros((G, count * filters, columns * channels), x) for count in counts]
-    total = loops.chunked_sum(images, zeros, (x, g), split.images)
-    parts = [each.reshape(G, -1, filters, columns, channels) for each in total]
-    dw = parts[0] if split.rows is None else taps_of(parts, split.rows, k[0], 1)
-    return dw.transpose(0, 2, 4, 1, 3).reshape(G * filters, channels, *k)
-
-
-def _in_pairs(x: Array, geometry: Geometry) -> bool:
-    """Whether V Uᵀ is made for two large images at once: its few rows and columns do not fill two cores.
-
-    From JAX 0.11 on.
-    """
-    large = math.prod(geometry.output_size) >= layout.POSITIONS
-    return PAIRED and geometry.groups == 1 and len(x) % 2 == 0 and large
-
-
-def _outer_products(x: Array, g: Array, split: layout.Split, precision: Precision) -> list[Array]:
-    """dw = V Uᵀ of one piece, for every remainder."""
-    geometry, gathered = split.geometry, GATHERED and split.geometry.axes > 2
-    if split.rows is None:
-        U = _columns(unroll(x, geometry, split.axes, gathered), geometry)
-        return [_product_over_positions(_columns(g, geometry), U, precision)]
-    made = []
-    for rows in split.rows:
-        U = _columns(unroll(_rows(x, rows, geometry), geometry, split.axes, gathered), geometry)
-        made.append(_product_over_positions(_columns(shift_stack(g, rows), geometry), U, precision))
+def _outer_products(x: Array, g: Array, split: Split, precision: Precision) -> list[Array]:
+    """dw = V Uᵀ for every remainder."""
+    geometry, made = split.geometry, []
+    for phase in split.phases:
+        U = _columns(unroll(rows_of(x, phase, per_axis(geometry)[0]), geometry, split.axes), geometry)
+        V = _columns(shift_stack(g, phase), geometry)
+        U, V = (each.reshape(*each.shape[:2], -1) for each in (U, V))  # over several axes the compiler copies both
+        made.append(_product(V, U.swapaxes(1, 2), precision))
     return made
 
 
-def _matrices(w: Array, split: layout.Split) -> list[Array]:
+def _matrices(w: Array, split: Split) -> list[Array]:
     """W (G, k₁·out/groups, k₂·in/groups) for every remainder; k₁ = 1 where all taps are on the side of x."""
-    G, (out, channels) = split.geometry.groups, w.shape[:2]
-    taps = w.reshape(G, out // G, channels, 1 if split.rows is None else split.geometry.kernel_size[0], -1)
-    taps = taps.transpose(0, 3, 1, 4, 2)  # (G, k₁, out/groups, k₂, in/groups)
-    every = [taps] if split.rows is None else [jnp.stack([taps[:, q] for q in rows.taps], 1) for rows in split.rows]
+    G, (out, channels), k1 = split.geometry.groups, w.shape[:2], sum(len(phase.taps) for phase in split.phases)
+    taps = w.reshape(G, out // G, channels, k1, -1).transpose(0, 3, 1, 4, 2)  # (G, k₁, out/groups, k₂, in/groups)
+    every = [jnp.stack([taps[:, q] for q in phase.taps], 1) for phase in split.phases]
     return [each.reshape(G, each.shape[1] * each.shape[2], -1) for each in every]
 
 
@@ -310,35 +219,118 @@ def _product(a: Array, b: Array, precision: Precision) -> Array:
     return lax.dot_general(a, b, (((2,), (1,)), ((0,), (0,))), precision=precision)
 
 
-def _product_over_positions(a: Array, b: Array, precision: Precision) -> Array:
-    """a bᵀ in every group: (G, rows, *positions) and (G, columns, *positions) → (G, rows, columns)."""
-    a, b = (each.reshape(*each.shape[:2], -1) for each in (a, b))  # over several axes the compiler copies both
-    if len(a) == 1:
-        return lax.dot_general(a[0], b[0], (((1,), (1,)), ((), ())), precision=precision)[None]
-    return lax.dot_general(a, b, (((2,), (2,)), ((0,), (0,))), precision=precision)
-
-
 def _columns(x: Array, geometry: Geometry) -> Array:
     """(G, *taps, channels, images, *space) → (G, taps · channels, images, *space)"""
     return x.reshape(len(x), -1, *x.shape[-geometry.axes - 1 :])
 
 
-def _rows(x: Array, rows: StridePhase, geometry: Geometry) -> Array:
-    """The rows of x with one remainder by the stride."""
-    return lax.slice_in_dim(x, rows.remainder, x.shape[FIRST], geometry.stride[0], FIRST)
+# ------------------------------------------------------------------------------- what is laid out, and how much of it
 
 
-def _cut_out(x: Array, split: layout.Split, start: Array | int, size: int) -> Array:
+class Split(NamedTuple):
+    """What is laid out where, and how much at a time.
+
+    Attributes:
+        geometry: of one piece.
+        phases: the rows of x by their remainder where the first axis is on the side of g, else all rows.
+        images: of the batch, at a time.
+        axis: the spatial axis that pieces are cut along.
+        piece: output positions along it, at a time.
+    """
+
+    geometry: Geometry
+    phases: list[StridePhase]
+    images: int
+    axis: int
+    piece: int
+
+    @property
+    def axes(self) -> range:
+        """The spatial axes on the side of x."""
+        return range(self.geometry.axes)[self.phases != [ALL_ROWS] :]
+
+    @classmethod
+    def of(cls, which: str, a: Array, channels: int, filters: int, geometry: Geometry, first: bool = True) -> Split:
+        """Of one map of the array a; `first`: the first axis may be on the side of g."""
+        k, m, itemsize = geometry.kernel_size, geometry.output_size, accumulator(a.dtype).itemsize
+        # A long sequence is cut into pieces, which then needs its only axis on the side of x.
+        long = geometry.axes == 1 and k[0] * filters * m[0] * itemsize > 16 * PIECE_BYTES
+        first = first and not long and _first_with_g(which, channels, filters, geometry)
+        phases = stride_phases(per_axis(geometry)[0]) if first else [ALL_ROWS]
+        axis = min(int(first), geometry.axes - 1)
+        positions = (sum(each.height for each in phases) if first else m[0]) * math.prod(m[1:])
+        laid_out = math.prod(k[int(first) :]) * channels * positions * itemsize
+        images = _together(len(a), laid_out + filters * positions * itemsize) if positions < POSITIONS else 1
+        pieces = min(m[axis], -(-images * laid_out // PIECE_BYTES))
+        if (first and geometry.axes == 1) or pieces == 2:  # to cut in two costs more than it saves
+            pieces = 1
+        return cls(geometry, phases, images, axis, -(-m[axis] // pieces))
+
+
+def _together(batch: int, nbytes: int) -> int:
+    """How many small images, of so many bytes each: a divisor of the batch, or all where that is a prime."""
+    images = loops.largest_chunk(batch, nbytes, 2 * PIECE_BYTES)
+    return images if images > 1 else loops.largest_chunk(batch, nbytes, 4 * PIECE_BYTES)
+
+
+def _first_with_g(which: str, channels: int, filters: int, geometry: Geometry) -> bool:
+    """Whether fewer elements are written with the first axis on the side of g: k₁·out + s₁·k₂·in against k·in."""
+    axis, k2, G = per_axis(geometry)[0], math.prod(geometry.kernel_size[1:]), geometry.groups
+    if axis.k == 1 or not axis.overlaps:
+        return False
+    there, here = axis.k * filters // G, axis.k * k2 * channels // G
+    if geometry.axes == 1:  # then one of U and V is a view
+        return there < here if which == "dx" else there <= here
+    return there + axis.s * k2 * channels // G <= here
+
+
+def _pieces(split: Split, carry: T, one: Callable[[T, Array | int, Geometry], T]) -> T:
+    """carry = one(carry, start, geometry of a piece), from piece to piece; a shorter one may be left at the end."""
+    m, size = split.geometry.output_size[split.axis], split.piece
+    if size == m:
+        return one(carry, 0, split.geometry)
+    whole, rest = _piece(split, size), m % size
+    carry = lax.fori_loop(0, m // size, lambda t, carry: one(carry, t * size, whole), carry)
+    return one(carry, m - rest, _piece(split, rest)) if rest else carry
+
+
+def _piece(split: Split, size: int) -> Geometry:
+    """Of that many output positions along the axis, which is padded already."""
+    axes = per_axis(split.geometry)
+    axes[split.axis] = axes[split.axis]._replace(n=axes[split.axis].span(size), lo=0, hi=0)
+    return geometry_of(axes, split.geometry)
+
+
+def _read_by(x: Array, split: Split) -> Array:
+    """x padded to what is read along the axis that pieces are cut along."""
+    axis = per_axis(split.geometry)[split.axis]
+    return x if split.piece == axis.m else window(x, FIRST + split.axis, -axis.lo, axis.span(axis.m))
+
+
+def _cut_out(x: Array, split: Split, start: Array | int, size: int) -> Array:
     axis = FIRST + split.axis
     return x if size == x.shape[axis] else lax.dynamic_slice_in_dim(x, start, size, axis)
+
+
+def _write(total: Array, part: Array, start: Array | int, split: Split) -> Array:
+    return lax.dynamic_update_slice_in_dim(total, part, start, FIRST + split.axis)
+
+
+def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
+    """f of some images at a time, (G, C/G, images, *space), put together as (batch, C, *space)."""
+
+    def images(x: Array) -> Array:
+        y = jnp.moveaxis(f(_grouped(x, split.geometry)), 2, 0)
+        return y.reshape(len(y), -1, *y.shape[3:])
+
+    return loops.chunked_map(images, x, split.images)
+
+
+def _grouped(x: Array, geometry: Geometry) -> Array:
+    """(images, C, *space) → (G, C/G, images, *space)"""
+    return jnp.moveaxis(x.reshape(len(x), geometry.groups, -1, *x.shape[2:]), 0, 2)
 
 
 def _zeros(shape: Sequence[int], like: Array) -> Array:
     """What a loop begins with: inside `jax.shard_map` it varies over the axes that its sums will vary over."""
     return pcast_to(jnp.zeros(shape, accumulator(like.dtype)), axes_of(like))
-
-
-def _add(total: Array, part: Array, start: Array | int, axis: int) -> Array:
-    """total[start + j] += part[j] along one spatial axis."""
-    there = lax.dynamic_slice_in_dim(total, start, part.shape[FIRST + axis], FIRST + axis)
-    return lax.dynamic_update_slice_in_dim(total, there + part, start, FIRST + axis)

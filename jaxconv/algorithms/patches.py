@@ -13,7 +13,7 @@ without stride and padding nothing at all. For one group; letters as in `referen
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -21,12 +21,25 @@ from jax import Array, lax
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
 from jaxconv._jax.manual_axes import axes_of, pcast_to
-from jaxconv.algorithms import layout
-from jaxconv.algorithms.unroll import window
+from jaxconv.algorithms.layout import depth_to_space, first_broken, space_to_depth, to_accumulator
+from jaxconv.algorithms.unroll import padded, per_axis, window
 from jaxconv.sizes.geometry import Geometry
+
+if TYPE_CHECKING:
+    from jaxconv.algorithms.problem import Problem
 
 # Of U, at a time: what stays in a cache; 8 and 16 MB are up to a third slower, 4x4 patches three times as slow.
 STEP_BYTES = 1 << 22
+
+
+def unsupported(problem: Problem) -> str | None:
+    """Patches are rows in memory."""
+    g = problem.geometry
+    return first_broken(
+        (g.channels_first, "`layout` must be 'channels_last'; got layout='channels_first'"),
+        (g.groups > 1, f"`groups` must be 1; got groups={g.groups}"),
+        (problem.overlap, f"windows must not overlap; got kernel_size={g.kernel_size}, stride={g.stride}"),
+    )
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -34,7 +47,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
     W = _matrix(w)
 
     def images(x: Array) -> Array:
-        y = jnp.matmul(_rows(layout.to_accumulator(x), geometry), W, precision=precision)
+        y = jnp.matmul(_rows(to_accumulator(x), geometry), W, precision=precision)
         return y.reshape(len(x), *geometry.output_size, w.shape[-1]).astype(x.dtype)
 
     return loops.chunked_map(images, x, _at_once(x, geometry, w.shape[-2]))
@@ -58,11 +71,19 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     channels, filters = x.shape[-1], g.shape[-1]
 
     def images(total: Array, x: Array, g: Array) -> Array:
-        return total + over_rows(_rows(layout.to_accumulator(x), geometry), _matrix(g), precision)
+        return total + over_rows(_rows(to_accumulator(x), geometry), _matrix(g), precision)
 
     total = pcast_to(jnp.zeros((geometry.taps * channels, filters), accumulator(x.dtype)), axes_of(x))
     dw = loops.chunked_sum(images, total, (x, g), _at_once(x, geometry, channels))
     return dw.reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
+
+
+def over_rows(a: Array, b: Array, precision: Precision) -> Array:
+    """aᵀ b, made with fewer columns on the left: twice as fast as the other way round."""
+    if a.shape[1] > b.shape[1]:
+        # Without the barrier the compiler turns it round again.
+        return lax.optimization_barrier(over_rows(b, a, precision)).T
+    return lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision=precision)
 
 
 def _at_once(x: Array, geometry: Geometry, channels: int) -> int:
@@ -76,37 +97,23 @@ def _at_once(x: Array, geometry: Geometry, channels: int) -> int:
 
 def _rows(x: Array, geometry: Geometry) -> Array:
     """U (images · positions, taps · channels)"""
-    for axis, (lo, s, m) in enumerate(_axes(geometry)):
-        x = window(x, 1 + axis, -lo, s * m)
-    patches = layout.space_to_depth(x, geometry.stride)
+    for at, axis in enumerate(per_axis(geometry), 1):
+        x = window(x, at, -axis.lo, axis.s * axis.m)
+    patches = space_to_depth(x, geometry.stride)
     read = [len(x), *geometry.output_size, *geometry.kernel_size, x.shape[-1]]
     return lax.slice(patches, [0] * patches.ndim, read).reshape(-1, geometry.taps * x.shape[-1])
 
 
 def _fold(U: Array, geometry: Geometry) -> Array:
     """x (images, *space, channels), from (images, positions · taps · channels)"""
-    patches = U.reshape(len(U), *geometry.output_size, *geometry.kernel_size, -1)
-    unread = [(0, s - k, 0) for k, s in zip(geometry.kernel_size, geometry.stride, strict=True)]
-    edges = [(0, 0, 0)] * (1 + geometry.axes) + unread + [(0, 0, 0)]
-    x = layout.depth_to_space(lax.pad(patches, jnp.zeros((), U.dtype), edges), geometry.axes)
-    for axis, (lo, _, _) in enumerate(_axes(geometry)):
-        x = window(x, 1 + axis, lo, geometry.input_size[axis])
+    x = U.reshape(len(U), *geometry.output_size, *geometry.kernel_size, -1)
+    axes = per_axis(geometry)
+    x = depth_to_space(padded(x, 1 + len(axes), [(0, axis.s - axis.k) for axis in axes]), len(axes))
+    for at, axis in enumerate(axes, 1):
+        x = window(x, at, axis.lo, axis.n)
     return x
-
-
-def _axes(geometry: Geometry) -> Iterator[tuple[int, int, int]]:
-    """(lo, s, m) of every spatial axis."""
-    return zip((lo for lo, _ in geometry.padding), geometry.stride, geometry.output_size, strict=True)
 
 
 def _matrix(a: Array) -> Array:
     """W (taps · in, out) of a kernel, g (images · positions, out) of an array, in the dtype of the sums."""
-    return layout.to_accumulator(a).reshape(-1, a.shape[-1])
-
-
-def over_rows(a: Array, b: Array, precision: Precision) -> Array:
-    """aᵀ b, made with fewer columns on the left: twice as fast as the other way round."""
-    if a.shape[1] > b.shape[1]:
-        # Without the barrier the compiler turns it round again.
-        return lax.optimization_barrier(over_rows(b, a, precision)).T
-    return lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision=precision)
+    return to_accumulator(a).reshape(-1, a.shape[-1])

@@ -19,9 +19,9 @@ Source: the sums above, each index shift read off T; V. Dumoulin and F. Visin 20
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -29,10 +29,19 @@ from jax import Array, lax
 from jaxconv._jax.dtypes import Precision, accumulator
 from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv._jax.marks import left_to_lax
+from jaxconv.algorithms.unroll import geometry_of, per_axis, window
 from jaxconv.sizes.arguments import Size, is_symbolic
 from jaxconv.sizes.geometry import Geometry
 
+if TYPE_CHECKING:
+    from jaxconv.algorithms.problem import Problem
+
 Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
+
+
+def unsupported(problem: Problem) -> str | None:
+    """Nothing: it is lax's own."""
+    return None
 
 
 @left_to_lax
@@ -48,8 +57,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
         rhs_dilation=geometry.dilation,
         dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
         feature_group_count=geometry.groups,
-        precision=precision,
-        preferred_element_type=accumulator(x.dtype),
+        **_sums(x, precision),
     ).astype(x.dtype)
 
 
@@ -62,9 +70,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     """
     array, kernel = _specs(geometry)
     # A symbolic size leaves r open: pad for the largest one, and cut off what that gives too much.
-    sizes = geometry.input_size, geometry.stride, rest(geometry)
-    r = [s - 1 if is_symbolic(n) else over for n, s, over in zip(*sizes, strict=True)]
-    padding = [(d * (k - 1) - lo, d * (k - 1) - hi + r) for k, (lo, hi), d, r in _per_axis(geometry, r)]
+    r = [axis.s - 1 if is_symbolic(axis.n) else axis.rest for axis in per_axis(geometry)]
+    padding = [(axis.reach - axis.lo, axis.reach - axis.hi + r) for axis, r in zip(per_axis(geometry), r, strict=True)]
     g, padding = _sliced(g, array[2:], padding, geometry.stride)
     dx = lax.conv_general_dilated(
         g,
@@ -75,8 +82,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
         rhs_dilation=geometry.dilation,
         dimension_numbers=lax.ConvDimensionNumbers(array, kernel, array),
         feature_group_count=geometry.groups,
-        precision=precision,
-        preferred_element_type=accumulator(g.dtype),
+        **_sums(g, precision),
     ).astype(g.dtype)
     return _cut(dx, array[2:], geometry.input_size)
 
@@ -88,25 +94,26 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     x meets g as a kernel: batch and channels exchange their roles, and so do stride and dilation. The padding behind,
     s(m − 1) + 1 − n + d(k − 1) − lo, is hi − r.
     """
-    array, kernel = _specs(geometry)
-    r = [0 if is_symbolic(n) else over for n, over in zip(geometry.input_size, rest(geometry), strict=True)]
-    batch, channels, *space = array
-    out, per_group, *taps = kernel
-    x, padding = _sliced(x, space, [(lo, hi - r) for _, (lo, hi), _, r in _per_axis(geometry, r)])
+    (batch, channels, *space), (out, per_group, *taps) = _specs(geometry)
+    exchanged, made = (channels, batch, *space), (per_group, out, *taps)
+    padding = [(axis.lo, axis.hi - (0 if is_symbolic(axis.n) else axis.rest)) for axis in per_axis(geometry)]
+    x, padding = _sliced(x, space, padding)
     dw = lax.conv_general_dilated(
         x,
         g,
         window_strides=geometry.dilation,
         padding=padding,
         rhs_dilation=geometry.stride,
-        dimension_numbers=lax.ConvDimensionNumbers(
-            (channels, batch, *space), (channels, batch, *space), (per_group, out, *taps)
-        ),
+        dimension_numbers=lax.ConvDimensionNumbers(exchanged, exchanged, made),
         batch_group_count=geometry.groups,
-        precision=precision,
-        preferred_element_type=accumulator(x.dtype),
+        **_sums(x, precision),
     ).astype(x.dtype)
     return _cut(dw, taps, geometry.kernel_size)
+
+
+def _sums(a: Array, precision: Precision) -> dict[str, Any]:
+    """What lax adds up in."""
+    return {"precision": precision, "preferred_element_type": accumulator(a.dtype)}
 
 
 def left_to_jax(which: Map, a: Array, b: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -115,21 +122,19 @@ def left_to_jax(which: Map, a: Array, b: Array, geometry: Geometry, precision: P
     JAX pads the convolution of dx by (d(k − 1) − lo, d(k − 1) − hi + r), that of dw by (lo, hi − r). On an axis where
     one of these is negative x is padded, and cut, to what the windows read, apart from the convolution.
     """
-    space, of = _specs(geometry)[0][2:], {"conv": conv, "conv_weight_vjp": conv_weight_vjp}
-    n, padding, apart = list(geometry.input_size), list(geometry.padding), []
-    for axis, (s, m, r) in enumerate(zip(geometry.stride, geometry.output_size, rest(geometry), strict=True)):
-        reach, (lo, hi) = geometry.dilation[axis] * (geometry.kernel_size[axis] - 1), padding[axis]
-        if not is_symbolic(n[axis]) and not (0 <= lo <= reach and r <= hi <= reach + r):
-            n[axis], padding[axis] = s * (m - 1) + reach + 1, (0, 0)
-            apart.append((space[axis], lo, axis))
-    inner = replace(geometry, input_size=tuple(n), padding=tuple(padding))
+    axes, of, apart = per_axis(geometry), {"conv": conv, "conv_weight_vjp": conv_weight_vjp}, []
+    for i, (at, axis) in enumerate(zip(_specs(geometry)[0][2:], axes, strict=True)):
+        if not is_symbolic(axis.n) and not (0 <= axis.lo <= axis.reach and 0 <= axis.hi - axis.rest <= axis.reach):
+            axes[i] = axis._replace(n=axis.span(axis.m), lo=0, hi=0)
+            apart.append((at, axis))
+    inner = geometry_of(axes, geometry)
     if which == "conv_input_vjp":
         dx = conv_input_vjp(a, b, inner, precision)
-        for at, lo, axis in apart:
-            dx = _between(dx, at, lo, lo + geometry.input_size[axis])
+        for at, axis in apart:
+            dx = window(dx, at, axis.lo, axis.n)
         return dx
-    for at, lo, axis in apart:
-        a = _between(a, at, -lo, n[axis] - lo)
+    for at, axis in apart:
+        a = window(a, at, -axis.lo, axis.span(axis.m))
     return of[which](a, b, inner, precision)
 
 
@@ -154,27 +159,6 @@ def _sliced(
     return x, left
 
 
-def _between(x: Array, axis: int, start: int, stop: int) -> Array:
-    """x[start … stop − 1] along one axis, zero where that lies outside."""
-    first = min(max(start, 0), x.shape[axis])
-    last = max(first, min(stop, x.shape[axis]))
-    before = min(max(-start, 0), stop - start)
-    edges = [(0, 0, 0)] * x.ndim
-    edges[axis] = (before, stop - start - before - (last - first), 0)
-    return lax.pad(lax.slice_in_dim(x, first, last, axis=axis), jnp.zeros((), x.dtype), edges)
-
-
-def rest(geometry: Geometry) -> list[int]:
-    """r per axis: the last positions of the padded input, (n + lo + hi − d(k − 1) − 1) mod s, that no window reads."""
-    sizes = geometry.input_size, geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
-    return [(n + lo + hi - d * (k - 1) - 1) % s for n, k, s, (lo, hi), d in zip(*sizes, strict=True)]
-
-
-def _per_axis(geometry: Geometry, over: Sequence[int]) -> Iterator[tuple]:
-    """(k, (lo, hi), d, r) for each spatial axis."""
-    return zip(geometry.kernel_size, geometry.padding, geometry.dilation, over, strict=True)
-
-
 def _cut(array: Array, axes: Sequence[int], sizes: Sequence[Size]) -> Array:
     """`array` cut to `sizes` on `axes`; a no-op where it has them already."""
     for axis, size in zip(axes, sizes, strict=True):
@@ -184,25 +168,17 @@ def _cut(array: Array, axes: Sequence[int], sizes: Sequence[Size]) -> Array:
 
 
 def flip_kernel(w: Array, geometry: Geometry) -> Array:
-    """The kernel that g meets in dx: flipped, its two channel axes exchanged."""
-    return exchange_channels(lax.rev(w, _specs(geometry)[1][2:]), geometry)
+    """The kernel that g meets in dx: flipped, and (out, in/groups, …) → (in, out/groups, …) within each group."""
+    (out, per_group, *taps), G = _specs(geometry)[1], geometry.groups
+    parts = jnp.moveaxis(lax.rev(w, taps), (out, per_group), (0, 1))
+    parts = parts.reshape(G, len(parts) // G, *parts.shape[1:]).swapaxes(1, 2)
+    return jnp.moveaxis(parts.reshape(G * parts.shape[1], *parts.shape[2:]), (0, 1), (out, per_group))
 
 
 def transposed_geometry(geometry: Geometry) -> Geometry:
     """The geometry of the convolution of g with `flip_kernel(w)` that makes dx where the stride is one."""
-    reach = [d * (k - 1) for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True)]
-    padding = tuple((each - lo, each - hi) for each, (lo, hi) in zip(reach, geometry.padding, strict=True))
+    padding = tuple((axis.reach - axis.lo, axis.reach - axis.hi) for axis in per_axis(geometry))
     return replace(geometry, input_size=geometry.output_size, padding=padding)
-
-
-def exchange_channels(w: Array, geometry: Geometry) -> Array:
-    """w with input and output channels exchanged within each group: (out, in/groups, …) → (in, out/groups, …)."""
-    out, per_group = _specs(geometry)[1][:2]
-    groups = geometry.groups
-    parts = jnp.moveaxis(w, (out, per_group), (0, 1))
-    parts = parts.reshape(groups, parts.shape[0] // groups, *parts.shape[1:]).swapaxes(1, 2)
-    parts = parts.reshape(groups * parts.shape[1], *parts.shape[2:])
-    return jnp.moveaxis(parts, (0, 1), (out, per_group))
 
 
 def _specs(geometry: Geometry) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -25,6 +25,10 @@ class PeerError(RuntimeError):
     """A peer that is not there, or that refuses a call; the text says why."""
 
 
+class PeerDied(PeerError):
+    """A peer whose process ended by itself."""
+
+
 class Peer:
     """One framework in one process, spoken to in lines of JSON; started when first needed.
 
@@ -32,11 +36,14 @@ class Peer:
         name: of the framework, as `peers/serve.py` knows it.
         python: the interpreter that has it.
         limit: seconds that one call may take.
+        command, environment: of the process; None is this process's own environment.
         versions: of the framework, once it is started.
     """
 
     def __init__(self, name: str, python: str = sys.executable, limit: float = 30.0) -> None:
         self.name, self.python, self.limit = name, python, limit
+        self.command = [python, str(SERVER), name]
+        self.environment: dict[str, str] | None = None
         self.versions: dict[str, Any] = {}
         self._process: subprocess.Popen[str] | None = None
 
@@ -44,7 +51,9 @@ class Peer:
         """Import the framework. PeerError where that fails."""
         try:
             self._process = subprocess.Popen(
-                [self.python, str(SERVER), self.name],
+                self.command,
+                env=self.environment,
+                start_new_session=True,  # ctrl-C is for the one who asked
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -86,9 +95,18 @@ class Peer:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            self.close()
-            raise PeerError(f"{self.name}: the process died") from error
+            raise self._died() from error
         return self._answer(self.limit)
+
+    def _died(self) -> PeerDied:
+        """Clear away what is left of the process; the error that says how it ended."""
+        assert self._process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        status = self._process.poll()
+        self.close()
+        how = "" if status is None else f", exit status {status}" if status >= 0 else f" of signal {-status}"
+        return PeerDied(f"{self.name}: the process died{how}")
 
     def _answer(self, limit: float) -> dict[str, Any]:
         assert self._process is not None
@@ -99,11 +117,13 @@ class Peer:
                 self.close()
                 raise TimeoutError
         line = self._process.stdout.readline()
+        if not line:
+            raise self._died()
         try:
             answer = json.loads(line)
         except json.JSONDecodeError as error:
             self.close()
-            raise PeerError(f"{self.name}: the process died" if not line else f"{self.name}: said {line!r}") from error
+            raise PeerError(f"{self.name}: said {line!r}") from error
         if "error" in answer:
             raise PeerError(f"{self.name}: {answer['error']}")
         return answer

@@ -12,8 +12,11 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv.check.compare import doubles
 from jaxconv.check.interpret import is_float, noisy, plain, shaken
+from jaxconv.check.protocol import attempt
 from jaxconv.sizes.arguments import wrong_kind
+from jaxconv.terminal.progress import step
 
 
 class Fixed:
@@ -137,21 +140,19 @@ def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-def _noisy_pull(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
-    closed = jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
-    flat = noisy(closed, [*xs, *data, *cotangents], seed, u)
-    return flat[: len(cotangents)], flat[len(cotangents) :]
-
-
-def _shaken_pull(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
-    closed = jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
-    flat = shaken(closed, [*xs, *data, *cotangents], seed, u)
-    return flat[: len(cotangents)], flat[len(cotangents) :]
-
-
 def program(call: Subject, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
-    """The pull-back as a program, to be looked at."""
-    return jax.make_jaxpr(lambda *a: value_and_pull(call, *a))(xs, data, cotangents)
+    """The pull-back as a program, to be looked at or to be run with something changed."""
+    return jax.make_jaxpr(partial(value_and_pull, call))(xs, data, cotangents)
+
+
+def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
+    """`value_and_pull` under the noise of `interpret.noisy` or `interpret.shaken`, of size u, drawn from a seed."""
+
+    def run(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
+        flat = how(program(call, xs, data, cotangents), [*xs, *data, *cotangents], seed, u)
+        return flat[: len(cotangents)], flat[len(cotangents) :]
+
+    return jitted(run)
 
 
 def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
@@ -164,6 +165,28 @@ def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
 
 outputs = jitted(lambda call, xs, data: call.outputs(xs, data))
 pull = jitted(value_and_pull)
-noisy_pull = jitted(_noisy_pull)
-shaken_pull = jitted(_shaken_pull)
+noisy_pull, shaken_pull = _disturbed(noisy), _disturbed(shaken)
 push = jitted(lambda call, xs, data, vs: jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1])
+
+
+# ------------------------------------------------------------------------------------------- for every cotangent
+
+
+def pulled(call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
+    """Values and gradients for every cotangent."""
+    runs, fault = attempt("", pull_each, pull, call, xs, data, cotangents, what)
+    return pull_each(value_and_pull, call, xs, data, cotangents, what) if fault else runs  # it may need concrete values
+
+
+def pull_each(how: Callable[..., Any], call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
+    """As `pulled`, by `pull` or, uncompiled, by `value_and_pull`."""
+    runs = []
+    for g in cotangents:
+        step(what)
+        runs.append(how(call, xs, data, g))
+    return runs
+
+
+def grads_of(runs: Any) -> list[list[np.ndarray]]:
+    """The gradients of every run (values, gradients), in float64."""
+    return [doubles(grads) for _, grads in runs]

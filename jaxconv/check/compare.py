@@ -1,13 +1,14 @@
 """One gradient beside the right one: distances in units of the error model, and the row that the report shows.
 
-    units_i = |got_i − right_i| / (guard · u · (|right_i| + spread_i) + apart_i + underflow)   right is at most C
+    units_i = |got_i − right_i| / (guard · u · (|right_i| + spread_i) + uncertainty_i + underflow)   right is at most C
 
 spread is measured (`jaxconv.check.interpret.noisy`), per unit of u. Where u is float64's, guard is 2¹⁰: float64 has
-digits to spare, and what is looked for there is algebra. apart is what the right answer itself may be off by.
+digits to spare, and what is looked for there is algebra. uncertainty is what the right answer itself may be off by.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.accuracy.error_model import C, underflow, unit_roundoff
+from jaxconv.accuracy.oracle import to_double
 from jaxconv.check.faces.report import VjpRow
 from jaxconv.check.patterns import pattern
 
@@ -32,23 +34,35 @@ class Found(NamedTuple):
     def worst(self) -> float:
         return float(self.units.max()) if self.units.size else 0.0
 
+    @property
+    def at(self) -> tuple[int, ...]:
+        """The index of the worst element."""
+        return tuple(int(i) for i in np.unravel_index(int(np.argmax(self.units)), self.units.shape))
 
-def to_double(value: Any) -> np.ndarray:
-    """As float64 or complex128 of NumPy."""
-    value = np.asarray(value)
-    return value.astype(np.complex128 if jnp.issubdtype(value.dtype, jnp.complexfloating) else np.float64)
+    def but_for(self, forgiven: np.ndarray) -> Found:
+        """The same where the `forgiven` elements are right."""
+        return self._replace(units=np.where(forgiven, 0.0, self.units))
+
+
+def worst_of(found: Iterable[Found]) -> Found:
+    return max(found, key=lambda each: each.worst)
+
+
+def doubles(values: Iterable[Any]) -> list[np.ndarray]:
+    return [to_double(v) for v in values]
 
 
 def pooled(spread: np.ndarray) -> np.ndarray:
-    """A spread drawn a few times may be small by accident: no element is surer than the surest line through it."""
+    """The spread, of few draws and so perhaps too small by accident, raised to what it is on average along an axis.
+
+    Of the axes with 32 positions or more the one with the least average counts; without any, the average of all.
+    """
     if not spread.size or not spread.ndim:
         return spread
     square = np.where(np.isfinite(spread), spread, 0.0) ** 2
     lines = [np.broadcast_to(square.mean(axis, keepdims=True), square.shape) for axis in range(square.ndim)]
-    long = [line for axis, line in enumerate(lines) if square.shape[axis] >= 32] or [
-        np.full_like(square, square.mean())
-    ]
-    return np.sqrt(np.maximum(square, np.min(long, axis=0)))
+    long = [line for axis, line in enumerate(lines) if square.shape[axis] >= 32]
+    return np.sqrt(np.maximum(square, np.min(long, axis=0) if long else square.mean()))
 
 
 def floor(dtype: Any, length: int) -> float:
@@ -56,7 +70,7 @@ def floor(dtype: Any, length: int) -> float:
     return max(float(jnp.finfo(dtype).tiny), underflow(dtype, length))
 
 
-def compare(got: Any, right: Any, spread: np.ndarray, dtype: Any, apart: Any = 0.0, length: int = 1) -> Found:
+def compare(got: Any, right: Any, spread: np.ndarray, dtype: Any, uncertainty: Any = 0.0, length: int = 1) -> Found:
     """Distances of a gradient computed in `dtype`, whose longest sum has `length` terms.
 
     An element where the right one is no number is not judged.
@@ -68,7 +82,7 @@ def compare(got: Any, right: Any, spread: np.ndarray, dtype: Any, apart: Any = 0
     scale = spread if exact else pooled(spread)
     with np.errstate(all="ignore"):
         size = np.abs(right)
-        allowed = guard * u * (size + np.nan_to_num(scale, posinf=1e300)) + np.asarray(apart) + floor(dtype, length)
+        allowed = guard * u * (size + np.nan_to_num(scale, posinf=1e300)) + uncertainty + floor(dtype, length)
         units = np.abs(got - right) / allowed
         units = np.where(np.isnan(units) | np.isinf(got), np.inf, units)
         over = np.isinf(got) & (size > 0.9 * float(info.max))
@@ -84,31 +98,28 @@ def ulp(difference: Any, right: Any, dtype: Any) -> float:
     """|difference| in units in the last place of `dtype` at `right`."""
     info = jnp.finfo(dtype)
     size = max(float(np.abs(right)), float(info.tiny))
-    return (
-        float(np.abs(difference)) / (2.0 ** np.floor(np.log2(size)) * float(info.eps)) if np.isfinite(size) else np.inf
-    )
+    unit = 2.0 ** np.floor(np.log2(size)) * float(info.eps)
+    return float(np.abs(difference)) / unit if np.isfinite(size) else np.inf
 
 
 def row(
     path: str, x: Any, found: Found, cause: str, method: str, others: dict[str, np.ndarray], own: bool = False
 ) -> VjpRow:
     """The row of one input. `cause` is what it is put down to where it fails; `own`: compared in its own dtype."""
-    passed, size = found.worst <= C, found.units.size
-    shape, dtype = tuple(x.shape), str(x.dtype)
-    common: dict[str, Any] = {"units": found.worst, "size": size, "method": method, "got_array": found.got}
+    size = found.units.size
+    common: dict[str, Any] = {"units": found.worst, "method": method, "got_array": found.got}
     common |= {"expected_array": found.right, "units_array": found.units}
     if not size:
-        return VjpRow(path, shape, dtype, True, "right: it has no elements", **common)
-    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(found.units)), found.units.shape))
-    got, right = found.got[index], found.right[index]
+        return VjpRow.of(path, x, True, "right: it has no elements", **common)
+    got, right = found.got[found.at], found.right[found.at]
     with np.errstate(all="ignore"):
         difference = got - right
-    common |= {"index": index, "got": scalar(got), "expected": scalar(right), "difference": scalar(difference)}
+    common |= {"index": found.at, "got": scalar(got), "expected": scalar(right), "difference": scalar(difference)}
     common |= {"ulp": ulp(difference, right, x.dtype)}
-    if passed:
+    if found.worst <= C:
         judged = int(np.isfinite(found.right).sum())
         rest = "" if judged == size else f"; {size - judged} of {size} not judged: JAX's derivative is no number there"
-        return VjpRow(path, shape, dtype, True, f"right: within {found.worst:.2g} units, {C:g} allowed{rest}", **common)
+        return VjpRow.of(path, x, True, f"right: within {found.worst:.2g} units, {C:g} allowed{rest}", **common)
     wrong = int((found.units > C).sum())
     close = 1e-9 if cause == "algebra" and not own else min(32 * unit_roundoff(x.dtype), 1e-4)
     name = pattern(found.got, found.right, found.units > C, others, close)
@@ -116,10 +127,11 @@ def row(
         cause = "rounding"
     what = "rounds too much" if cause == "rounding" else "is wrong"
     verdict = f"the gradient {what} in {wrong:,} of {size:,} elements" + (f": {name}" if name else "")
-    return VjpRow(path, shape, dtype, False, verdict, wrong=wrong, pattern=name, cause=cause, **common)
+    return VjpRow.of(path, x, False, verdict, wrong=wrong, pattern=name, cause=cause, **common)
 
 
 def named(found: VjpRow, pattern: str | None) -> VjpRow:
+    """The row with a `pattern` found later."""
     return replace(found, pattern=pattern, verdict=f"{found.verdict}: {pattern}") if pattern else found
 
 

@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from jaxconv.accuracy.error_model import C, unit_roundoff
+from jaxconv.accuracy.oracle import to_double
 from jaxconv.check import ground_truth
 from jaxconv.check import transforms as under
-from jaxconv.check.call import Subject, shapes, stamped, take_apart, value_and_pull
-from jaxconv.check.compare import to_double
+from jaxconv.check.call import Fixed, Subject, shapes, stamped, take_apart, value_and_pull
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.rows import Rows
@@ -107,9 +107,7 @@ class _Check:
     def __init__(self, call: Subject, xs: Any, data: Any, paths: list[str], reference: Any, directions: int, seed: int):
         self.call, self.xs, self.data, self.paths = call, xs, data, paths
         self.directions, self.random = directions, np.random.default_rng(seed)
-        self.reference = reference and replace(
-            take_apart(NAME, reference, ())[0], treedef=call.treedef, kinds=call.kinds
-        )
+        self.reference = reference and replace(call, f=Fixed(reference))
         self.faults: list[str] = []
         self.draws = 16 if ground_truth.size_of(xs) < ground_truth.LARGE else 4
 
@@ -124,49 +122,33 @@ class _Check:
             fault = "the function returns no array of floats: nothing to differentiate"
         if fault:
             return self._no_gradient(fault), ()
-        self.cotangents = [[self._draw(v) for v in out] for _ in range(self.directions)]
+        draw = lambda like: jax.device_put(ground_truth.direction(like, self.random).astype(like.dtype))  # noqa: E731
+        self.cotangents = [[draw(v) for v in out] for _ in range(self.directions)]
         g = self.cotangents[0]
         plain, fault = attempt("the rule", value_and_pull, self.call, self.xs, self.data, g)
         if fault:
             return self._no_gradient(fault), ()
-        self.call = (
-            attempt("", stamped, self.call, self.xs, self.data, g)[0] or self.call
-        )  # it may need concrete values
-        if self.reference:
-            call, _ = attempt("", stamped, self.reference, self.xs, self.data, g)
-            self.reference = call or self.reference
+        self.call, self.reference = (
+            each and (attempt("", stamped, each, self.xs, self.data, g)[0] or each)  # it may need concrete values
+            for each in (self.call, self.reference)
+        )
         self.faults += gradient_faults(self.paths, self.xs, plain[1])
         if self.faults:
             return self._no_gradient(self.faults.pop()), ()
         self._twice(plain)
-        found = Rows(
-            self.call, self.reference, self.xs, self.data, self.paths, self.cotangents, self.draws, self.random,
-            self.faults, self._no_gradient,
-        )  # fmt: skip
+        given = self.call, self.reference, self.xs, self.data, self.paths, self.cotangents, self.draws, self.random
+        found = Rows(*given, self.faults, self._no_gradient)
         rows = found.made()
         if not transforms:
             return rows, ()
         scene = under.Scene(self.call, self.xs, self.data, g, plain[1], found.spread, found.length)
         return rows, under.table(scene, 4 * C)
 
-    def _draw(self, like: Any) -> Any:
-        return jax.device_put(ground_truth.direction(like, self.random).astype(like.dtype))
-
     def _no_gradient(self, fault: str) -> tuple[VjpRow, ...]:
         self.faults.append(fault)
-        return tuple(
-            VjpRow(
-                p,
-                tuple(x.shape),
-                str(x.dtype),
-                False,
-                "no gradient to compare",
-                units=np.inf,
-                size=x.size,
-                wrong=x.size,
-            )
-            for p, x in zip(self.paths, self.xs, strict=True)
-        )
+        verdict = "no gradient to compare"
+        each = zip(self.paths, self.xs, strict=True)
+        return tuple(VjpRow.of(path, x, False, verdict, units=np.inf, wrong=x.size) for path, x in each)
 
     def _twice(self, plain: Any) -> None:
         """The same call once more must give the same, and so must a pull-back after another call."""

@@ -1,6 +1,6 @@
 """In what way a gradient is wrong that looks like nothing beside the right one: a wrong ingredient inside the rule.
 
-    got = (f'(x′)ᵀ g′)ᵢ        with one argument or the cotangent flipped, turned, shifted, conjugated, left out …
+    got = (f'(x′)ᵀ g′)ᵢ        with one argument or the cotangent flipped, transposed, shifted, conjugated, left out …
 
 Each hypothesis is one more pull-back, in float64, so that it is either met to ten digits or not at all.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxconv.accuracy.oracle import to_double
 from jaxconv.check.call import Subject, pull
-from jaxconv.check.compare import to_double
 from jaxconv.check.patterns import near
 
 MOST, MOST_LARGE = 64, 32  # pull-backs tried
@@ -26,22 +26,21 @@ def as_if(
     """Words for the change of one ingredient that gives `got`, the gradient of input i; None where none does."""
     if not np.isfinite(got).all():
         return None
-    wrong = np.ones(got.shape, bool)
     xs, g = [np.asarray(x) for x in xs], [np.asarray(v) for v in g]  # JAX would compile every change
-    if any(v.shape == got.shape and near(got, to_double(v), wrong) for v in g):
+    if any(near(got, to_double(v)) for v in g):
         return "the cotangent itself: the factor that it comes with is missing"
     for words, new_xs, new_g in islice(_ingredients(xs, g, paths), MOST_LARGE if large else MOST):
         try:
             found = to_double(pull(call, new_xs, data, new_g)[1][i])
         except Exception:  # some ingredients cannot be changed: a value that must be positive, say
             continue
-        if near(got, found, wrong):
+        if near(got, found):
             return words
     return None
 
 
 def _ingredients(xs: list[Any], g: list[Any], paths: list[str]) -> Iterator[tuple[str, list[Any], list[Any]]]:
-    both = [_turned(v) for v in xs], [_turned(v) for v in g]
+    both = [_square_transposed(v) for v in xs], [_square_transposed(v) for v in g]
     if any(v is not w for v, w in zip([*xs, *g], [*both[0], *both[1]], strict=True)):
         yield "as if the square arguments and the cotangent were transposed: summed over the wrong axis", *both
     for k, (x, path) in enumerate(zip(xs, paths, strict=True)):
@@ -53,7 +52,7 @@ def _ingredients(xs: list[Any], g: list[Any], paths: list[str]) -> Iterator[tupl
             yield f"as if {name} were {how}", xs, [*g[:k], new, *g[k + 1 :]]
 
 
-def _turned(v: Any) -> Any:
+def _square_transposed(v: Any) -> Any:
     return v.T if v.ndim == 2 and v.shape[0] == v.shape[1] > 1 else v
 
 

@@ -5,7 +5,7 @@ Beside it the spread, per unit of u: what rounding in the course of the same der
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,14 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.accuracy.error_model import unit_roundoff
+from jaxconv.accuracy.oracle import to_double
 from jaxconv.check import numeric
-from jaxconv.check.call import Subject, noisy_pull, outputs, program, pull, push, shaken_pull
-from jaxconv.check.compare import to_double
+from jaxconv.check.call import Subject, grads_of, noisy_pull, outputs, program, pull, pull_each, push, shaken_pull
+from jaxconv.check.compare import doubles
 from jaxconv.check.interpret import narrowest
 from jaxconv.terminal.progress import step
 
 NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
 LARGE = 200_000  # elements from which fewer draws are made
+Run = tuple[Sequence[Any], Sequence[Any]]  # values and gradients
 
 
 class Truth(NamedTuple):
@@ -31,13 +33,13 @@ class Truth(NamedTuple):
     values: list[np.ndarray] | None
     method: str
     call: Subject | None
-    apart: list[list[Any]] | None = None
+    uncertainty: list[list[Any]] | None = None
     dtype: Any = np.float64  # the coarsest that it passes through
 
 
-def widened(values: Sequence[Any]) -> list[Any]:
+def to_x64(values: Sequence[Any]) -> list[Any]:
     """As float64 or complex128, inside ``jax.enable_x64(True)``."""
-    return [jax.device_put(to_double(v)) for v in values]
+    return [jax.device_put(v) for v in doubles(values)]
 
 
 def size_of(xs: Sequence[Any]) -> int:
@@ -46,33 +48,19 @@ def size_of(xs: Sequence[Any]) -> int:
 
 def by_jax(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> Truth:
     """JAX's own derivative of `call`, in whatever precision the arguments have."""
-    runs = []
-    for g in cotangents:
-        step("JAX's derivative")
-        runs.append(pull(call, xs, data, g))
+    runs = pull_each(pull, call, xs, data, cotangents, "JAX's derivative")
     dtype = narrowest(program(call, xs, data, cotangents[0]).jaxpr)
-    return Truth(
-        [[to_double(v) for v in grads] for _, grads in runs],
-        [to_double(v) for v in runs[0][0]],
-        method,
-        call,
-        None,
-        dtype,
-    )
+    return Truth(grads_of(runs), doubles(runs[0][0]), method, call, None, dtype)
 
 
 def confirmed(call: Subject, bare: Subject, xs: Any, data: Any, random: np.random.Generator, directions: int) -> bool:
     """Whether differences of f's values agree with JAX's derivative of f without its rule, along random directions."""
-
-    def values(at: list[np.ndarray]) -> list[np.ndarray]:
-        return [to_double(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
-
-    at = [to_double(x) for x in xs]
+    at = doubles(xs)
     for _ in range(directions):
         step("differences of the values")
         vs = [direction(x, random) for x in at]
-        exact = [to_double(v) for v in push(bare, xs, data, [jnp.asarray(v) for v in vs])]
-        found, error = numeric.directional(values, at, vs)
+        exact = doubles(push(bare, xs, data, [jnp.asarray(v) for v in vs]))
+        found, error = numeric.directional(values_of(call, data), at, vs)
         for a, b, e in zip(exact, found, error, strict=True):
             typical = np.sqrt(np.mean(np.abs(a) ** 2)) if a.size else 0.0
             bad = ~(np.abs(a - b) <= 10 * e + 1e-6 * (np.abs(a) + typical))
@@ -108,24 +96,22 @@ def without_reference(
         bare = call
     if not differences:
         return None
-    values = [to_double(v) for v in outputs(call, xs, data)]
-    if len(numeric.basis([to_double(x) for x in xs])) > numeric.FULL:
+    at, values = doubles(xs), doubles(outputs(call, xs, data))
+    if len(numeric.basis(at)) > numeric.FULL:
         return Truth(None, values, f"differences of its float64 values along {directions} random directions", None)
-    grads, errors = numeric.gradient(
-        values_of(call, data), [to_double(x) for x in xs], [[to_double(v) for v in g] for g in cotangents]
-    )
+    grads, errors = numeric.gradient(values_of(call, data), at, [doubles(g) for g in cotangents])
     return Truth(grads, values, "differences of its float64 values, extrapolated, element by element", None, errors)
 
 
 def values_of(call: Subject, data: Any) -> numeric.Values:
-    return lambda at: [to_double(v) for v in outputs(call, [jnp.asarray(x) for x in at], data)]
+    return lambda at: doubles(outputs(call, [jnp.asarray(x) for x in at], data))
 
 
 def along_directions(
     call: Subject, xs: Any, data: Any, i: int, g: Any, grad: np.ndarray, random: np.random.Generator, directions: int
 ) -> list[tuple[int, float, float]]:
     """The wrong elements of one gradient, told from values alone; empty where every direction agrees."""
-    at, g = [to_double(x) for x in xs], [to_double(v) for v in g]
+    at, g = doubles(xs), doubles(g)
     for _ in range(directions):
         v = direction(at[i], random)
         vs = [v if k == i else np.zeros_like(x) for k, x in enumerate(at)]
@@ -142,34 +128,29 @@ def spreads(
 
     `exact` holds, for every cotangent, the values and the gradients without noise.
     """
+
+    def pair(k: int) -> tuple[Run, Run]:
+        step("what rounding may cost")
+        c = k % len(cotangents)
+        return noisy_pull(call, xs, data, cotangents[c], k, u), exact[c]
+
     try:
-        values: list[np.ndarray] = []
-        grads: list[np.ndarray] = []
-        for k in range(draws):
-            step("what rounding may cost")
-            c = k % len(cotangents)
-            for kept, new, old in zip(
-                (values, grads), noisy_pull(call, xs, data, cotangents[c], k, u), exact[c], strict=True
-            ):
-                off = [np.abs(to_double(a) - to_double(b)) for a, b in zip(new, old, strict=True)]
-                kept[:] = [np.hypot(a, b) for a, b in zip(kept, off, strict=True)] if kept else off
+        return _deviations(pair, draws, u)
     except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
         return None
-    root = np.sqrt(draws)  # hypot, and no squares: those of large float64 overflow
-    return [v / root / u for v in values], [g / root / u for g in grads]
 
 
 def of_constants(call: Subject, xs: Any, data: Any, cotangents: Any, i: int) -> np.ndarray | float:
     """Root of the mean square deviation of gradient i where constants are known to float32 only; 0 without any."""
-    u, draws, total = float(jnp.finfo(jnp.float32).eps) / 2, 6, 0.0
+
+    def pair(k: int) -> tuple[Run, Run]:
+        g = cotangents[k % len(cotangents)]
+        return shaken_pull(call, xs, data, g, k, unit_roundoff(jnp.float32)), pull(call, xs, data, g)
+
     try:
-        for k in range(draws):
-            g = cotangents[k % len(cotangents)]
-            off = to_double(shaken_pull(call, xs, data, g, k, u)[1][i]) - to_double(pull(call, xs, data, g)[1][i])
-            total = total + np.abs(off) ** 2
+        return _deviations(pair, 6)[1][i]
     except Exception:  # as in `spreads`
         return 0.0
-    return np.sqrt(total / draws)
 
 
 def spreads_of_inputs(
@@ -184,15 +165,27 @@ def spreads_of_inputs(
             jnp.asarray(to_double(v) * (1 + u * random.choice([-1, 1], np.shape(v)))).astype(v.dtype) for v in values
         ]
 
+    def pair(k: int) -> tuple[Run, Run]:
+        g = cotangents[k % len(cotangents)]
+        return pull(call, disturbed(xs), data, disturbed(g)), pull(call, xs, data, g)
+
+    return _deviations(pair, draws, u)
+
+
+def _deviations(
+    pair: Callable[[int], tuple[Run, Run]], draws: int, u: float = 1.0
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Root of the mean square of what the two runs of each pair are apart, per unit of u: of every value and gradient.
+
+    By hypot, since the squares of large float64 overflow.
+    """
     total: list[list[np.ndarray]] = [[], []]
     for k in range(draws):
-        g = cotangents[k % len(cotangents)]
-        old = pull(call, xs, data, g)
-        new = pull(call, disturbed(xs), data, disturbed(g))
-        for kept, a, b in zip(total, new, old, strict=True):
-            squares = [np.abs(to_double(p) - to_double(q)) ** 2 for p, q in zip(a, b, strict=True)]
-            kept[:] = [p + q for p, q in zip(kept, squares, strict=True)] if kept else squares
-    return [np.sqrt(v / draws) / u for v in total[0]], [np.sqrt(g / draws) / u for g in total[1]]
+        for kept, new, old in zip(total, *pair(k), strict=True):
+            off = [np.abs(to_double(a) - to_double(b)) for a, b in zip(new, old, strict=True)]
+            kept[:] = [np.hypot(a, b) for a, b in zip(kept, off, strict=True)] if kept else off
+    values, grads = ([each / np.sqrt(draws) / u for each in kept] for kept in total)
+    return values, grads
 
 
 def own_dtype(xs: Sequence[Any]) -> Any:

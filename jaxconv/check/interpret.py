@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxconv.accuracy.oracle import to_double
+
 Change = Callable[[Any, list[Any], Callable[[list[Any]], list[Any]]], list[Any]]  # (equation, inputs, run) → outputs
 
 # Where data moves and nothing is rounded.
@@ -108,11 +110,6 @@ def run(
     return [read(v) for v in jaxpr.outvars]
 
 
-def _body(equation: Any) -> tuple[Any, Any]:
-    inner = next(equation.params[key] for key in BODIES if key in equation.params)
-    return (inner.jaxpr, inner.consts) if isinstance(inner, jex.ClosedJaxpr) else (inner, ())
-
-
 def bind(equation: Any, inputs: list[Any]) -> list[Any]:
     out = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(equation.params))
     return list(out) if equation.primitive.multiple_results else [out]
@@ -141,7 +138,7 @@ def _apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any
     if name == "while":
         n, m = params["cond_nconsts"], params["body_nconsts"]
         return lax.while_loop(
-            lambda carry: bind_all(params["cond_jaxpr"], [*inputs[:n], *carry])[0],
+            lambda carry: jex.jaxpr_as_fun(params["cond_jaxpr"])(*inputs[:n], *carry)[0],
             lambda carry: enter(params["body_jaxpr"], [*inputs[n : n + m], *carry]),
             list(inputs[n + m :]),
         )
@@ -149,8 +146,8 @@ def _apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any
         branches = [lambda *v, b=b: enter(b, v) for b in params["branches"]]
         return list(lax.switch(inputs[0], branches, *inputs[1:]))
     if name in INLINE or name.startswith(("custom_vjp_call", "custom_jvp_call")):
-        jaxpr, consts = _body(equation)
-        return run(jaxpr, consts, inputs, change, into)
+        inner = next(params[key] for key in BODIES if key in params)
+        return run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, change, into)
     return bind(equation, inputs)
 
 
@@ -168,17 +165,13 @@ def _consts_and_carry(equation: Any) -> tuple[int, int]:
     return kept(equation.invars, inner.invars) - carry, carry
 
 
-def bind_all(closed: Any, args: list[Any]) -> list[Any]:
-    return jex.jaxpr_as_fun(closed)(*args)
-
-
-def _custom(equation: Any) -> bool:
-    return equation.primitive.name.startswith(("custom_vjp_call", "custom_vmap_call"))
-
-
 def plain(closed: Any, args: Sequence[Any]) -> list[Any]:
     """The results of a program whose custom rules are gone: their bodies stand in their place."""
-    return run(closed.jaxpr, closed.consts, args, lambda equation, inputs, go: go(inputs), _custom)
+
+    def custom(equation: Any) -> bool:
+        return equation.primitive.name.startswith(("custom_vjp_call", "custom_vmap_call"))
+
+    return run(closed.jaxpr, closed.consts, args, lambda equation, inputs, go: go(inputs), custom)
 
 
 def noisy(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
@@ -221,19 +214,15 @@ def shaken(closed: Any, args: Sequence[Any], seed: Any, u: float) -> list[Any]:
 def _is_rounded(constant: Any) -> bool:
     if not is_float(constant) and not isinstance(constant, (float, complex)):
         return False
-    value = np.asarray(constant)
-    value = np.abs(value.astype(np.complex128 if jnp.iscomplexobj(value) else np.float64))
+    value = np.abs(to_double(constant))
     digits = np.frexp(value[np.isfinite(value)])[0] * 2.0**12
     return bool(np.any(digits != np.round(digits)))
 
 
 def _length(equation: Any) -> int:
     """L: how many products an equation sums into one element."""
-    name, params, shapes = (
-        equation.primitive.name,
-        equation.params,
-        [getattr(v.aval, "shape", ()) for v in equation.invars],
-    )
+    name, params = equation.primitive.name, equation.params
+    shapes = [getattr(v.aval, "shape", ()) for v in equation.invars]
     if name == "dot_general":
         return math.prod(shapes[0][axis] for axis in params["dimension_numbers"][0][0])
     if name == "reduce_sum":

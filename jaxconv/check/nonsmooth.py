@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from jaxconv.accuracy.error_model import C
-from jaxconv.check.compare import Found, to_double
+from jaxconv.accuracy.oracle import to_double
+from jaxconv.check.compare import Found, worst_of
 from jaxconv.check.numeric import Values
 
 MOST, MOST_LARGE = 400, 24  # elements looked at; where there are more, as many at random stand for all
@@ -28,8 +29,7 @@ def forgiven(
     most = MOST_LARGE if large else MOST
     if len(at) > most:
         at = np.random.default_rng(0).choice(at, most, replace=False)
-    worst = max(found, key=lambda each: each.worst)
-    at = np.concatenate([[int(np.argmax(worst.units))], at])  # first where most is to be explained
+    at = np.concatenate([[int(np.argmax(worst_of(found).units))], at])  # first where most is to be explained
     base = f(xs)
     for k in at:
         pair = _one_sided(f, xs, base, i, int(k))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.check.compare import to_double
+from jaxconv.accuracy.oracle import to_double
 
 Values = Callable[[list[np.ndarray]], list[np.ndarray]]
 LEVELS = 9

@@ -16,16 +16,22 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.check import ground_truth
-from jaxconv.check.call import Subject, outputs, program
-from jaxconv.check.compare import Found, compare, measured, named, row, to_double
+from jaxconv.check.call import Subject, grads_of, outputs, program, pulled
+from jaxconv.check.compare import Found, compare, doubles, measured, named, row, worst_of
 from jaxconv.check.counterfactuals import as_if
 from jaxconv.check.faces.report import VjpRow
-from jaxconv.check.gradients import in_force, pulled, wide_grads
+from jaxconv.check.ground_truth import to_x64
 from jaxconv.check.interpret import longest, narrowest
 from jaxconv.check.nonsmooth import forgiven
 from jaxconv.check.protocol import attempt
 
 FULL = ("highest", "float32", "F32_F32_F32")  # precisions at which a product rounds no factor
+DOUBLE = (jnp.float64, jnp.complex128)
+
+
+def in_force() -> Any:
+    """The precision of products where none is asked for."""
+    return getattr(jax.config, "jax_default_matmul_precision", None)
 
 
 @dataclass
@@ -66,8 +72,9 @@ class Rows:
     def made(self) -> tuple[VjpRow, ...]:
         """The rows; `spread` then holds what rounding may cost each gradient, per unit of u."""
         self.spread = [np.zeros(x.shape) for x in self.xs]
-        self.own = wide_grads(pulled(self.call, self.xs, self.data, self.cotangents, "the rule"))
+        self.own = grads_of(pulled(self.call, self.xs, self.data, self.cotangents, "the rule"))
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            self.xs64, self.gs64 = to_x64(self.xs), [to_x64(g) for g in self.cotangents]
             known, refused = self._known()
             first = [None if known is None else self._algebra(known, i) for i in range(len(self.xs))]
         if known is None:
@@ -78,29 +85,30 @@ class Rows:
     # ------------------------------------------------------------------------------------------------- in float64
 
     def _known(self) -> tuple[Exact | None, str]:
-        xs, gs = ground_truth.widened(self.xs), [ground_truth.widened(g) for g in self.cotangents]
+        xs, gs = self.xs64, self.gs64
         runs, refused = attempt("the rule in float64", pulled, self.call, xs, self.data, gs, "the rule in float64")
-        less = bool(runs) and any(v.dtype not in (jnp.float64, jnp.complex128) for v in runs[0][0])
+        less = bool(runs) and any(v.dtype not in DOUBLE for v in runs[0][0])
         if less:
             refused, runs = "the function returns less than float64 for float64", None
-        truth = self._truth(xs, gs, bool(refused), less)
+        truth = self._truth(bool(refused), less)
         if truth is None:
             return None, refused or ""
-        zeros, rule = [np.zeros(x.shape) for x in self.xs], wide_grads(runs) if runs else None
+        zeros, rule = [np.zeros(x.shape) for x in self.xs], grads_of(runs) if runs else None
         own = right = narrow = None
         if rule:
             exact = [(runs[0][0], each) for each in rule]
             own = ground_truth.spreads(self.call, xs, self.data, gs, exact, max(self.draws // 2, 4))
-            narrow, _ = attempt("", lambda: narrowest(program(self.call, xs, self.data, gs[0]).jaxpr))
+            narrow = self._narrowest(xs, gs[0])
         if truth.call and truth.grads and truth.values is not None:
             exact = [(truth.values, each) for each in truth.grads]
             right = ground_truth.spreads(truth.call, xs, self.data, gs, exact, self.draws)
         if runs and own:
-            self._compare_values(xs, runs[0][0], truth, (right or own)[0])
+            self._compare_values(runs[0][0], truth, (right or own)[0])
         known = Exact(truth, rule, (right or own or (0, zeros))[1], (own or (0, zeros))[1], narrow or jnp.dtype("f8"))
         return known, ""
 
-    def _truth(self, xs: Any, gs: Any, refused: bool, less: bool) -> ground_truth.Truth | None:
+    def _truth(self, refused: bool, less: bool) -> ground_truth.Truth | None:
+        xs, gs = self.xs64, self.gs64
         if self.reference:
             method = "JAX's derivative of the reference, in float64"
             types, _ = attempt("", jax.eval_shape, lambda xs: self.reference.outputs(xs, self.data), list(xs))
@@ -120,11 +128,11 @@ class Rows:
         truth, _ = attempt("", ground_truth.without_reference, self.call, xs, self.data, gs, *how)
         return truth
 
-    def _compare_values(self, xs: Any, forward: Any, truth: ground_truth.Truth, spread: Any) -> None:
+    def _compare_values(self, forward: Any, truth: ground_truth.Truth, spread: Any) -> None:
         """f's value with that of its forward rule, and with the reference's."""
-        plain, fault = attempt("", outputs, self.call, xs, self.data)
+        plain, fault = attempt("", outputs, self.call, self.xs64, self.data)
         if fault:  # it may need concrete values
-            plain, _ = attempt("", self.call.outputs, xs, self.data)
+            plain, _ = attempt("", self.call.outputs, self.xs64, self.data)
         if plain is not None:
             self._values(forward, plain, spread, "the forward rule returns another value than the function")
         if truth.values is not None and self.reference:
@@ -134,9 +142,8 @@ class Rows:
         for k, (a, b, s) in enumerate(zip(got, right, spread, strict=True)):
             found = compare(a, b, s, ground_truth.own_dtype(self.xs), length=self.length)
             if found.worst > C:
-                at = tuple(int(i) for i in np.unravel_index(int(np.argmax(found.units)), found.units.shape))
                 where = f" of output {k}" if len(got) > 1 else ""
-                what = f"{found.got[at]:.8g} for {found.right[at]:.8g} at {list(at)}{where}"
+                what = f"{found.got[found.at]:.8g} for {found.right[found.at]:.8g} at {list(found.at)}{where}"
                 self.faults.append(f"{words}: {what}")
 
     def _algebra(self, known: Exact, i: int) -> VjpRow | None:
@@ -151,68 +158,52 @@ class Rows:
         spread = np.hypot(known.exact[i], known.ruled[i])
 
         def beside(dtype: Any, more: Any = 0.0) -> list[Found]:
-            apart = [10 * each[i] + more for each in truth.apart] if truth.apart else [more] * len(rule)
-            return [
-                compare(a[i], b[i], spread, dtype, c, self.length)
-                for a, b, c in zip(rule, truth.grads or [], apart, strict=True)
-            ]
+            unsure = [10 * each[i] + more for each in truth.uncertainty] if truth.uncertainty else [more] * len(rule)
+            three = zip(rule, truth.grads or [], unsure, strict=True)
+            return [compare(a[i], b[i], spread, dtype, c, self.length) for a, b, c in three]
 
-        each = beside(dtype)
-        each = self._excused(known, i, each, beside)
+        each = self._excused(known, i, beside(dtype), beside)
         at = max(range(len(each)), key=lambda c: each[c].worst)
         if each[at].worst <= C:
             return None
         others = {p: truth.grads[at][k] for k, p in enumerate(self.paths) if k != i}
         found = row(self.paths[i], x, each[at], "algebra", truth.method, others)
         if found.pattern is None and truth.call:
-            xs, g = ground_truth.widened(self.xs), ground_truth.widened(self.cotangents[at])
-            large = ground_truth.size_of(xs) >= ground_truth.LARGE
-            found = named(found, as_if(truth.call, xs, self.data, g, i, each[at].got, self.paths, large))
-        coarse = unit_roundoff(known.narrow) > unit_roundoff(x.dtype)
-        if found.pattern is None and coarse and max(f.worst for f in beside(known.narrow)) <= C:
-            found = replace(named(found, f"rounded as in {known.narrow}"), cause="rounding")
-        if found.cause == "rounding":
-            return replace(found, rerun="at precision highest too: the rule itself rounds")
-        return replace(found, rerun="wrong in float64 at precision highest too")
+            at_g = self.xs64, self.data, self.gs64[at]
+            found = named(found, as_if(truth.call, *at_g, i, each[at].got, self.paths, self.large))
+        within = lambda narrow: worst_of(beside(narrow)).worst <= C  # noqa: E731
+        return _rule_itself(found, known.narrow, within, "wrong in float64 at precision highest too")
 
     def _excused(self, known: Exact, i: int, each: list[Found], beside: Callable[..., list[Found]]) -> list[Found]:
         """Without what is no fault of the rule: elements on a kink, and constants that are rounded themselves."""
-        if max(e.worst for e in each) <= C:
+        if worst_of(each).worst <= C:
             return each
-        xs, gs = ground_truth.widened(self.xs), [ground_truth.widened(g) for g in self.cotangents]
-        large = ground_truth.size_of(xs) >= ground_truth.LARGE
+        xs, gs = self.xs64, self.gs64
         values = ground_truth.values_of(self.call, self.data)
-        on, _ = attempt(
-            "", forgiven, values, [to_double(x) for x in xs], i, [[to_double(v) for v in g] for g in gs], each, large
-        )
+        on, _ = attempt("", forgiven, values, doubles(xs), i, [doubles(g) for g in gs], each, self.large)
         if on is not None:
             self.nonsmooth[i] = on
-            return [e._replace(units=np.where(on, 0.0, e.units)) for e in each]
-        single = self.xs[i].dtype not in (jnp.float64, jnp.complex128)
-        if single and max(e.worst for e in beside(jnp.float32)) <= 10 * C:
-            both = [
-                ground_truth.of_constants(call, xs, self.data, gs, i) for call in (self.call, known.truth.call) if call
-            ]
-            dev = np.asarray(sum(both))
+            return [e.but_for(on) for e in each]
+        if self.xs[i].dtype not in DOUBLE and worst_of(beside(jnp.float32)).worst <= 10 * C:
+            calls = filter(None, (self.call, known.truth.call))
+            dev = np.asarray(sum(ground_truth.of_constants(call, xs, self.data, gs, i) for call in calls))
             if np.max(dev, initial=0.0) > 0:
                 return beside(known.truth.dtype, 8 * dev)
         return each
 
     def _by_directions(self, truth: ground_truth.Truth, rule: Any, i: int) -> VjpRow | None:
         """A row where values along some direction disagree."""
-        xs, g = ground_truth.widened(self.xs), ground_truth.widened(self.cotangents[0])
-        found = ground_truth.along_directions(
-            self.call, xs, self.data, i, g, rule[0][i], self.random, len(self.cotangents)
-        )
+        at = self.call, self.xs64, self.data, i, self.gs64[0]
+        found = ground_truth.along_directions(*at, rule[0][i], self.random, len(self.cotangents))
         if not found:
             return None
         x, (k, got, right) = self.xs[i], max(found, key=lambda w: abs(w[1] - w[2]))
         index = tuple(int(v) for v in np.unravel_index(k, x.shape))
         name = f"one element: {list(index)}" if len(found) == 1 and np.isfinite(got) else None
         verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
-        return VjpRow(
-            self.paths[i], tuple(x.shape), str(x.dtype), False, verdict, units=np.inf, index=index, got=got,
-            expected=right, difference=got - right, wrong=len(found), size=x.size, pattern=name, cause="algebra",
+        return VjpRow.of(
+            self.paths[i], x, False, verdict, units=np.inf, index=index, got=got, expected=right,
+            difference=got - right, wrong=len(found), pattern=name, cause="algebra",
             rerun="wrong in float64 at precision highest too", method=truth.method, got_array=rule[0][i],
         )  # fmt: skip
 
@@ -227,25 +218,22 @@ class Rows:
         size = np.abs(answers[0][i]) + known.exact[i]
         limit = 16 * float(np.sqrt(np.mean(size**2))) if x.size else 0.0
         spread = np.maximum(known.exact[i], np.minimum(known.ruled[i], limit))
+        kinks = self.nonsmooth.get(i)
 
         def worst(grads: Any, by_jax: Any) -> Found:
-            apart = measured(by_jax, answers, i)
-            each = [
-                compare(a[i], b[i], spread, x.dtype, apart, self.length) for a, b in zip(grads, answers, strict=True)
-            ]
-            if i in self.nonsmooth:
-                each = [e._replace(units=np.where(self.nonsmooth[i], 0.0, e.units)) for e in each]
-            return max(each, key=lambda e: e.worst)
+            uncertainty = measured(by_jax, answers, i)
+            pairs = zip(grads, answers, strict=True)
+            each = [compare(a[i], b[i], spread, x.dtype, uncertainty, self.length) for a, b in pairs]
+            return worst_of(each if kinks is None else [e.but_for(kinks) for e in each])
 
         method = truth.method + ("" if known.rule else "; the rule in its own dtype: it refuses float64")
         found = row(self.paths[i], x, worst(self.own, self._by_jax(truth.call)), "rounding", method, others, True)
         if found.passed:
-            kinks = self.nonsmooth.get(i)
             on = "" if kinks is None else f"; {kinks.sum():,} on a kink, between both derivatives there"
             return replace(found, verdict=found.verdict + on)
         if known.rule:
             found = replace(found, cause="rounding", rerun=f"agrees in float64, not in {x.dtype}")
-        if self.full:
+        if str(in_force()) in FULL:
             return found if known.rule else self._told(found, spread, answers, i)
         with jax.default_matmul_precision("highest"):
             if worst(self._again, self._by_jax(truth.call)).worst <= C:
@@ -259,15 +247,12 @@ class Rows:
         call = self.reference or replace(self.call, bare=True)
         name = "the reference" if self.reference else "the function without its rule"
         method = f"JAX's derivative of {name}, in the function's own dtype: {why or 'it refuses float64'}"
+        pull_backs = call, self.xs, self.data, self.cotangents
         with jax.default_matmul_precision("highest"):
-            truth, fault = attempt(
-                "JAX's derivative", ground_truth.by_jax, call, self.xs, self.data, self.cotangents, method
-            )
+            truth, fault = attempt("JAX's derivative", ground_truth.by_jax, *pull_backs, method)
         if fault:
             return self.no_gradient(f"nothing to compare with: {fault}")
-        spread = ground_truth.spreads_of_inputs(
-            call, self.xs, self.data, self.cotangents, 8, ground_truth.own_dtype(self.xs)
-        )[1]
+        spread = ground_truth.spreads_of_inputs(*pull_backs, 8, ground_truth.own_dtype(self.xs))[1]
         rows = []
         for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):
             scale = 4 * (spread[i] + np.sqrt(np.mean(np.abs(truth.grads[0][i]) ** 2)) if x.size else spread[i])
@@ -288,17 +273,20 @@ class Rows:
         if pairs and self._worst_of(pairs, i, spread, jnp.float32).worst <= C:
             return replace(found, cause="rounding", rerun=f"agrees in float32, not in {x.dtype}")
         with jax.default_matmul_precision("highest"):
-            narrow, _ = attempt("", lambda: narrowest(program(self.call, self.xs, self.data, self.cotangents[0]).jaxpr))
-        coarse = narrow and unit_roundoff(narrow) > unit_roundoff(x.dtype)
-        if found.pattern is None and coarse and self._worst_of(again, i, spread, narrow).worst <= C:
-            found = replace(named(found, f"rounded as in {narrow}"), cause="rounding")
-        if found.cause == "rounding":
-            return replace(found, rerun="at precision highest too: the rule itself rounds")
-        return replace(found, rerun="wrong at precision highest too")
+            narrow = self._narrowest(self.xs, self.cotangents[0])
+        within = lambda narrow: self._worst_of(again, i, spread, narrow).worst <= C  # noqa: E731
+        return _rule_itself(found, narrow, within, "wrong at precision highest too")
 
     def _worst_of(self, pairs: Any, i: int, spread: Any, dtype: Any) -> Found:
-        each = (compare(a[i], b[i], spread, dtype, length=self.length) for a, b in pairs)
-        return max(each, key=lambda found: found.worst)
+        return worst_of(compare(a[i], b[i], spread, dtype, length=self.length) for a, b in pairs)
+
+    def _narrowest(self, xs: Any, g: Any) -> Any:
+        """The coarsest dtype that the rule passes through; None where that cannot be seen."""
+        return attempt("", lambda: narrowest(program(self.call, xs, self.data, g).jaxpr))[0]
+
+    @property
+    def large(self) -> bool:
+        return ground_truth.size_of(self.xs) >= ground_truth.LARGE
 
     @cached_property
     def length(self) -> int:
@@ -307,15 +295,10 @@ class Rows:
         return there or 1  # it may need concrete values
 
     @cached_property
-    def full(self) -> bool:
-        """Whether the precision in force is the highest already."""
-        return str(in_force()) in FULL
-
-    @cached_property
     def _again(self) -> list[list[np.ndarray]]:
         """The rule in its own dtype at full precision."""
         with jax.default_matmul_precision("highest"):
-            return wide_grads(pulled(self.call, self.xs, self.data, self.cotangents, "the rule at precision highest"))
+            return grads_of(pulled(self.call, self.xs, self.data, self.cotangents, "the rule at precision highest"))
 
     def _single(self) -> list[list[np.ndarray]] | None:
         """Half precision's rule in float32; None for others."""
@@ -324,7 +307,7 @@ class Rows:
         up = lambda values: [v.astype(np.promote_types(v.dtype, np.float32)) for v in values]  # noqa: E731
         with jax.default_matmul_precision("highest"):
             cotangents = [up(g) for g in self.cotangents]
-            return wide_grads(pulled(self.call, up(self.xs), self.data, cotangents, "the rule in float32"))
+            return grads_of(pulled(self.call, up(self.xs), self.data, cotangents, "the rule in float32"))
 
     def _by_jax(self, call: Subject | None) -> list[Any] | None:
         """JAX's own gradients in the dtype of the inputs, at the precision in force; None where they cannot be had."""
@@ -332,11 +315,23 @@ class Rows:
             return None
         key = in_force()
         if key not in self._jax_grads:
-            with jax.enable_x64(any(x.dtype in (jnp.float64, jnp.complex128) for x in self.xs)):
+            with jax.enable_x64(any(x.dtype in DOUBLE for x in self.xs)):
                 runs, _ = attempt("", pulled, call, self.xs, self.data, self.cotangents, "JAX's derivative")
-            self._jax_grads[key] = runs and wide_grads(runs)
+            self._jax_grads[key] = runs and grads_of(runs)
         return self._jax_grads[key]
 
     @cached_property
     def _jax_grads(self) -> dict[Any, Any]:
         return {}
+
+
+def _rule_itself(found: VjpRow, narrow: Any, within: Callable[[Any], bool], wrong: str) -> VjpRow:
+    """The row of a rule that is off at precision highest: it rounds by itself, to `narrow` perhaps, or is `wrong`.
+
+    `within(narrow)`: whether its gradients are right for that dtype.
+    """
+    coarse = narrow and unit_roundoff(narrow) > unit_roundoff(found.dtype)
+    if found.pattern is None and coarse and within(narrow):
+        found = replace(named(found, f"rounded as in {narrow}"), cause="rounding")
+    itself = found.cause == "rounding"
+    return replace(found, rerun="at precision highest too: the rule itself rounds" if itself else wrong)

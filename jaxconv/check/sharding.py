@@ -34,11 +34,6 @@ def placed(values: Sequence[Any], axis: int, mesh: Mesh) -> list[Any]:
     return [place(x) for x in values]
 
 
-def everywhere(values: Sequence[Any], mesh: Mesh) -> list[Any]:
-    """Whole on every device."""
-    return [jax.device_put(x, NamedSharding(mesh, PartitionSpec())) for x in values]
-
-
 def sharded(
     call: Any, xs: list[Any], data: Any, g: list[Any], compiled: Callable[..., Any], plain: Callable[..., Any]
 ) -> Iterator[tuple[str, list[Any]]]:
@@ -46,7 +41,8 @@ def sharded(
     for axis, count in splits([np.shape(x) for x in xs], len(jax.devices())):
         mesh = Mesh(np.array(jax.devices()[:count]), ("devices",))
         where = f"the {'first' if axis == 0 else 'last'} axis over {count} devices"
-        given = placed(xs, axis, mesh), everywhere(data, mesh), placed(g, axis, mesh)
+        whole = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
+        given = placed(xs, axis, mesh), whole, placed(g, axis, mesh)
         yield f"{where}, under jit", compiled(call, *given)
         if axis == 0:  # what looks at one device's piece does so outside jit only
             yield where, plain(call, *given)

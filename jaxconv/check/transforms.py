@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial, reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,9 @@ import numpy as np
 from jax import lax
 
 from jaxconv.accuracy.error_model import unit_roundoff
+from jaxconv.accuracy.oracle import to_double
 from jaxconv.check.call import Subject, jitted, value_and_pull
-from jaxconv.check.compare import floor, to_double
+from jaxconv.check.compare import floor
 from jaxconv.check.faces.report import TransformRow
 from jaxconv.check.protocol import in_words
 from jaxconv.check.sharding import sharded
@@ -27,26 +27,21 @@ CANNOT = (
 )
 
 
-class Scene:
+class Scene(NamedTuple):
     """What every transform is tried on: the call, its arguments, one cotangent, the plain gradients, their spread.
 
     `length` is that of the longest sum on the way to them.
     """
 
-    def __init__(
-        self,
-        call: Subject,
-        xs: list[Any],
-        data: list[Any],
-        g: list[Any],
-        plain: list[Any],
-        spread: list[Any],
-        length: int,
-    ):
-        self.call, self.xs, self.data, self.g, self.plain, self.spread = call, xs, data, g, plain, spread
-        self.length = length
+    call: Subject
+    xs: list[Any]
+    data: list[Any]
+    g: list[Any]
+    plain: list[Any]
+    spread: list[Any]
+    length: int
 
-    def apart(self, grads: list[Any]) -> float:
+    def distance(self, grads: list[Any]) -> float:
         """Largest distance from the plain gradients, in units of the error model."""
         worst = 0.0
         for got, plain, spread, x in zip(grads, self.plain, self.spread, self.xs, strict=True):
@@ -85,22 +80,17 @@ def _scan(call: Subject, xs: Any, data: Any, g: Any) -> list[Any]:
 
 
 def _again(call: Subject, xs: Any, data: Any, g: Any) -> tuple[Any, Any]:
-    wide = reduce(np.promote_types, (x.dtype for x in xs), np.dtype(np.float32))
+    dtype = reduce(np.promote_types, (x.dtype for x in xs), np.dtype(np.float32))
 
     def product(xs: Any, g: Any) -> Any:
-        v = [np.cos(np.arange(x.size)).reshape(x.shape).astype(wide) for x in xs]
-        return sum(jnp.sum(d.astype(wide) * p).real for d, p in zip(rule(call, xs, data, g), v, strict=True))
+        v = [np.cos(np.arange(x.size)).reshape(x.shape).astype(dtype) for x in xs]
+        return sum(jnp.sum(d.astype(dtype) * p).real for d, p in zip(rule(call, xs, data, g), v, strict=True))
 
     return jax.value_and_grad(product, argnums=(0, 1))(xs, g)
 
 
 under_jit, again = jitted(rule), jitted(_again)
-PLAIN: dict[str, Callable[..., list[Any]]] = {
-    "jit": under_jit,
-    "vmap": jitted(_vmap),
-    "remat": jitted(_remat),
-    "scan": jitted(_scan),
-}
+PLAIN = {"jit": under_jit, "vmap": jitted(_vmap), "remat": jitted(_remat), "scan": jitted(_scan)}
 
 
 def _twice(s: Scene) -> str:
@@ -114,9 +104,8 @@ def _twice(s: Scene) -> str:
     size = sum(float(np.sum(np.abs(p))) for p in parts) + sum(float(np.sum(np.abs(to_double(d)))) for d in s.plain)
     u = max((unit_roundoff(x.dtype) for x in s.xs), default=0.0)
     lost = sum(d.size * floor(x.dtype, s.length) for d, x in zip(s.plain, s.xs, strict=True))
-    return (
-        "" if abs(total - float(value)) <= 100 * u * size + lost else f"{total:.8g} where {float(value):.8g} is right"
-    )
+    agrees = abs(total - float(value)) <= 100 * u * size + lost
+    return "" if agrees else f"{total:.8g} where {float(value):.8g} is right"
 
 
 def _over_devices(scene: Scene, limit: float) -> TransformRow:
@@ -127,7 +116,7 @@ def _over_devices(scene: Scene, limit: float) -> TransformRow:
     worst, tried = 0.0, []
     try:
         for how, grads in sharded(scene.call, scene.xs, scene.data, scene.g, under_jit, rule):
-            units = scene.apart(grads)
+            units = scene.distance(grads)
             if units > limit:
                 return TransformRow(name, False, f"{how}: {units:.2g} units from the plain rule")
             worst = max(worst, units)
@@ -152,7 +141,7 @@ def table(scene: Scene, limit: float) -> tuple[TransformRow, ...]:
     for name, transform in tried.items():
         step(f"under {name}")
         try:
-            units = scene.apart(transform())
+            units = scene.distance(transform())
         except CANNOT as error:
             rows.append(TransformRow(name, True, f"cannot apply: {type(error).__name__}"))
         except Exception as error:

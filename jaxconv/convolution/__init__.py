@@ -2,5 +2,5 @@
 
 Read `maps` first: three maps, three registrations. `api` is what people call, `config` what is static about a call.
 `primitive` registers the same rules with forward mode, `batching` says what `vmap` makes of them, `padding` what
-stands in the padding, `jacobian` makes dense Jacobians.
+stands in the padding, `jacobian` makes dense Jacobians, `algorithm` says which algorithm serves a call.
 """

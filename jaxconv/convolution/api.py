@@ -11,7 +11,7 @@ from functools import partial
 import jax
 from jax import Array
 
-from jaxconv._jax.dtypes import Precision, read_precision
+from jaxconv._jax.dtypes import Precision
 from jaxconv._jax.manual_axes import match_vma
 from jaxconv.algorithms import reference
 from jaxconv.algorithms.choose import Lowering
@@ -20,7 +20,7 @@ from jaxconv.convolution.batching import fold_batch, unfold_batch
 from jaxconv.convolution.config import ConvConfig, Derivative, PerAxis
 from jaxconv.convolution.padding import PADDING_MODES, PaddingMode, must_pad_apart, pad, pad_apart, pad_vjp
 from jaxconv.convolution.primitive import product
-from jaxconv.convolution.reading import check_bias, check_output, read_options, transposed_size
+from jaxconv.convolution.reading import check_bias, check_output, read_config, read_options, transposed_size
 from jaxconv.sizes.arguments import integer, is_sequence, one_of, per_axis, wrong_value
 from jaxconv.sizes.arithmetic import Layout, Padding, axes_of
 from jaxconv.sizes.geometry import Geometry
@@ -117,8 +117,9 @@ def conv(
             own, so that forward mode (jvp, linearize, jacfwd, hessian, jet) and transposition (linear_transpose,
             bicgstab, gmres, the rule of a custom_jvp) work too, at the price that JAX keeps `jax.interpreters`,
             which it rests on, less stable than its other names; "jax" leaves the derivative to JAX.
-        lowering: "reference" is `lax.conv_general_dilated` as it stands, "gemm" matrix products, "auto" what is
-            fastest for platform, geometry and devices: either, or another of `jaxconv.algorithms`.
+        lowering: the algorithm: "auto", what is fastest as far as is known (see `conv_algorithm`), "reference",
+            `lax.conv_general_dilated` as it stands, "gemm", matrix products, or another one of `jaxconv.algorithms`. A
+            derivative that the one named cannot serve is served as under "auto".
 
     Returns:
         (*batch, out, *space_out), or (*batch, *space_out, out), in the dtype of x; half precision accumulates in
@@ -126,7 +127,8 @@ def conv(
 
     Raises:
         TypeError: an argument has the wrong kind or dtype.
-        ValueError: shapes or options do not fit together, or a window is wider than the padded input.
+        ValueError: shapes or options do not fit together, a window is wider than the padded input, or the algorithm
+            named cannot serve the call.
 
     Source: ∂T/∂g of the module docstring; Dumoulin and Visin 2016, section 2.
 
@@ -150,7 +152,7 @@ def conv(
     mode = None
     if must_pad_apart(geometry, one_of(function, "padding_mode", padding_mode, PADDING_MODES)):
         geometry, mode = pad_apart(function, geometry, padding_mode)
-    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    config = read_config(function, "conv", x, w, geometry, precision, lowering)
     return _conv_body(x, w, b, config=config, mode=mode, derivative=derivative)
 
 
@@ -207,7 +209,7 @@ def conv_input_vjp(
     if channels != out:
         wrong_value(function, "`g` must have the kernel's output channels", f"{channels} for {out} ({context})")
     check_output(function, "g", geometry, m)
-    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    config = read_config(function, "conv_input_vjp", g, w, geometry, precision, lowering)
     return _input_vjp_body(g, w, None, config=config, derivative=derivative)
 
 
@@ -269,7 +271,7 @@ def conv_weight_vjp(
         wrong_value(function, rule, f"{batch} and {g_batch} ({context})")
     check_channels(function, geometry.groups, channels, channels // geometry.groups, out, context)
     check_output(function, "g", geometry, m)
-    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    config = read_config(function, "conv_weight_vjp", x, g, geometry, precision, lowering)
     return _weight_vjp_body(x, g, config=config, derivative=derivative)
 
 
@@ -344,5 +346,5 @@ def conv_transpose(
     mode = None
     if one_of(function, "padding_mode", padding_mode, PADDING_MODES) != "zeros":
         geometry, mode = pad_apart(function, geometry, padding_mode)
-    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    config = read_config(function, "conv_input_vjp", x, w, geometry, precision, lowering)
     return _input_vjp_body(x, w, b, config=config, derivative=derivative, mode=mode)

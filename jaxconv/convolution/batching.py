@@ -45,7 +45,7 @@ def folded(
     """The map of factors of which at least one is `mapped`, on its axis 0, and so is the result."""
     *names, made = tuple(MAPS[which])
     size = next(factor.shape[0] for factor, is_mapped in zip(factors, mapped, strict=True) if is_mapped)
-    if no_examples(size):
+    if not is_symbolic(size) and size == 0:  # `vmap` maps over nothing; a symbolic number of examples is some
         return empty(lambda a, b: product(which, a, b, geometry), factors, mapped)
     if all(mapped):
         a, b = (_join(factor, *_place(name, "G", geometry)) for name, factor in zip(names, factors, strict=True))
@@ -56,11 +56,6 @@ def folded(
     joined = list(factors)
     joined[here] = _join(factors[here], *_place(names[here], letter, geometry))
     return _part(product(which, joined[0], joined[1], geometry), size, *_place(made, letter, geometry))
-
-
-def no_examples(size: Any) -> bool:
-    """Whether `vmap` maps over nothing; a symbolic number of examples is some."""
-    return not is_symbolic(size) and size == 0
 
 
 def empty(f: Callable[..., Any], factors: Sequence[Array], mapped: Sequence[bool]) -> Array:

@@ -13,7 +13,7 @@ adjoint itself, which the transposed convolution is made with, is `pad_vjp`.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -58,14 +58,22 @@ def pad(x: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first:
     """x, (batch, channels, *space) or (batch, *space, channels), padded by (lo, hi) on each spatial axis."""
     still = ((0, 0),)
     widths = still * 2 + pairs if channels_first else still + pairs + still
-    # A symbolic width comes from a padding by name, which cuts nothing off.
-    less = [tuple(0 if is_symbolic(width) else min(width, 0) for width in pair) for pair in widths]
-    more = [tuple(width - cut for width, cut in zip(*both, strict=True)) for both in zip(widths, less, strict=True)]
+    cut, added = zip(*(cut_and_added(lo, hi) for lo, hi in widths), strict=True)
     # A slice, since XLA folds a cutting `lax.pad` into the padding of the convolution, which may then be negative.
-    x = lax.slice(
-        x, [-before for before, _ in less], [n + behind for n, (_, behind) in zip(x.shape, less, strict=True)]
-    )
-    return jnp.pad(x, more, mode=_NUMPY_MODES[mode])
+    x = lax.slice(x, [-lo for lo, _ in cut], [n + hi for n, (_, hi) in zip(x.shape, cut, strict=True)])
+    return jnp.pad(x, added, mode=_NUMPY_MODES[mode])
+
+
+def cut_and_added(lo: Any, hi: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """A padding of any sign as what is cut off, at most 0, and what is added, at least 0.
+
+    A symbolic width comes from a padding by name, which cuts nothing off.
+
+    >>> cut_and_added(-2, 3)
+    ((-2, 0), (0, 3))
+    """
+    cut_lo, cut_hi = (0 if is_symbolic(width) else min(width, 0) for width in (lo, hi))
+    return (cut_lo, cut_hi), (lo - cut_lo, hi - cut_hi)
 
 
 def pad_vjp(u: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_first: bool) -> Array:
@@ -78,9 +86,7 @@ def pad_vjp(u: Array, pairs: tuple[tuple[int, int], ...], mode: str, channels_fi
 
 def _pad_vjp_axis(u: Array, axis: int, lo: int, hi: int, mode: str) -> Array:
     """u[j] + Σ u[c] over the copies c of position j; zeros where a negative padding cut the input off."""
-    # A symbolic width comes from a padding by name, which cuts nothing off.
-    cut = [0 if is_symbolic(width) else min(width, 0) for width in (lo, hi)]
-    before, behind = lo - cut[0], hi - cut[1]
+    cut, (before, behind) = cut_and_added(lo, hi)
     kept = u.shape[axis] - before - behind
     total = lax.slice_in_dim(u, before, before + kept, axis=axis)
     ends = (
@@ -96,10 +102,15 @@ def _pad_vjp_axis(u: Array, axis: int, lo: int, hi: int, mode: str) -> Array:
         elif mode == "edge":
             copies = jnp.sum(copies, axis, keepdims=True)
         first = copied_from[mode]
-        total += _zeros_around(copies, axis, first, kept - first - copies.shape[axis])
-    return _zeros_around(total, axis, -cut[0], -cut[1])
+        total += zeros_around(copies, axis, first, kept - first - copies.shape[axis])
+    return zeros_around(total, axis, -cut[0], -cut[1])
 
 
-def _zeros_around(x: Array, axis: int, before: int, behind: int) -> Array:
+def zeros_around(x: Array, axis: int, before: int, behind: int) -> Array:
+    """x with so many zeros before and behind on one axis.
+
+    >>> zeros_around(jnp.ones((1, 2)), 1, 1, 2)
+    Array([[0., 1., 1., 0., 0.]], dtype=float32)
+    """
     widths = [(before, behind, 0) if each == axis else (0, 0, 0) for each in range(x.ndim)]
     return lax.pad(x, jnp.zeros((), x.dtype), widths)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from jax import Array
 
-from jaxconv._jax.dtypes import read_arrays
-from jaxconv.algorithms.choose import LOWERINGS
-from jaxconv.convolution.config import DERIVATIVES, PerAxis
+from jaxconv._jax.dtypes import Precision, read_arrays, read_precision
+from jaxconv._jax.manual_axes import partitioned
+from jaxconv.algorithms.choose import ALGORITHMS, unsupported
+from jaxconv.algorithms.problem import Problem
+from jaxconv.algorithms.reference import Map
+from jaxconv.convolution.config import DERIVATIVES, ConvConfig, PerAxis
 from jaxconv.sizes.arguments import is_symbolic, one_of, per_axis, wrong_value
 from jaxconv.sizes.arithmetic import LAYOUTS, Padding, input_sizes, padding_pairs, transposed
 from jaxconv.sizes.geometry import Geometry
@@ -52,7 +56,39 @@ def read_options(function: str, arrays: dict[str, Any], layout: str, derivative:
     read_arrays(function, arrays)
     one_of(function, "layout", layout, LAYOUTS)
     one_of(function, "derivative", derivative, DERIVATIVES)
-    one_of(function, "lowering", lowering, LOWERINGS)
+    one_of(function, "lowering", lowering, ("auto", *ALGORITHMS))
+
+
+def read_config(
+    function: str, which: Map, a: Array, b: Array, geometry: Geometry, precision: Precision, lowering: str
+) -> ConvConfig:
+    """What is static of a call of `which` map; ValueError where the algorithm asked for by name cannot serve it.
+
+    It is asked of the call as it is written. Its derivatives are other maps, and under `vmap` it is a convolution of
+    other sizes: there what the algorithm cannot serve is served as under "auto". Symbolic sizes and empty batches have
+    the reference, whatever is asked for.
+    """
+    config = ConvConfig(geometry, read_precision(function, precision), lowering)
+    if lowering != "auto" and not any(is_symbolic(size) or size == 0 for size in (*a.shape, *b.shape)):
+        why = unsupported(lowering, _problem(which, a, b, geometry))
+        if why is not None:
+            rule = f"`lowering` must be 'auto' or an algorithm that can serve this call: {why}"
+            wrong_value(function, rule, f"lowering={lowering!r}")
+    return config
+
+
+def _problem(which: Map, a: Array, b: Array, geometry: Geometry) -> Problem:
+    """As `Problem.of`, of arrays with any number of batch axes."""
+    channel = -geometry.axes - 1 if geometry.channels_first else -1
+    kernel_in, kernel_out = (1, 0) if geometry.channels_first else (-2, -1)
+    if which == "conv":
+        channels, filters = b.shape[kernel_in], b.shape[kernel_out]
+    elif which == "conv_input_vjp":
+        channels, filters = b.shape[kernel_in], a.shape[channel]
+    else:
+        channels, filters = a.shape[channel] // geometry.groups, b.shape[channel]
+    batch = math.prod(a.shape[: a.ndim - geometry.axes - 1])
+    return Problem(which, geometry, channels, filters // geometry.groups, batch, str(a.dtype), partitioned())
 
 
 def check_bias(function: str, b: Array | None, out: int) -> None:

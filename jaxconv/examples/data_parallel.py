@@ -122,9 +122,8 @@ def train(steps: int, batch: int, seed: int = 0, keep: bool = False) -> dict[str
         params, value, gradient = step(params, data["x"], data["labels"], mesh=mesh)
         losses.append(float(value))
         if number % 20 == 0 or number == steps - 1:
-            print(
-                f"process {jax.process_index()} of {jax.process_count()}: step {number}, loss {value:.4f}", flush=True
-            )
+            process = f"process {jax.process_index()} of {jax.process_count()}"
+            print(f"{process}: step {number}, loss {value:.4f}", flush=True)
         if keep:
             gradients.append([np.asarray(leaf) for leaf in jax.tree.leaves(gradient)])
     return {"losses": losses, "gradients": gradients}
@@ -152,17 +151,10 @@ def scaling(
         operations = (compiled.cost_analysis() or {})["flops"]  # a loop's body counted once: time is more than t₁
         sent = least_bytes(found, count)
         held = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
-        rows.append(
-            {
-                "devices": count,
-                "collectives": len(found),
-                "in_loops": sum(each.in_loop for each in found),
-                "operations": operations,
-                "bytes_sent": sent,
-                "limit": 2 * (count - 1) / count * held,
-                "efficiency": 1 / (1 + sent / bandwidth * flops / operations),
-            }
-        )
+        in_loops = sum(each.in_loop for each in found)
+        row: dict[str, float] = {"devices": count, "collectives": len(found), "in_loops": in_loops}
+        row |= {"operations": operations, "bytes_sent": sent, "limit": 2 * (count - 1) / count * held}
+        rows.append(row | {"efficiency": 1 / (1 + sent / bandwidth * flops / operations)})
     return rows
 
 

@@ -76,14 +76,11 @@ class Explanation:
     worked: tuple[tuple[str, ...], ...] = ((), (), ())
 
     def __str__(self) -> str:
-        return legible(self._text())
-
-    def _text(self) -> str:
         parts = [self.title, "", *(f"    {line}" for line in self.numbers)]
         for (name, formula, code), numbers, check in zip(self.formulas, self.worked, self.checks, strict=True):
             lines = (formula, *numbers, _verdict(check), "", *code.splitlines())
             parts += ["", name, *(f"    {line}".rstrip() for line in lines)]
-        return "\n".join(parts)
+        return legible("\n".join(parts))
 
     __repr__ = __str__
 
@@ -116,9 +113,8 @@ class Explanation:
         written = io.BytesIO()
         figure.savefig(written, format="png", dpi=90)
         encoded = base64.b64encode(written.getvalue()).decode()
-        image = (
-            f'<img alt="which inputs each output reads" style="max-width: 100%" src="data:image/png;base64,{encoded}">'
-        )
+        source = f"data:image/png;base64,{encoded}"
+        image = f'<img alt="which inputs each output reads" style="max-width: 100%" src="{source}">'
         smaller = " × ".join(map(str, geometry.input_size))
         return image + (f"<p>The same windows on an input of {smaller}.</p>" if geometry != self.geometry else "")
 
@@ -177,13 +173,14 @@ def _explained(function: str, x: Any, w: Any, options: dict[str, Any]) -> Explan
     g = jax.numpy.asarray(np.random.default_rng(1).normal(size=y.shape), y.dtype)
     told = ", ".join(f"{name}={_plain(value)!r}" for name, value in options.items())
     dx, dw = pull_back(g)
+    maps = {"y": reference.conv, "dx": reference.conv_input_vjp, "dw": reference.conv_weight_vjp}
     return Explanation(
         f"conv of x {x.shape} and w {w.shape}{', ' if told else ''}{told}: y {y.shape}, {y.dtype}",
-        tuple((name, *_formula(name, f)) for name, f in _maps().items()),
+        tuple((name, *_formula(f)) for name, f in maps.items()),
         tuple(_sizes(geometry)),
         _checks(geometry, (x, w, g), (y, dx, dw), options),
         geometry,
-        worked(geometry, _maps(), {"x": x, "w": w, "g": g, "y": y, "dx": dx, "dw": dw}, told),
+        worked(geometry, maps, {"x": x, "w": w, "g": g, "y": y, "dx": dx, "dw": dw}, told),
     )
 
 
@@ -198,11 +195,7 @@ def _plain(option: Any) -> Any:
     return operator.index(option) if is_integer(option) else option
 
 
-def _maps() -> dict[str, Callable]:
-    return {"y": reference.conv, "dx": reference.conv_input_vjp, "dw": reference.conv_weight_vjp}
-
-
-def _formula(name: str, f: Callable) -> tuple[str, str]:
+def _formula(f: Callable) -> tuple[str, str]:
     """The first line of the docstring, and the source from where the padding is computed to the end of lax's call.
 
     Both as they stand in the source: under ``python -OO`` there is no docstring elsewhere.
@@ -218,11 +211,8 @@ def _formula(name: str, f: Callable) -> tuple[str, str]:
 
 
 def _sizes(geometry: Geometry) -> list[str]:
-    axes = zip(
-        geometry.input_size, geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation, strict=True
-    )
     lines = []
-    for (n, k, s, (lo, hi), d), m in zip(axes, geometry.output_size, strict=True):
+    for (n, k, s, (lo, hi), d), m in zip(geometry.per_axis, geometry.output_size, strict=True):
         lo_, hi_ = (f"({v})" if v < 0 else f"{v}" for v in (lo, hi))
         numbers = f"⌊({n} + {lo_} + {hi_} − {d}·({k} − 1) − 1)/{s}⌋ + 1 = {m}"
         lines.append(f"m = ⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1 = {numbers}")
@@ -245,9 +235,9 @@ def _checks(geometry: Geometry, at: tuple, ours: tuple, options: dict[str, Any])
     x, w, g = at
     y, pull_back = jax.vjp(lambda x, w: conv(x, w, **options, derivative="jax", lowering="reference"), x, w)
     theirs = (y, *pull_back(g))
-    x_, w_, g_ = (_wide(a) for a in at)
+    x_, w_, g_ = map(oracle.to_double, at)
     x_, g_ = (a.reshape(-1, *a.shape[a.ndim - geometry.axes - 1 :]) for a in (x_, g_))
-    out, per_group = (w.shape[0], w.shape[1]) if geometry.channels_first else (w.shape[-1], w.shape[-2])
+    out, per_group, _ = split_kernel("explain", "w.shape", w.shape, geometry.layout)
     lengths = per_group * geometry.taps, out // geometry.groups * geometry.taps, g_.size // max(out, 1)
     sums: Any = (oracle.conv, (x_, w_)), (oracle.conv_input_vjp, (g_, w_)), (oracle.conv_weight_vjp, (x_, g_))
     checks = []
@@ -260,17 +250,10 @@ def _checks(geometry: Geometry, at: tuple, ours: tuple, options: dict[str, Any])
             if lost.any():
                 sizes = [lost if j == k else np.abs(a) for j, a in enumerate(factors)]
                 flushed += f(*sizes, geometry).reshape(value.shape)
-        judged = (
-            units(each, exact, squares, length, x.dtype, flushed)
-            for each in (value, exact + _wide(value) - _wide(other))
-        )
+        beside = exact + oracle.to_double(value) - oracle.to_double(other)
+        judged = (units(each, exact, squares, length, x.dtype, flushed) for each in (value, beside))
         checks.append(Check(name, *(float(each.max(initial=0)) for each in judged)))
     return tuple(checks)
-
-
-def _wide(array: Any) -> np.ndarray:
-    array = np.asarray(array)
-    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
 
 
 def _random(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxconv.sizes.arithmetic import window_size
 from jaxconv.sizes.connections import connections, inside
 from jaxconv.sizes.geometry import Geometry
+from jaxconv.sizes.shapes import split_kernel
 
 TERMS = 6  # of a sum that are written out
 WIDE = 40  # positions; of a wider input the picture shows the first windows alone
@@ -25,7 +26,7 @@ def worked(geometry: Geometry, maps: Maps, arrays: dict[str, Any], told: str) ->
     first = geometry.channels_first
     at = lambda b, c, space: (*b, c, *space) if first else (*b, *space, c)  # noqa: E731
     tap = lambda o, i, q: (o, i, *q) if first else (*q, i, o)  # noqa: E731
-    out, per_group = (arrays["w"].shape[axis] for axis in ((0, 1) if first else (-1, -2)))
+    out, per_group, _ = split_kernel("explain", "w.shape", arrays["w"].shape, geometry.layout)
     all_sizes = geometry.output_size, geometry.input_size, geometry.kernel_size
     p, j, q = (tuple(size // 2 for size in sizes) for sizes in all_sizes)
     inputs, outputs = range(per_group), range(out // geometry.groups)
@@ -77,10 +78,7 @@ def _numbers(name: str, f: Callable, geometry: Geometry, arrays: dict[str, Any])
 def narrow(geometry: Geometry) -> Geometry:
     """The geometry; where its input is wide, on an input of the first four windows."""
     sizes = []
-    axes = zip(
-        geometry.input_size, geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation, strict=True
-    )
-    for n, k, s, (lo, hi), d in axes:
+    for n, k, s, (lo, hi), d in geometry.per_axis:
         four = max(3 * s + window_size(k, d) - lo - hi, 1)
         sizes.append(four if n + lo + hi > WIDE and four < n else n)
     return replace(geometry, input_size=tuple(sizes))

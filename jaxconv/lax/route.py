@@ -17,7 +17,7 @@ from jax import Array
 from jaxconv._jax.conv_rule import Asked
 from jaxconv._jax.dtypes import DTYPES, read_precision
 from jaxconv._jax.marks import LEAVE, TAKE
-from jaxconv.algorithms import choose
+from jaxconv.algorithms import choose, wisdom
 from jaxconv.algorithms.problem import Problem
 from jaxconv.lax.read import Call, Reading, read
 
@@ -101,13 +101,12 @@ def problem_of(reading: Reading, dtype: Any) -> Problem:
 
 def algorithm_of(problem: Problem) -> str:
     """The name of the algorithm that serves it."""
-    return choose.row(problem).form
+    return choose.choose(problem)
 
 
 def seconds_of(problem: Problem, algorithm: str) -> float | None:
-    """The time that it is estimated to take; None where nothing is estimated."""
-    estimates: Any = getattr(choose, "estimates", None)
-    return None if estimates is None else estimates(problem).get(algorithm)
+    """The time that it was measured to take on this machine, or else is estimated at; None where neither is so."""
+    return (wisdom.lookup(problem) or choose.estimates(problem)).get(algorithm)
 
 
 def _of_this_machine(compute: Callable[..., Array], asked: Asked) -> bool:

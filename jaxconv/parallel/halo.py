@@ -14,14 +14,15 @@ Source: the exchange of ghost cells in domain decomposition, W. Gropp, E. Lusk a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.manual_axes import names_of, num_shards, pcast_to
+from jaxconv.convolution.padding import zeros_around
 from jaxconv.sizes.arguments import integer, one_of, wrong_kind, wrong_value
 
 # ------------------------------------------------------------------------------------------------- the exchange
@@ -69,8 +70,7 @@ class Halo(NamedTuple):
         return lax.slice_in_dim(array, start, start + width, axis=self.axis)
 
     def pad(self, array: Array, low: int, high: int) -> Array:
-        widths = [(low, high, 0) if axis == self.axis else (0, 0, 0) for axis in range(array.ndim)]
-        return lax.pad(array, jnp.zeros((), array.dtype), widths) if low or high else array
+        return zeros_around(array, self.axis, low, high) if low or high else array
 
 
 def _exchange_plain(x: Array, halo: Halo) -> Array:
@@ -103,16 +103,9 @@ _exchange.defvjp(lambda x, halo: (_exchange(x, halo), None), lambda halo, _, g: 
 _send_back.defvjp(lambda g, halo: (_send_back(g, halo), None), lambda halo, _, t: (_exchange(t, halo),))
 
 
-@partial(jax.jit, static_argnames=("halo", "derivative"))
-def _exchange_body(x: Array, *, halo: Halo, derivative: str) -> Array:
-    exchange = _exchange_plain if derivative == "jax" else _exchange
-    return exchange(pcast_to(x, frozenset(names_of(halo.axis_name))), halo)
-
-
-@partial(jax.jit, static_argnames=("halo", "derivative"))
-def _send_back_body(g: Array, *, halo: Halo, derivative: str) -> Array:
-    send_back = _send_back_plain if derivative == "jax" else _send_back
-    return send_back(pcast_to(g, frozenset(names_of(halo.axis_name))), halo)
+@partial(jax.jit, static_argnames=("f", "halo"))
+def _jitted(f: Callable[[Array, Halo], Array], x: Array, halo: Halo) -> Array:
+    return f(pcast_to(x, frozenset(names_of(halo.axis_name))), halo)
 
 
 def halo_exchange(
@@ -156,7 +149,7 @@ def halo_exchange(
     Array([2., 3., 0., 1., 2., 3., 0.], dtype=float32)
     """
     halo = _read_halo("halo_exchange", "x", x, axis, axis_name, before, after, periodic, derivative)
-    return _exchange_body(x, halo=halo, derivative=derivative)
+    return _jitted(_exchange if derivative == "hand" else _exchange_plain, x, halo)
 
 
 def halo_exchange_vjp(
@@ -201,7 +194,7 @@ def halo_exchange_vjp(
     if g.shape[halo.axis] <= before + after:
         rule = "`g` must have more positions on `axis` than the halos before + after"
         wrong_value(function, rule, f"g.shape={g.shape}, axis={axis}, before={before}, after={after}")
-    return _send_back_body(g, halo=halo, derivative=derivative)
+    return _jitted(_send_back if derivative == "hand" else _send_back_plain, g, halo)
 
 
 def _read_halo(

@@ -20,7 +20,7 @@ from jaxconv._jax.manual_axes import names_of, num_shards
 from jaxconv.algorithms.choose import Lowering
 from jaxconv.convolution.api import conv
 from jaxconv.convolution.config import Derivative, PerAxis
-from jaxconv.convolution.padding import PADDING_MODES, pad_apart
+from jaxconv.convolution.padding import PADDING_MODES, cut_and_added, pad_apart
 from jaxconv.parallel.halo import halo_exchange
 from jaxconv.sizes.arguments import is_sequence, one_of, wrong_kind, wrong_value
 from jaxconv.sizes.arithmetic import LAYOUTS, Layout, Padding
@@ -88,50 +88,23 @@ def conv_sharded(
     local = split_array(function, "x.shape", x.shape, len(k), layout)[2]
     names = _read_names(function, axis_name, len(k))
     counts = [1 if name is None else num_shards(function, name) for name in names]
-    geometry = Geometry.of(
-        function,
-        [count * own for count, own in zip(counts, local, strict=True)],
-        k,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        layout=layout,
-    )
+    n = [count * own for count, own in zip(counts, local, strict=True)]
+    windows: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": groups, "layout": layout}
+    geometry = Geometry.of(function, n, k, padding=padding, **windows)
     _read_mode(function, geometry, padding_mode, names)
     first = x.ndim - len(k) - (layout == "channels_last")
     rest = list(geometry.padding)
-    for axis, name in enumerate(names):
+    for axis, (name, (_, k_, s, (lo, _), d)) in enumerate(zip(names, geometry.per_axis, strict=True)):
         if name is None:
             continue
         _check_windows(function, geometry, axis, counts[axis], local[axis])
-        halo = {"before": geometry.padding[axis][0], "after": _after(geometry, axis)}
-        rest[axis] = (min(halo["before"], 0), min(halo["after"], 0))  # what is not even read of the own piece
-        seen = {side: max(width, 0) for side, width in halo.items()}
-        how: Literal["hand", "jax"] = "hand" if derivative == "hand" else "jax"
-        periodic = padding_mode == "circular"
-        x = halo_exchange(x, axis=first + axis, axis_name=name, **seen, periodic=periodic, derivative=how)
-    return conv(
-        x,
-        w,
-        b,
-        stride=geometry.stride,
-        padding=tuple(rest),
-        dilation=geometry.dilation,
-        groups=groups,
-        layout=layout,
-        padding_mode=padding_mode,
-        precision=precision,
-        derivative=derivative,
-        lowering=lowering,
-    )
-
-
-def _after(geometry: Geometry, axis: int) -> int:
-    """after = d(k − 1) − lo − (s − 1)"""
-    k, s, d = geometry.kernel_size[axis], geometry.stride[axis], geometry.dilation[axis]
-    lo: int = geometry.padding[axis][0]
-    return d * (k - 1) - lo - (s - 1)
+        # What is cut off is not even read of the own piece.
+        rest[axis], (before, after) = cut_and_added(lo, d * (k_ - 1) - lo - (s - 1))
+        seen: dict[str, Any] = {"before": before, "after": after, "periodic": padding_mode == "circular"}
+        seen |= {"derivative": "hand" if derivative == "hand" else "jax"}
+        x = halo_exchange(x, axis=first + axis, axis_name=name, **seen)
+    how: dict[str, Any] = {"precision": precision, "derivative": derivative, "lowering": lowering}
+    return conv(x, w, b, padding=tuple(rest), padding_mode=padding_mode, **windows, **how)
 
 
 def _check_windows(function: str, geometry: Geometry, axis: int, count: int, own: int) -> None:

@@ -14,18 +14,14 @@ try:
 except ImportError as error:
     raise ImportError("jaxconv.plot: needs matplotlib; pip install jaxconv[notebooks]") from error
 
-from jaxconv.plot.animate import animation as animation
-from jaxconv.plot.bars import bench as bench
-from jaxconv.plot.cell import cell as cell
-from jaxconv.plot.cell import unrolled as unrolled
-from jaxconv.plot.flow import flow as flow
-from jaxconv.plot.halos import halos as halos
-from jaxconv.plot.jacobians import input_jacobian as input_jacobian
-from jaxconv.plot.jacobians import weight_jacobian as weight_jacobian
-from jaxconv.plot.stack import receptive_field as receptive_field
-from jaxconv.plot.windows import feeds as feeds
-from jaxconv.plot.windows import reads as reads
-from jaxconv.plot.windows import weights as weights
+from jaxconv.plot.animate import animation
+from jaxconv.plot.bars import bench
+from jaxconv.plot.cell import cell, unrolled
+from jaxconv.plot.flow import flow
+from jaxconv.plot.halos import halos
+from jaxconv.plot.jacobians import input_jacobian, weight_jacobian
+from jaxconv.plot.stack import receptive_field
+from jaxconv.plot.windows import feeds, reads, weights
 
 __all__ = [
     "animation",

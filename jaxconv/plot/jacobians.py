@@ -120,10 +120,8 @@ def _draw(blocks: np.ndarray, names: list[str], ax: Axes | None) -> Axes:
     """Blocks (rows, rows of one, columns, columns of one): −1 where nothing stands, else the number to write."""
     rows, height, columns, width = blocks.shape
     matrix = blocks.reshape(rows * height, columns * width)
-    size = [
-        min(max(0.42 * count + 1.5, least), 13) for count, least in zip(matrix.shape[::-1], (4.5, 2.6), strict=True)
-    ]
-    ax = axes_or_new(ax, size[0], min(size[1], 9))
+    high, wide = matrix.shape
+    ax = axes_or_new(ax, min(max(0.42 * wide + 1.5, 4.5), 13), min(max(0.42 * high + 1.5, 2.6), 9))
     numbers, written = int(matrix.max()) + 1, matrix.size <= WRITTEN
     tones = [colour(number if written else 1) for number in range(numbers)]  # without a digit a colour says nothing
     shown: dict[str, Any] = {"vmin": -1.5, "vmax": numbers - 0.5, "aspect": "equal" if written else "auto"}

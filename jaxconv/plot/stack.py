@@ -72,9 +72,8 @@ def receptive_field(
     ax.add_collection(LineCollection(edges, colors=ink(), linewidths=0.9, zorder=1, gid="cone"), autolim=False)
     ax.autoscale_view()
     ax.set_aspect("equal")
-    ax.set_yticks(
-        [y * LEVEL for y in range(len(sizes))], ["input", *(f"after layer {y}" for y in range(1, len(sizes)))]
-    )
+    names = ["input", *(f"after layer {y}" for y in range(1, len(sizes)))]
+    ax.set_yticks([y * LEVEL for y in range(len(sizes))], names)
     marks = "; ".join(filter(None, ["filled: read", marks_told(ax)]))
     ax.set(xticks=[], xlabel=f"position, in its own layer's count\n{marks}")
     hull = field.interval(at)
@@ -100,7 +99,7 @@ def _levels(layers: Sequence[Window | TransposedWindow], size: int) -> list[_Lev
             below = size = transpose_output_size(size, layer.kernel, output_padding=extra, **options)
         geometry = Geometry.of(f"receptive_field, layers[{i}]", (below,), (layer.kernel,), **options)  # type: ignore
         size = size if transposed else geometry.output_size[0]
-        (k,), (s,), ((lo, _),), (d,) = geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
+        ((_, k, s, (lo, _), d),) = geometry.per_axis
         levels.append(_Level(size, AxisLayer(transposed, k, s, lo, d)))
     return levels
 

@@ -99,9 +99,8 @@ def gathered(
     if geometry.axes == 1:
         rows = (_inputs(geometry, padded=False), _outputs(geometry))
         ax = _graph(function, chosen, rows, lambda c: (c.j[0], c.p[0], c.q[0]), ax)
-        _label(
-            ax, f"{above} (position)", f"{below} (position)", "tap q", unread="stays 0" if transposed else "not read"
-        )
+        unread = "stays 0" if transposed else "not read"
+        _label(ax, f"{above} (position)", f"{below} (position)", "tap q", unread)
     else:
         at = at or ()
         cells = {at: at}, {c.p: c.q for c in chosen}
@@ -179,7 +178,7 @@ def _inputs(geometry: Geometry, *, padded: bool = True) -> Row:
 
 def _outputs(geometry: Geometry) -> Row:
     """An output stands over the middle of its window."""
-    (k,), (s,), ((lo, _hi),), (d,) = geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
+    ((_, k, s, (lo, _), d),) = geometry.per_axis
     return {p: (s * p - lo + d * (k - 1) / 2, "plain") for p in range(geometry.output_size[0])}
 
 

@@ -63,22 +63,15 @@ def numeric_padding(function: str, padding: object, axes: int) -> tuple[Pair, ..
     entries = tuple(padding)
     if len(entries) != axes:
         rule = f"`padding` must be one integer, one per spatial axis ({axes}) or one (lo, hi) pair per spatial axis"
-        hint = (
-            f": write [{tuple(entries)}] for one (lo, hi) pair."
-            if axes == 1 and len(entries) == 2 and not any(map(is_sequence, entries))
-            else "."
-        )
-        raise ValueError(f"{function}: {rule}; got padding={padding!r}{hint}")
+        pair = axes == 1 and len(entries) == 2 and not any(map(is_sequence, entries))
+        hint = f": write [{entries}] for one (lo, hi) pair" if pair else ""
+        wrong_value(function, rule, f"padding={padding!r}{hint}")
     pairs = []
     for i, entry in enumerate(entries):
-        if not is_sequence(entry):
-            p = integer(function, f"padding[{i}]", entry)
-            pairs.append((p, p))
-        elif len(entry) == 2:
-            lo, hi = (integer(function, f"padding[{i}][{j}]", v) for j, v in enumerate(entry))
-            pairs.append((lo, hi))
-        else:
+        if is_sequence(entry) and len(entry) != 2:
             wrong_value(function, f"`padding[{i}]` must be one integer or one (lo, hi) pair", f"padding={padding!r}")
+        lo, hi = per_axis(function, f"padding[{i}]", entry, 2)
+        pairs.append((lo, hi))
     return tuple(pairs)
 
 
@@ -100,12 +93,9 @@ def require_fit(function: str, axis: int, n: Size, k: int, lo: Size, hi: Size, d
     missing = window - have
     widest = (have - 1) // d + 1 if have >= 1 else 0
     shorter = f" or use a kernel ≤ {widest}" if widest >= 1 else ""
-    wrong_value(
-        function,
-        f"`kernel` must fit into the padded input: a window of {window} needs at least {window} positions",
-        f"{have} on spatial axis {axis} (size={n}, padding=({lo}, {hi}), kernel={k}, dilation={d}): "
-        f"raise padding by {missing}{shorter}",
-    )
+    rule = f"`kernel` must fit into the padded input: a window of {window} needs at least {window} positions"
+    numbers = f"(size={n}, padding=({lo}, {hi}), kernel={k}, dilation={d})"
+    wrong_value(function, rule, f"{have} on spatial axis {axis} {numbers}: raise padding by {missing}{shorter}")
 
 
 def axes_of(function: str, **values: object) -> int | None:
@@ -225,24 +215,26 @@ def transposed(
     extra = per_axis(function, "output_padding", output_padding, len(m), least=0)
     if isinstance(padding, str) and padding in ("SAME", "SAME_LOWER"):
         if any(extra):
-            wrong_value(
-                function,
-                f"`output_padding` must be 0 with padding={padding!r}, whose output size is stride · size",
-                f"output_padding={output_padding!r}",
-            )
+            rule = f"`output_padding` must be 0 with padding={padding!r}, whose output size is stride · size"
+            wrong_value(function, rule, f"output_padding={output_padding!r}")
         return tuple(m_ * s_ for m_, s_ in zip(m, s, strict=True))
     pads = padding_pairs(function, padding, m, k, s, d)
+    check_output_padding(function, extra, s)
     sizes = []
     for axis, (m_, k_, s_, (lo, hi), e, d_) in enumerate(zip(m, k, s, pads, extra, d, strict=True)):
-        if e >= s_:
-            rule = "`output_padding` must be smaller than the stride"
-            wrong_value(function, rule, f"output_padding={e}, stride={s_} on spatial axis {axis}")
         n = s_ * (m_ - 1) + window_size(k_, d_) - lo - hi + e
         if not holds(lambda n=n: n >= 1):
             rule = "`padding` must leave at least one position of the output"
             wrong_value(function, rule, f"an output of {n} on spatial axis {axis} (size={m_}, padding=({lo}, {hi}))")
         sizes.append(n)
     return tuple(sizes)
+
+
+def check_output_padding(function: str, extra: Sequence[int], s: Sequence[int]) -> None:
+    for axis, (e, s_) in enumerate(zip(extra, s, strict=True)):
+        if e >= s_:
+            rule = "`output_padding` must be smaller than the stride"
+            wrong_value(function, rule, f"output_padding={e}, stride={s_} on spatial axis {axis}")
 
 
 def input_sizes(output: Any, kernel: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1) -> Any:

@@ -34,14 +34,11 @@ def connections(
     >>> [c.q for c in connections(Geometry.of("conv", (4,), (3,)), j=(1,))]
     [(1,), (0,)]
     """
-    k, s, pads, d = geometry.kernel_size, geometry.stride, geometry.padding, geometry.dilation
     wanted = [[None if at is None else at[axis] for at in (p, q, j)] for axis in range(geometry.axes)]
     per_axis = []
-    for m, axis, only in zip(
-        geometry.output_size, zip(k, s, (lo for lo, _ in pads), d, strict=True), wanted, strict=True
-    ):
-        layer = AxisLayer(False, *axis)
-        found = ((at, tap, read) for at in range(m) for tap, read in enumerate(layer.reads(at)))
+    for m, (_, k, s, (lo, _), d), only in zip(geometry.output_size, geometry.per_axis, wanted, strict=True):
+        reads = AxisLayer(False, k, s, lo, d).reads
+        found = ((at, tap, read) for at in range(m) for tap, read in enumerate(reads(at)))
         per_axis.append([each for each in found if all(w in (None, has) for w, has in zip(only, each, strict=True))])
     return sorted(Connection(*zip(*axes, strict=True)) for axes in product(*per_axis))
 

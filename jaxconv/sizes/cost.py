@@ -95,9 +95,8 @@ def conv_cost(
     """
     function = "conv_cost"
     x_shape, w_shape = _static(function, "x_shape", x_shape), _static(function, "w_shape", w_shape)
-    batch, per_group, out, n, k, s, pads, d, m = read_call(
-        function, x_shape, w_shape, stride, padding, dilation, groups, layout
-    )
+    call = read_call(function, x_shape, w_shape, stride, padding, dilation, groups, layout)
+    batch, per_group, out, n, k, s, pads, d, m = call
     item = _item_size(function, dtype)
     pairs = prod(batch) * out * per_group
     real = pairs * prod(_meetings(*axis) for axis in zip(n, k, s, (lo for lo, _ in pads), d, m, strict=True))

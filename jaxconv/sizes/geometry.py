@@ -5,8 +5,9 @@ Hashable, so that it is a static argument of jitted functions and a key of the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from jaxconv.sizes.arguments import Size, integer, is_sequence, one_of, wrong_kind, wrong_value
 from jaxconv.sizes.arithmetic import LAYOUTS, Layout, Padding, axis_output, read_windows
@@ -83,10 +84,14 @@ class Geometry:
         return cls(n, k, s, pads, d, groups, layout)
 
     @property
+    def per_axis(self) -> Iterator[tuple[Size, int, int, tuple[int, int], int]]:
+        """n, k, s, (lo, hi) and d of each spatial axis."""
+        return zip(self.input_size, self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
+
+    @property
     def output_size(self) -> tuple[Size, ...]:
         """m = ⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1, per axis."""
-        axes = zip(self.input_size, self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
-        return tuple(axis_output(n, k, s, lo, hi, d) for n, k, s, (lo, hi), d in axes)
+        return tuple(axis_output(n, k, s, lo, hi, d) for n, k, s, (lo, hi), d in self.per_axis)
 
     @property
     def axes(self) -> int:
@@ -101,7 +106,4 @@ class Geometry:
     @property
     def taps(self) -> int:
         """Positions of the kernel, ∏ k."""
-        product = 1
-        for k in self.kernel_size:
-            product *= k
-        return product
+        return prod(self.kernel_size)

@@ -139,28 +139,19 @@ def read_layer(text: str, axes: int) -> Layer:
     found = words.found
     kind = found.get("kind", "conv")
     _check_words(words, kind)
-    once = (1,) * axes
+    once, linear = (1,) * axes, found.pop("linear", False)
+    options = {"filters": None, "stride": once, "padding": [(0, 0)] * axes, "dilation": once}
+    options |= {"output_padding": (0,) * axes, "kind": kind}
     if kind == "upsample":
         # What a transposed convolution of every channel by itself makes: of ones, or of weights that fall linearly.
-        scale = found["stride"]
-        linear = "linear" in found
-        kernel = tuple(2 * s - s % 2 for s in scale) if linear else scale
-        padding = [(s // 2, s // 2) if linear else (0, 0) for s in scale]
-        return Layer(text, kind, None, kernel, scale, padding, once, 1, (0,) * axes)
-    if "global" in found:
-        return Layer(text, kind, None, GLOBAL, once, [(0, 0)] * axes, once, 1, (0,) * axes)
-    return Layer(
-        text,
-        kind,
-        found.get("filters"),
-        found["kernel"],
-        found.get("stride", found["kernel"] if kind == "pool" else once),
-        found.get("padding", [(0, 0)] * axes),
-        found.get("dilation", once),
-        found.get("groups", 1),
-        found.get("output_padding", (0,) * axes),
-        "ceil" in found,
-    )
+        options["kernel"] = scale = found["stride"]
+        if linear:
+            options |= {"kernel": tuple(2 * s - s % 2 for s in scale), "padding": [(s // 2, s // 2) for s in scale]}
+    elif found.pop("global", False):
+        options["kernel"] = GLOBAL
+    elif kind == "pool":
+        options["stride"] = found["kernel"]
+    return Layer(text, **(options | found))
 
 
 def _check_words(words: _Words, kind: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from jaxconv.sizes.arguments import wrong_value
 from jaxconv.sizes.arithmetic import (
+    axis_padding,
     input_sizes,
     output_size,
     padding_pairs,
@@ -21,6 +22,7 @@ from jaxconv.sizes.arithmetic import (
 from jaxconv.sizes.cost import conv_cost
 from jaxconv.sizes.layer_words import FUNCTION, GLOBAL, Layer
 from jaxconv.sizes.receptive import ReceptiveField, TransposedWindow, Window, receptive_field
+from jaxconv.sizes.shapes import check_groups
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,7 @@ def _smallest_transposed(n: int, k: int, extra: int, *, stride: int, padding: An
     """The smallest m with s(m − 1) + d(k − 1) + 1 − lo − hi + o ≥ n, or s·m ≥ n with "SAME"."""
     if padding in ("SAME", "SAME_LOWER"):
         return -(-n // stride)
-    ((lo, hi),) = padding_pairs(
-        FUNCTION, padding if isinstance(padding, str) else [padding], [n], [k], [stride], [dilation]
-    )
+    lo, hi = _pair(padding, k, dilation)
     return max(1, -(-(n + lo + hi - window_size(k, dilation) - extra) // stride) + 1)
 
 
@@ -78,10 +78,13 @@ def _smallest_rounded_up(m: int, k: int, *, stride: int, padding: Any, dilation:
     """The smallest n with ⌈(n + lo + hi − d(k − 1) − 1)/s⌉ + 1 ≥ m and s(m − 1) < n + lo, or ⌈n/s⌉ ≥ m with "SAME"."""
     if padding in ("SAME", "SAME_LOWER"):
         return stride * (m - 1) + 1
-    ((lo, hi),) = padding_pairs(
-        FUNCTION, padding if isinstance(padding, str) else [padding], [1], [k], [stride], [dilation]
-    )
+    lo, hi = _pair(padding, k, dilation)
     return max(1, stride * (m - 2) + 1 + window_size(k, dilation) - lo - hi, stride * (m - 1) + 1 - lo)
+
+
+def _pair(padding: Any, k: int, d: int) -> tuple[int, int]:
+    """(lo, hi) of one axis, of a padding that does not look at the sizes."""
+    return axis_padding(padding, 1, k, 1, d) if isinstance(padding, str) else padding
 
 
 def _rounded_up(layer: Layer, sizes: Sequence[int], pads: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -196,10 +199,7 @@ def _cost(layer: Layer, channels: int, filters: int, sizes: tuple[int, ...], aft
         w_shape, groups = (channels, 1, *layer.kernel), channels
     else:
         inputs, outputs = (filters, channels) if layer.kind == "up" else (channels, filters)
-        for name, count in (("input", channels), ("output", filters)):
-            if count % layer.groups:
-                rule = f"`groups` must divide the {name} channels"
-                wrong_value(FUNCTION, rule, f"groups={layer.groups}, channels={count}")
+        check_groups(FUNCTION, layer.groups, channels, filters)
         w_shape, groups = (outputs, inputs // layer.groups, *layer.kernel), layer.groups
     x_shape = (filters, *after) if layer.transposed else (channels, *sizes)
     cost = conv_cost(x_shape, w_shape, groups=groups, **options).value

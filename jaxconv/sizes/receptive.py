@@ -31,6 +31,7 @@ from jaxconv.sizes.arithmetic import (
     Padding,
     axes_of,
     axis_padding,
+    check_output_padding,
     numeric_padding,
     read_windows,
     single_axis,
@@ -163,9 +164,8 @@ def receptive_field(
     axes = len(base.size) if isinstance(base.size, tuple) else next(filter(None, told), None)
     reads = _on_axes(base, axes)
     for name, layer in stack:
-        reads = tuple(
-            below.under(on_axis) for below, on_axis in zip(reads, _axis_layers(name, layer, axes), strict=True)
-        )
+        on_axes = _axis_layers(name, layer, axes)
+        reads = tuple(below.under(on_axis) for below, on_axis in zip(reads, on_axes, strict=True))
     if not all(any(each.hulls) for each in reads):
         rule = "`layers` must leave an output that reads an input"
         wrong_value(function, rule, f"layers={[layer for _, layer in stack]}")
@@ -302,10 +302,7 @@ def _axis_layers(function: str, layer: Window | TransposedWindow, axes: int | No
     s = per_axis(function, "stride", layer.stride, count, least=1)
     d = per_axis(function, "dilation", layer.dilation, count, least=1)
     extra = per_axis(function, "output_padding", getattr(layer, "output_padding", 0), count, least=0)
-    for i, (e, s_) in enumerate(zip(extra, s, strict=True)):
-        if e >= s_:
-            rule = "`output_padding` must be smaller than the stride"
-            wrong_value(function, rule, f"output_padding={e}, stride={s_} on spatial axis {i}")
+    check_output_padding(function, extra, s)
     pads = layer.padding
     if not (isinstance(pads, str) or pads is None):
         lo = [before for before, _ in numeric_padding(function, single_axis(axes, pads), count)]

@@ -44,13 +44,17 @@ def split_array(
 
 def check_channels(function: str, groups: int, channels: Size, per_group: int, out: int, context: str) -> None:
     """Raise unless `groups` divides both channel counts and the kernel's channels are the input's per group."""
-    for name, count in (("input", channels), ("output", out)):
-        if not holds(lambda count=count: count % groups == 0):
-            rule = f"`groups` must divide the {name} channels"
-            wrong_value(function, rule, f"groups={groups}, channels={count} ({context})")
+    check_groups(function, groups, channels, out, f" ({context})")
     if not holds(lambda: channels == per_group * groups):
         rule = "the kernel's input channels times `groups` must be the input's channels"
         wrong_value(function, rule, f"{per_group} · {groups} = {per_group * groups} for {channels} ({context})")
+
+
+def check_groups(function: str, groups: int, channels: Size, out: Size, context: str = "") -> None:
+    for name, count in (("input", channels), ("output", out)):
+        if not holds(lambda count=count: count % groups == 0):
+            rule = f"`groups` must divide the {name} channels"
+            wrong_value(function, rule, f"groups={groups}, channels={count}{context}")
 
 
 def layout_hint(x_shape: Sequence[Size], w_shape: Sequence[int], groups: int, layout: str) -> str:

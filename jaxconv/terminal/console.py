@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform as machine
 import sys
@@ -32,6 +33,27 @@ def versions() -> dict[str, str]:
         "system": machine.platform(),
         "devices": ", ".join(f"{count} × {kind}" for kind, count in kinds.items()),
     }
+
+
+def json_text(**outcome: Any) -> str:
+    """An outcome as JSON, the versions first; what is not finite as text, a complex number as a pair."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        if isinstance(value, (tuple, list)):
+            return [plain(each) for each in value]
+        if isinstance(value, complex):
+            return [plain(value.real), plain(value.imag)]
+        if value is None or isinstance(value, (str, bool, int)):
+            return value
+        number = float(value)
+        return number if np.isfinite(number) else str(number)
+
+    outcome = {"versions": versions(), **plain(outcome)}
+    return json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 class Console(rich.console.Console):

@@ -6,33 +6,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any
 
 Tell = Callable[[int, int, str], None]  # (steps done, of how many about, what comes next)
 DELAY = 1.0  # seconds: what is done by then needs no display
 
 
-class _Count:
-    def __init__(self, tell: Tell, total: int) -> None:
-        self.tell, self.total, self.done = tell, total, 0
-
-    def step(self, what: str) -> None:
-        self.tell(min(self.done, self.total), self.total, what)
-        self.done += 1
-
-
-_COUNT: ContextVar[_Count | None] = ContextVar("jaxconv_check_progress", default=None)
+_STEP: ContextVar[Callable[[str], None]] = ContextVar("jaxconv_check_progress", default=lambda what: None)
 
 
 def step(what: str) -> None:
     """One more step of the check begins."""
-    count = _COUNT.get()
-    if count is not None:
-        count.step(what)
+    _STEP.get()(what)
 
 
 @contextlib.contextmanager
@@ -43,21 +32,21 @@ def shown(name: str, total: int, wanted: bool | Tell | None) -> Iterator[None]:
     if not wanted:
         yield
         return
-    line = _Line(name) if wanted is True else None
-    token = _COUNT.set(_Count(line or wanted, total))  # type: ignore[arg-type]
+    line, done = _Line(name), itertools.count()
+    tell = wanted if callable(wanted) else line
+    token = _STEP.set(lambda what: tell(min(next(done), total), total, what))
     try:
         yield
     finally:
-        _COUNT.reset(token)
-        if line is not None:
-            line.clear()
+        _STEP.reset(token)
+        line.clear()
 
 
 class _Line:
     """One line that is written over, and gone at the end."""
 
-    def __init__(self, name: str, stream: Any = None) -> None:
-        self.name, self.stream, self.start, self.width = name, stream or sys.stderr, time.monotonic(), 0
+    def __init__(self, name: str) -> None:
+        self.name, self.stream, self.start, self.width = name, sys.stderr, time.monotonic(), 0
 
     def __call__(self, done: int, total: int, what: str) -> None:
         seconds = time.monotonic() - self.start

@@ -45,6 +45,7 @@ def _conv(
     return ConvCase(name, x, w, o, dtype, quick)
 
 
+UNEQUAL: Options = {"stride": (1, 3), "padding": [(0, 1), (3, 2)], "dilation": (3, 1)}
 CONV_CASES = (
     # one spatial axis
     _conv("1-D exercise 3", (1, 2, 5), (1, 2, 3), stride=2, quick=True),
@@ -83,15 +84,7 @@ CONV_CASES = (
     _conv("2-D patches", (2, 3, 16, 16), (8, 3, 4, 4), stride=4),
     _conv("2-D patches with a remainder", (2, 3, 18, 17), (8, 3, 4, 4), stride=4),
     _conv("2-D dilated", (2, 4, 13, 13), (5, 4, 3, 3), padding=2, dilation=2),
-    _conv(
-        "2-D unequal everything",
-        (2, 3, 11, 14),
-        (4, 3, 2, 5),
-        stride=(1, 3),
-        padding=[(0, 1), (3, 2)],
-        dilation=(3, 1),
-        quick=True,
-    ),
+    _conv("2-D unequal everything", (2, 3, 11, 14), (4, 3, 2, 5), quick=True, **UNEQUAL),
     _conv("2-D negative padding", (2, 3, 10, 11), (4, 3, 3, 3), padding=(-1, 1)),
     _conv("2-D SAME, stride 3", (2, 3, 10, 11), (4, 3, 4, 4), stride=3, padding="SAME"),
     _conv("2-D SAME_LOWER, stride 2", (2, 3, 9, 10), (4, 3, 3, 2), stride=2, padding="SAME_LOWER"),
@@ -122,6 +115,7 @@ CONV_CASES = (
     _conv("3-D bfloat16", (1, 4, 6, 6, 6), (4, 4, 3, 3, 3), "bfloat16", padding=1),
 )
 
+EVERY_THIRD: Options = {"residuals": 3, "lengths": (7, 0, 3, 1), "reverse": True}
 GATED_CASES = (
     GatedCase("one step", 1, (2,), 3, 4),
     GatedCase("no step", 0, (2,), 3, 4, quick=True),
@@ -138,15 +132,7 @@ GATED_CASES = (
     GatedCase("reverse", 7, (4,), 5, 6, options={"reverse": True, "unroll": 2}),
     GatedCase("time on the second axis", 7, (4,), 5, 6, options={"time_axis": 1}),
     GatedCase("states, gates and candidates saved", 7, (4,), 5, 6, options={"residuals": "save"}),
-    GatedCase(
-        "every third state of 7, lengths, reverse",
-        7,
-        (4,),
-        5,
-        6,
-        options={"residuals": 3, "lengths": (7, 0, 3, 1), "reverse": True},
-        quick=True,
-    ),
+    GatedCase("every third state of 7, lengths, reverse", 7, (4,), 5, 6, options=EVERY_THIRD, quick=True),
     GatedCase("no recurrent weights", 7, (4,), 5, 6, w_h=False),
     GatedCase("no recurrent weights, every second state", 7, (4,), 5, 6, w_h=False, options={"residuals": 2}),
     GatedCase("small weights", 20, (4,), 5, 6, scale=0.1),

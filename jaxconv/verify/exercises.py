@@ -103,9 +103,8 @@ def input_jacobian() -> Answer:
     _expect(np.array_equal(jacobian, expected), "the kernel, moved by 2 for the second output, zeros around")
     serves = (jacobian != 0).all(2).sum((0, 1))
     _expect(serves.tolist() == [1, 1, 2, 1, 1], "only the third position serves both outputs")
-    return Answer(
-        "∂f/∂x", "W[0, c, i−2r] where 0 ≤ i−2r ≤ 2, else 0", "shape (1, 2) + (2, 5); only x[:, 2] serves both"
-    )
+    formula = "W[0, c, i−2r] where 0 ≤ i−2r ≤ 2, else 0"
+    return Answer("∂f/∂x", formula, "shape (1, 2) + (2, 5); only x[:, 2] serves both")
 
 
 def weight_gradient() -> Answer:
@@ -134,18 +133,14 @@ def _draw(seed: int) -> Callable[..., jax.Array]:
     return lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
 
 
-def _wide(arrays: object) -> tuple[np.ndarray, ...]:
-    return jax.tree.map(lambda each: np.asarray(each, np.float64), arrays)
-
-
 def cell() -> Answer:
     """7. The cell: shapes, and the state after six steps, step by step."""
     params, x, _ = _cell()
-    wide, wide_x = _wide(params), _wide(x)
+    params64, x64 = jax.tree.map(oracle.to_double, (params, x))
 
     def states(rounded: Any) -> tuple[np.ndarray]:
-        inputs = tuple(rounded(p) for p in wide)
-        return (oracle.gated_scan(inputs, rounded(wide_x), np.zeros(4), rounded).h[-1],)
+        inputs = tuple(rounded(p) for p in params64)
+        return (oracle.gated_scan(inputs, rounded(x64), np.zeros(4), rounded).h[-1],)
 
     (exact,), (scale,) = states(lambda value: value), spread(states, np.float32)
     h = jnp.zeros(4, x.dtype)
@@ -154,9 +149,8 @@ def cell() -> Answer:
     _close(h, exact, scale, 5, "h[6]", measured=True)
     c = jax.nn.sigmoid(params.w_c @ x[0])
     _expect(params.w_c.shape == (4, 3) and c.shape == (4,), "W_c is (m, n), so c[t] is in R^m")
-    return Answer(
-        "the cell", "c = σ(W_c x + b_c + W_h h), h' = c ⊙ h + (1−c) ⊙ v", "W_c (m, n) = (4, 3), x (3,), c (4,)"
-    )
+    formula = "c = σ(W_c x + b_c + W_h h), h' = c ⊙ h + (1−c) ⊙ v"
+    return Answer("the cell", formula, "W_c (m, n) = (4, 3), x (3,), c (4,)")
 
 
 def through_time() -> Answer:
@@ -164,10 +158,10 @@ def through_time() -> Answer:
     params, x, y_bar = _cell()
     h0 = jnp.zeros(4, x.dtype)
     d_params, dx, dh0 = jax.grad(lambda *at: jnp.vdot(gated_scan(*at)[1], y_bar), (0, 1, 2))(params, x, h0)
-    wide, wide_x, wide_y_bar = _wide(params), _wide(x), _wide(y_bar)
+    params64, x64, y_bar64 = jax.tree.map(oracle.to_double, (params, x, y_bar))
 
     def gradients(rounded: Any) -> tuple[np.ndarray, ...]:
-        inputs = tuple(rounded(p) for p in wide), rounded(wide_x), np.zeros(4), wide_y_bar
+        inputs = tuple(rounded(p) for p in params64), rounded(x64), np.zeros(4), y_bar64
         weights, d_x, d_h0 = oracle.gated_vjp(*inputs, rounded=rounded)
         return *weights, d_x, d_h0
 
@@ -175,12 +169,12 @@ def through_time() -> Answer:
     for computed, right, distance, name in zip((*d_params, dx, dh0), exact, scale, _GRADIENTS, strict=True):
         _close(computed, right, distance, 6, name, measured=True)
 
-    run = oracle.gated_scan(wide, wide_x, np.zeros(4))
+    run = oracle.gated_scan(params64, x64, np.zeros(4))
     scalar, cut = np.zeros((4, 3)), np.zeros((4, 3))
     for t in range(6):
-        total = oracle.gated_vjp(wide, wide_x[t + 1 :], run.h[t + 1], wide_y_bar[t + 1 :])[2] + wide_y_bar[t]
-        scalar += np.outer(total, wide_x[t]) * (1 - run.c[t]).sum()
-        cut += np.outer(wide_y_bar[t] * (1 - run.c[t]), wide_x[t])
+        total = oracle.gated_vjp(params64, x64[t + 1 :], run.h[t + 1], y_bar64[t + 1 :])[2] + y_bar64[t]
+        scalar += np.outer(total, x64[t]) * (1 - run.c[t]).sum()
+        cut += np.outer(y_bar64[t] * (1 - run.c[t]), x64[t])
     for wrong, name in ((scalar, "a scalar Σ(1 − c)"), (cut, "no path through h[t−1]")):
         distance = measured_units(wrong, exact[2], scale[2], 6, np.float32)
         _expect(np.max(distance) > C, f"{name} is wrong")
@@ -213,14 +207,4 @@ def regimes() -> Answer:
     return Answer("vanish, hold, explode", "‖∂h[T]/∂h[0]‖ = ‖∏ ∂h[t]/∂h[t−1]‖", found)
 
 
-EXERCISES: tuple[Callable[[], Answer], ...] = (
-    sizes,
-    shapes,
-    forward,
-    weight_jacobian,
-    input_jacobian,
-    weight_gradient,
-    cell,
-    through_time,
-    regimes,
-)
+EXERCISES = (sizes, shapes, forward, weight_jacobian, input_jacobian, weight_gradient, cell, through_time, regimes)

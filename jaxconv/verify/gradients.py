@@ -6,9 +6,10 @@ First order: value, and the pull-back of a random cotangent. Second order: the p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -19,10 +20,12 @@ import numpy as np
 from jaxconv.accuracy import oracle
 from jaxconv.accuracy.error_model import C, measured_units, spread, unit_roundoff
 from jaxconv.accuracy.heat import Heat
+from jaxconv.accuracy.oracle import to_double
 from jaxconv.convolution.api import conv
 from jaxconv.recurrence.gated import gated_scan
 from jaxconv.recurrence.gated_cell import GatedParams
 from jaxconv.sizes.geometry import Geometry
+from jaxconv.sizes.shapes import split_array, split_kernel
 from jaxconv.verify.cases import ConvCase, GatedCase
 
 
@@ -63,16 +66,10 @@ class Expected(NamedTuple):
     length: int
 
 
-@contextmanager
-def _wide_enough(dtype: str) -> Iterator[None]:
-    """64-bit types are switched on for the cases that need them."""
-    with jax.enable_x64(dtype == "float64" or jax.dtypes.canonicalize_dtype("float64") == "float64"):
-        yield
-
-
 def compare(case: ConvCase | GatedCase) -> Comparison:
     """Work one case on JAX's default device."""
-    with _wide_enough(case.dtype):
+    x64 = "float64" in (case.dtype, jax.dtypes.canonicalize_dtype("float64"))  # else as it is
+    with jax.enable_x64(x64):
         prepared = _conv_functions(case) if isinstance(case, ConvCase) else _gated_functions(case)
         functions, arguments, expected = prepared
         hand, by_jax = (jax.jit(functions(kind), compiler_options=_compiler_options()) for kind in ("hand", "jax"))
@@ -105,7 +102,7 @@ def _compiler_options() -> dict[str, Any]:
 
 
 def _flat(result: Any) -> list[np.ndarray]:
-    return [np.asarray(each).astype(np.float64) for each in jax.tree.leaves(result)]
+    return [to_double(each) for each in jax.tree.leaves(result)]
 
 
 def _times(first: Callable, second: Callable, arguments: tuple, rounds: int = 5) -> tuple[float, float]:
@@ -143,38 +140,35 @@ def _pull_twice(value: Callable) -> Callable:
 
 def _conv_functions(case: ConvCase) -> tuple[Callable, tuple, list[Expected]]:
     draw = _random(case)
-    last = case.options.get("layout") == "channels_last"
-    axes = len(case.w) - 2
-    x, w, b = draw(case.x), draw(case.w), draw((case.w[-1] if last else case.w[0],))
+    layout = case.options.get("layout", "channels_first")
+    out, _, kernel = split_kernel("verify", "w", case.w, layout)
+    _, _, space = split_array("verify", "x", case.x, len(kernel), layout)
+    x, w, b = draw(case.x), draw(case.w), draw((out,))
     y_shape = jax.eval_shape(lambda: conv(x, w, b, **case.options)).shape
     at, g, t = (x, w, b), draw(y_shape), (draw(x.shape), draw(w.shape), draw(b.shape))
 
     def functions(derivative: Any) -> Callable:
         return _pull_twice(lambda x, w, b: conv(x, w, b, derivative=derivative, **case.options))
 
-    space = slice(-axes - 1, -1) if last else slice(-axes, None)
-    kernel = case.w[:-2] if last else case.w[2:]
-    geometry = Geometry.of("verify", case.x[space], kernel, **case.options)
+    geometry = Geometry.of("verify", space, kernel, **case.options)
     return functions, (at, g, t), _conv_expected(geometry, at, g, t)
 
 
 def _conv_expected(geometry: Geometry, at: tuple, g: Any, t: tuple) -> list[Expected]:
     """The eight outputs: y, dx, dw, db; and of the second pull-back x̄, w̄, b̄ = 0, ḡ."""
-    u = unit_roundoff(g.dtype)
-    axes = geometry.axes
+    u, axes = unit_roundoff(g.dtype), geometry.axes
     (x, w, b), (t_x, t_w, t_b) = at, t
     batch = x.shape[: x.ndim - axes - 1]
 
     def folded(a: Any) -> np.ndarray:
-        a = np.asarray(a).astype(np.float64)
-        return a.reshape(-1, *a.shape[len(batch) :]) if a.size else a.reshape(0, *a.shape[len(batch) :])
+        return to_double(a).reshape(prod(batch), *a.shape[len(batch) :])
 
     x_, t_x_, g_ = folded(x), folded(t_x), folded(g)
-    w_, t_w_, b_, t_b_ = (np.asarray(a).astype(np.float64) for a in (w, t_w, b, t_b))
+    w_, t_w_, b_, t_b_ = map(to_double, (w, t_w, b, t_b))
     per_channel = (slice(None), *(None,) * axes) if geometry.channels_first else (...,)
     others = tuple(a for a in range(axes + 2) if a != (1 if geometry.channels_first else axes + 1))
-    out, per_group = (w.shape[0], w.shape[1]) if geometry.channels_first else (w.shape[-1], w.shape[-2])
-    positions = int(np.prod(g_.shape, dtype=int)) // max(out, 1)
+    out, per_group, _ = split_kernel("verify", "w.shape", w.shape, geometry.layout)
+    positions = g_.size // out
     reads_y, reads_x = per_group * geometry.taps, out // geometry.groups * geometry.taps
 
     def entry(name: str, length: int, shape: tuple, *terms: tuple[Callable[..., np.ndarray], tuple]) -> Expected:
@@ -182,18 +176,13 @@ def _conv_expected(geometry: Geometry, at: tuple, g: Any, t: tuple) -> list[Expe
         squares = sum(f(*(a * a for a in arrays)) for f, arrays in terms)
         return Expected(name, np.reshape(exact, shape), u * np.sqrt(np.reshape(squares, shape)), length)
 
-    def forward(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        return oracle.conv(x, w, geometry)
-
-    def for_x(g: np.ndarray, w: np.ndarray) -> np.ndarray:
-        return oracle.conv_input_vjp(g, w, geometry)
-
-    def for_w(x: np.ndarray, g: np.ndarray) -> np.ndarray:
-        return oracle.conv_weight_vjp(x, g, geometry)
+    maps = oracle.conv, oracle.conv_input_vjp, oracle.conv_weight_vjp
+    forward, for_x, for_w = (partial(f, geometry=geometry) for f in maps)
 
     def spread_out(b: np.ndarray) -> np.ndarray:
         return np.broadcast_to(b[per_channel], g_.shape)
 
+    spread_t_b = spread_out, (t_b_,)
     return [
         entry("y", reads_y + 1, g.shape, (forward, (x_, w_)), (spread_out, (b_,))),
         entry("dx", reads_x, x.shape, (for_x, (g_, w_))),
@@ -202,9 +191,7 @@ def _conv_expected(geometry: Geometry, at: tuple, g: Any, t: tuple) -> list[Expe
         entry("second x̄", reads_x, x.shape, (for_x, (g_, t_w_))),
         entry("second w̄", positions, w.shape, (for_w, (t_x_, g_))),
         entry("second b̄", 1, b.shape, (np.zeros_like, (b_,))),
-        entry(
-            "second ḡ", 2 * reads_y + 1, g.shape, (forward, (t_x_, w_)), (forward, (x_, t_w_)), (spread_out, (t_b_,))
-        ),
+        entry("second ḡ", 2 * reads_y + 1, g.shape, (forward, (t_x_, w_)), (forward, (x_, t_w_)), spread_t_b),
     ]
 
 
@@ -261,11 +248,7 @@ def _gated_expected(case: GatedCase, at: tuple, g: tuple, t: tuple) -> list[Expe
     along t, since second derivatives commute; for ḡ it is the derivative of the value along t.
     """
     step = 1e-30
-
-    def wide(tree: Any) -> Any:
-        return jax.tree.map(lambda a: np.asarray(a).astype(np.float64), tree)
-
-    (params, x, h0), (g_last, y_bar), t = wide(at), wide(g), wide(t)
+    (params, x, h0), (g_last, y_bar), t = jax.tree.map(to_double, (at, g, t))
     if h0 is None:
         h0, t = np.zeros((*case.batch, case.m)), (t[0], t[1], np.zeros((*case.batch, case.m)))
 
@@ -278,9 +261,7 @@ def _gated_expected(case: GatedCase, at: tuple, g: tuple, t: tuple) -> list[Expe
         h_along, along = jax.tree.map(lambda a: a.imag / step, states_and_gradient(*beside, rounded))
         if at[2] is None:
             gradient, along = gradient[:2], along[:2]
-        return (
-            *h, *jax.tree.leaves(gradient), *jax.tree.leaves(along), *h_along,
-        )  # fmt: skip
+        return *h, *jax.tree.leaves((gradient, along)), *h_along
 
     exact, scale = results(lambda a: a), spread(results, case.dtype)
     weights = [f for f, p in zip(GatedParams._fields, at[0], strict=True) if p is not None]

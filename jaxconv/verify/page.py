@@ -9,10 +9,9 @@ import base64
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
-from typing import NamedTuple
 
 from jaxconv.accuracy.error_model import C
 from jaxconv.accuracy.heat import Heat
@@ -20,9 +19,11 @@ from jaxconv.terminal import picture
 from jaxconv.terminal.console import number as rounded
 from jaxconv.terminal.console import versions
 from jaxconv.verify import report
+from jaxconv.verify.report import Column
 from jaxconv.verify.run import PARTS, Row
 
 MOST_PICTURES = 4  # of checks that disagree
+HEADINGS = ("", "check", "units", "worst at", "from jax.grad", "hand ms", "jax ms", "jax / hand", "on")
 
 _READING = (
     f"units: the worst distance from float64 in units of the error model, right is at most {C:g}. from jax.grad: the "
@@ -48,32 +49,6 @@ script-src 'sha256-{digest}'; img-src data:">
 </body>
 </html>
 """
-
-
-class Column(NamedTuple):
-    """A column of the tables: its heading, its text, the number it sorts by where it has one, its class."""
-
-    heading: str
-    text: Callable[[Row], str]
-    value: Callable[[Row], float | None] | None = None
-    kind: str = "short"
-
-
-def _number(heading: str, value: Callable[[Row], float | None]) -> Column:
-    return Column(heading, lambda row: rounded(value(row)), value, "number")
-
-
-COLUMNS = (
-    Column("", lambda row: "ok" if row.passed else "WRONG"),
-    Column("check", lambda row: row.name, kind="long"),
-    _number("units", lambda row: row.units),
-    Column("worst at", lambda row: row.where),
-    _number("from jax.grad", lambda row: row.apart),
-    _number("hand ms", lambda row: row.hand_ms),
-    _number("jax ms", lambda row: row.jax_ms),
-    _number("jax / hand", report.ratio),
-    Column("on", lambda row: row.platform),
-)
 
 
 def as_html(rows: list[Row], planned: int | None) -> str:
@@ -156,7 +131,8 @@ def _table(part: str, numbered: list[tuple[int, Row]]) -> str:
     """One part's checks; columns that nothing stands in are left out."""
     if not numbered:
         return ""
-    columns = [column for column in COLUMNS if any(column.text(row) for _, row in numbered)]
+    named = {column.heading: column for column in report.COLUMNS}
+    columns = [named[heading] for heading in HEADINGS if any(named[heading].text(row) for _, row in numbered)]
     heads = "".join(f'<th class="{c.kind}" scope="col">{escape(c.heading) or "outcome"}</th>' for c in columns)
     lines = "".join(
         f'<tr id="check-{n}">{"".join(_cell(column, row) for column in columns)}</tr>\n' for n, row in numbered
@@ -173,8 +149,7 @@ def _cell(column: Column, row: Row) -> str:
     if not column.heading:
         name += " right" if row.passed else " wrong"
     value = column.value(row) if column.value else None
-    sorts_by = (
-        "" if value is None else f' data-value="{float(value)!r}"' if math.isfinite(value) else ' data-value="Infinity"'
-    )
+    number = "" if value is None else repr(float(value)) if math.isfinite(value) else "Infinity"
+    sorts_by = f' data-value="{number}"' if number else ""
     detail = f"<small>{escape(row.detail)}</small>" if column.heading == "check" and row.detail else ""
     return f'<td class="{name}"{sorts_by}>{escape(column.text(row))}{detail}</td>'

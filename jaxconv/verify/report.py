@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from jaxconv.accuracy.error_model import C
-from jaxconv.terminal.console import Table, number, versions
+from jaxconv.terminal.console import Table, json_text, number, versions
 from jaxconv.verify.run import PARTS, Row
 
 
 def ratio(row: Row) -> float | None:
     """How many times as long as the hand-written gradients JAX's take."""
     return row.jax_ms / row.hand_ms if row.jax_ms and row.hand_ms else None
+
+
+class Column(NamedTuple):
+    """A column of the tables: its heading, its text, the number it sorts by where it has one, its kind."""
+
+    heading: str
+    text: Callable[[Row], str]
+    value: Callable[[Row], float | None] | None = None
+    kind: str = "short"
+
+
+def _number(heading: str, value: Callable[[Row], float | None]) -> Column:
+    return Column(heading, lambda row: number(value(row)), value, "number")
+
+
+COLUMNS = (
+    Column("", lambda row: "ok" if row.passed else "WRONG"),
+    Column("part", lambda row: row.part),
+    Column("on", lambda row: row.platform),
+    Column("check", lambda row: row.name, kind="long"),
+    _number("units", lambda row: row.units),
+    _number("from jax.grad", lambda row: row.apart),
+    Column("worst at", lambda row: row.where),
+    _number("hand ms", lambda row: row.hand_ms),
+    _number("jax ms", lambda row: row.jax_ms),
+    _number("jax / hand", ratio),
+)
+NARROW = ("", "on", "check", "units", "worst at")  # what a narrow terminal has room for
+SHOWN: dict[str, dict[str, Any]] = {  # how a terminal shows a column, by its heading, else by its kind
+    "check": {"min_width": 24, "overflow": "fold"},
+    "units": {"justify": "right", "no_wrap": True},
+    "worst at": {"overflow": "fold"},
+    "number": {"justify": "right"},
+    "short": {"no_wrap": True},
+}
 
 
 def table(rows: Iterable[Row], width: int = 160) -> Table:
@@ -28,35 +60,14 @@ def table(rows: Iterable[Row], width: int = 160) -> Table:
         f"jaxconv {of['jaxconv']}, jax {of['jax']}, jaxlib {of['jaxlib']}, numpy {of['numpy']}, "
         f"Python {of['python']}, {of['machine']}",
     )
-    wide = width >= 140
-    for heading in ("", "part", "on") if wide else ("", "on"):
-        shown.add_column(heading, no_wrap=True)
-    shown.add_column("check", min_width=24, overflow="fold")
-    shown.add_column("units", justify="right", no_wrap=True)
-    if wide:
-        shown.add_column("from jax.grad", justify="right")
-    shown.add_column("worst at", overflow="fold")
-    if wide:
-        for heading in ("hand ms", "jax ms", "jax / hand"):
-            shown.add_column(heading, justify="right")
+    roomy = width >= 140
+    columns = [column for column in COLUMNS if roomy or column.heading in NARROW]
+    for column in columns:
+        shown.add_column(column.heading, **SHOWN.get(column.heading, SHOWN.get(column.kind, {})))
     for row in rows:
-        ok = "ok" if row.passed else "WRONG"
-        detail = f"\n{row.detail}" if row.detail else ""
-        times = (number(value) for value in (row.hand_ms, row.jax_ms, ratio(row)))
-        if wide:
-            cells = [
-                ok,
-                row.part,
-                row.platform,
-                row.name + detail,
-                number(row.units),
-                number(row.apart),
-                row.where,
-                *times,
-            ]
-        else:
-            cells = [ok, row.platform, f"{row.part} {row.name}{detail}", number(row.units), row.where]
-        shown.add_row(*cells, style=None if row.passed else "bold red")
+        cells = {column.heading: column.text(row) for column in columns}
+        cells["check"] = "\n".join(filter(None, [row.name if roomy else f"{row.part} {row.name}", row.detail]))
+        shown.add_row(*cells.values(), style=None if row.passed else "bold red")
     return shown
 
 
@@ -85,21 +96,14 @@ def sentence(rows: list[Row], planned: int | None, *, names: bool = True) -> str
 
 def as_json(rows: list[Row], planned: int | None) -> str:
     """The outcome as JSON: versions, C, whether the run is complete and passed, and every row."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(each) for key, each in value.items()}
-        return value if not isinstance(value, float) or np.isfinite(value) else str(value)
-
-    outcome: dict[str, Any] = {
-        "versions": versions(),
-        "platforms": sorted({row.platform for row in rows}),
-        "constant": C,
-        "complete": len(rows) == planned,
-        "passed": len(rows) == planned and all(row.passed for row in rows),
-        "summary": sentence(rows, planned),
-        "rows": [plain(asdict(replace(row, heat=None))) for row in rows],
-    }
-    for row in outcome["rows"]:
+    found = [asdict(replace(row, heat=None)) for row in rows]
+    for row in found:
         del row["heat"]  # a picture, for the page
-    return json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(
+        platforms=sorted({row.platform for row in rows}),
+        constant=C,
+        complete=len(rows) == planned,
+        passed=len(rows) == planned and all(row.passed for row in rows),
+        summary=sentence(rows, planned),
+        rows=found,
+    )

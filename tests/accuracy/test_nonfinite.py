@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import oracles
 from drawn import convolutions
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp, output_shape
-from jaxconv.algorithms import canonical, depthwise, gemm, patches, phases, planes, shifts, taps
+from jaxconv.algorithms import canonical, direct, gemm, patches, planes, taps
 from jaxconv.algorithms.choose import LOWERINGS
 from jaxconv.sizes.geometry import Geometry
 
@@ -89,9 +89,8 @@ FORMS = [
       for layout in (FIRST, LAST)),
     *((planes, which, CUBE, layout, 1) for which in MAPS for layout in (FIRST, LAST)),
     *((patches, which, PATCHES, LAST, 1) for which in MAPS),
-    *((phases, "conv_input_vjp", how, LAST, 1) for how in (OVERLAPPING, PATCHES)),
-    *((shifts, which, OVERLAPPING, layout, 4) for which in ("conv", "conv_input_vjp") for layout in (FIRST, LAST)),
-    *((depthwise, "conv_weight_vjp", how, layout, 4) for how in (OVERLAPPING, DILATED) for layout in (FIRST, LAST)),
+    *((direct, which, OVERLAPPING, layout, 4) for which in ("conv", "conv_input_vjp") for layout in (FIRST, LAST)),
+    *((direct, "conv_weight_vjp", how, layout, 4) for how in (OVERLAPPING, DILATED) for layout in (FIRST, LAST)),
     *((taps, "conv_weight_vjp", how, LAST, 1) for how in (OVERLAPPING, DILATED)),
 ]  # fmt: skip
 

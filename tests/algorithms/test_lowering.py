@@ -11,8 +11,8 @@ import pytest
 import oracles
 from cases import CASES, FEW, assert_same, by_id, integers
 from jaxconv import conv
-from jaxconv._jax import loops, materialize
-from jaxconv.algorithms import canonical, conditions, depthwise, gemm, layout, patches, phases, planes, shifts, taps
+from jaxconv._jax import loops
+from jaxconv.algorithms import canonical, conditions, direct, direct_dw, gemm, layout, patches, planes, taps
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised
@@ -90,34 +90,14 @@ def test_a_kernel_longer_than_what_it_slides_over(n, k, options, layout, dtype):
 )
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("apart", [False, True], ids=["together", "by image and tap"])
-def test_three_axes_as_planes(options, layout, dtype, apart, monkeypatch):
-    monkeypatch.setattr(taps, "short", lambda *_: apart)
-    if apart:
+@pytest.mark.parametrize("by_image", [False, True], ids=["together", "by image"])
+def test_three_axes_as_planes(options, layout, dtype, by_image, monkeypatch):
+    if by_image:
         monkeypatch.setattr(planes, "U_BYTES", 0)
     geometry = Geometry.of("conv", (7, 6, 5), (3, 2, 2), layout=layout, **options)
     shapes = (2, 3, 7, 6, 5), (4, 3, 3, 2, 2), (2, 4, *geometry.output_size)
     x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
     assert_exact(planes, geometry, x, w, g)
-
-
-@pytest.mark.short("float32-channels_first|bfloat16-channels_last-options2")
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"padding": [(1, 0), (-1, 2), (5, 7)]},
-        {"dilation": (2, 1, 2), "padding": [(2, 3), (0, 0), (1, 0)], "groups": 2},
-    ],
-)
-@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_dx_of_three_axes_as_the_value_of_the_kernel_turned_round(options, layout, dtype, monkeypatch):
-    monkeypatch.setattr(gemm, "TURNED", 0)
-    geometry = Geometry.of("conv", (7, 6, 8), (3, 2, 4), layout=layout, **options)
-    shapes = (2, 4, 7, 6, 8), (6, 4 // geometry.groups, 3, 2, 4), (2, 6, *geometry.output_size)
-    x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
-    assert_exact(gemm, geometry, x, w, g)
 
 
 STRIDED = [
@@ -155,9 +135,7 @@ def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
     assert_exact(patches, geometry, x, w, g)
 
 
-@pytest.mark.parametrize("sliced", [False, True])
-def test_half_precision_goes_through_a_loop_bit_by_bit(sliced, monkeypatch):
-    monkeypatch.setattr(loops, "SLICED", sliced)
+def test_half_precision_in_steps():
     x, g = (each.astype(jnp.bfloat16) for each in integers(0, (6, 2, 3), (6, 4, 3)))
     assert_same(loops.chunked_map(lambda part: part * 2, x, 2), x * 2)
     total = loops.chunked_sum(lambda total, x, g: total + x.sum() * g.sum(), jnp.float32(0), (x, g), 2)
@@ -169,10 +147,10 @@ def test_half_precision_goes_through_a_loop_bit_by_bit(sliced, monkeypatch):
 )
 def test_half_precision_is_neither_widened_nor_copied_as_a_whole(n, k, filters, options, monkeypatch):
     """XLA may not slice bfloat16 within a loop, and then widens the batch before it, or copies its bits."""
-    monkeypatch.setattr(depthwise, "STEP_BYTES", 1 << 18)
+    monkeypatch.setattr(direct_dw, "STEP_BYTES", 1 << 18)
     geometry = Geometry.of("conv", n, k, **options)
     x, g = jnp.ones((8, 64, *n), jnp.bfloat16), jnp.ones((8, filters, *geometry.output_size), jnp.bfloat16)
-    form = gemm if geometry.groups == 1 else depthwise
+    form = gemm if geometry.groups == 1 else direct
     compiled = jax.jit(lambda x, g: form.conv_weight_vjp(x, g, geometry)).lower(x, g).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes
 
@@ -193,13 +171,6 @@ def test_patches_on_either_side_of_the_product(filters, channels):
     geometry = Geometry.of("conv", (6, 5), (1, 1), layout="channels_last")
     x, g = integers(0, (4, 6, 5, channels), (4, 6, 5, filters))
     assert_same(patches.conv_weight_vjp(x, g, geometry), by_loops(WEIGHTS, geometry, x, g))
-
-
-@pytest.mark.short("float32|n[49]")
-@pytest.mark.parametrize(("n", "k", "options"), STRIDED + OVERLAPPING)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_strided_dx_in_phases(n, k, options, dtype):
-    assert_exact(phases, *of_channels_last(n, k, options, dtype), (INPUTS,))
 
 
 @pytest.mark.short("^float32-2|^bfloat16-1-n4")
@@ -278,18 +249,17 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
 @pytest.mark.parametrize("positions", [1, 256])
 def test_pieces_with_a_remainder(options, size, positions, monkeypatch):
     """Images in pieces along one axis and one, two or all at a time."""
-    monkeypatch.setattr(layout, "PIECE_BYTES", size)
-    monkeypatch.setattr(layout, "POSITIONS", positions)
+    monkeypatch.setattr(gemm, "PIECE_BYTES", size)
+    monkeypatch.setattr(gemm, "POSITIONS", positions)
     geometry = Geometry.of("conv", (11, 9), (3, 3), **options)
     groups = options.get("groups", 1)
     x, w, g = integers(0, (2, 6, 11, 9), (6, 6 // groups, 3, 3), (2, 6, *geometry.output_size))
     assert_exact(gemm, geometry, x, w, g)
 
 
-@pytest.mark.parametrize("paired", [False, True])
-def test_a_dw_of_two_images_at_a_time_or_one(paired, monkeypatch):
-    monkeypatch.setattr(gemm, "PAIRED", paired)
-    monkeypatch.setattr(layout, "POSITIONS", 1)
+@pytest.mark.parametrize("positions", [1, 1000])
+def test_a_dw_of_two_images_at_a_time_or_one(positions, monkeypatch):
+    monkeypatch.setattr(gemm, "POSITIONS", positions)
     geometry = Geometry.of("conv", (7, 6), (3, 2), padding=1)
     x, g = integers(0, (4, 3, 7, 6), (4, 5, *geometry.output_size))
     assert_same(gemm.conv_weight_vjp(x, g, geometry), by_loops(WEIGHTS, geometry, x, g))
@@ -310,37 +280,24 @@ def test_a_dw_of_two_images_at_a_time_or_one(paired, monkeypatch):
 @pytest.mark.parametrize("size", [1, 1 << 11])
 def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, monkeypatch):
     """Image by image or a few at a time, of a number that has divisors and a prime: the same to the bit."""
-    monkeypatch.setattr(depthwise, "STEP_BYTES", size)
+    monkeypatch.setattr(direct_dw, "STEP_BYTES", size)
     geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
     for batch in (6, 7):
         x, g = (a.astype(dtype) for a in integers(batch, (batch, 3, *n), (batch, 6, *geometry.output_size), most=1))
         if layout == "channels_last":
             x, g = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1)
-        made = jax.jit(lambda x, g: depthwise.conv_weight_vjp(x, g, geometry))(x, g)
+        made = jax.jit(lambda x, g: direct.conv_weight_vjp(x, g, geometry))(x, g)
         assert_same(made, by_loops(WEIGHTS, geometry, x, g))
-
-
-@pytest.mark.short("float32-6-1|bfloat16-5")
-@pytest.mark.parametrize(("batch", "most"), [(6, 3), (6, 1), (6, 6), (5, 1)])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_channels_of_some_images_are_moved_at_a_time(batch, most, dtype, monkeypatch):
-    """Two at least, or all where the batch is odd."""
-    monkeypatch.setattr(layout, "POSITIONS", 1)
-    monkeypatch.setattr(gemm, "MOVED_BYTES", most * (4 * 30 + 6 * 20) * 4)
-    geometry = Geometry.of("conv", (6, 5), (3, 2), groups=2, layout="channels_last")
-    x, g = (each.astype(dtype) for each in integers(0, (batch, 6, 5, 4), (batch, 4, 4, 6)))
-    made = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry))(x, g)
-    assert_same(made, by_loops(WEIGHTS, geometry, x, g))
 
 
 def test_large_batches_of_few_channels_in_steps(monkeypatch):
     """An image or a few at a time, where together they are new memory in every call."""
-    monkeypatch.setattr(shifts, "MOST_BYTES", 1 << 12)
+    monkeypatch.setattr(direct, "MOST_BYTES", 1 << 12)
     geometry = Geometry.of("conv", (8, 8), (3, 3), padding=1, groups=2)
     x, w = integers(0, (6, 4, 8, 8), (2, 2, 3, 3))
     for images in (1, 3, 6):
-        monkeypatch.setattr(shifts, "STEP_BYTES", images * (4 * 100 + 2 * 64) * 4)
-        assert_same(shifts.conv(x, w, geometry), by_loops(VALUE, geometry, x, w))
+        monkeypatch.setattr(direct, "STEP_BYTES", images * (4 * 100 + 2 * 64) * 4)
+        assert_same(direct.conv(x, w, geometry), by_loops(VALUE, geometry, x, w))
 
 
 SHIFTED = [
@@ -358,23 +315,17 @@ SHIFTED = [
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize(("n", "k", "options"), SHIFTED)
 @pytest.mark.parametrize(
-    ("channels", "filters", "dtype", "most", "barriers"),
-    [
-        (1, 1, "float32", 25, True),
-        (1, 3, "float32", 25, True),
-        (3, 2, "float32", 2, False),
-        (3, 2, "bfloat16", 3, True),
-    ],
+    ("channels", "filters", "dtype", "most"),
+    [(1, 1, "float32", 25), (1, 3, "float32", 25), (3, 2, "float32", 2), (3, 2, "bfloat16", 3)],
 )
-def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype, most, barriers, monkeypatch):
-    """Sums of shifted arrays in one loop and in several, which barriers keep apart or branches."""
-    monkeypatch.setattr(shifts, "TERMS", most)
-    monkeypatch.setattr(shifts, "FEWEST", 1)
-    monkeypatch.setattr(materialize, "BARRIERS", barriers)
+def test_groups_of_few_channels(layout, n, k, options, channels, filters, dtype, most, monkeypatch):
+    """Sums of shifted arrays in one loop and in several."""
+    monkeypatch.setattr(direct, "TERMS", most)
+    monkeypatch.setattr(direct, "FEWEST", 1)
     geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
     shapes = (2, 3 * channels, *n), (3 * filters, channels, *k), (2, 3 * filters, *geometry.output_size)
     x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
-    assert_exact(shifts, geometry, x, w, g, (VALUE, INPUTS))
+    assert_exact(direct, geometry, x, w, g)
 
 
 def test_one_product_where_windows_do_not_overlap():

@@ -28,7 +28,7 @@ from jaxconv import (
     output_size,
     receptive_field,
 )
-from jaxconv.algorithms.choose import LOWERINGS
+from jaxconv.algorithms.choose import ALGORITHMS
 
 X, W, G = integers(0, (2, 8, 32), (4, 8, 3), (2, 4, 30))
 SHAPES = "(x.shape=(2, 8, 32), w.shape=(4, 8, 3))"
@@ -186,7 +186,7 @@ def test_padding_none() -> None:
 
 
 def test_lowering_names_the_choices() -> None:
-    choices = ", ".join(map(repr, LOWERINGS))
+    choices = ", ".join(map(repr, ("auto", *ALGORITHMS)))
     message = f"conv: `lowering` must be one of {choices}; got lowering='lax'."
     assert_refuses(lambda: conv(X, W, lowering="lax"), ValueError, message)
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 from jaxconv.check.core import check_vjp
-from jaxconv.check.faces.report import VjpReport, cause, number, place
-from jaxconv.terminal.console import Console, Table, progress, versions
+from jaxconv.check.faces.report import VjpReport, cause, cells
+from jaxconv.terminal.console import Console, Table, json_text, progress
 from jaxconv.terminal.console import number as rounded
 from jaxconv.terminal.named import BadCall, arguments, found, look_here, said
 from jaxconv.terminal.output import complain, shown, written
@@ -91,46 +88,24 @@ def _inputs(report: VjpReport) -> Table:
         table.add_column(heading, overflow="fold")
     for row in report.rows:
         more = [text for text in (row.pattern, cause(row)) if text and not row.passed]
-        known = row.expected is not None
-        table.add_row(
-            "ok" if row.passed else "WRONG",
-            f"{row.input} {row.dtype}{list(row.shape)}",
-            "\n".join([row.verdict, *more]),
-            rounded(row.units),
-            place(row) if known else "",
-            number(row.got) if known else "",
-            number(row.expected) if known else "",
-            "" if row.passed else f"{row.wrong:,} of {row.size:,}",
-            style=None if row.passed else "bold red",
-        )
+        told = cells(row) | {"verdict": "\n".join([row.verdict, *more]), "units": rounded(row.units)}
+        columns = "", "input", "verdict", "units", "worst at", "got", "right", "wrong"
+        table.add_row(*map(told.get, columns), style=None if row.passed else "bold red")
     return table
 
 
 def as_json(report: VjpReport) -> str:
     """The report as JSON: versions, verdict, every row without its arrays; what is not finite as text."""
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, (complex, np.complexfloating)):
-            return [plain(float(value.real)), plain(float(value.imag))]
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(value, (tuple, list)):
-            return [plain(each) for each in value]
-        if isinstance(value, float):
-            return value if np.isfinite(value) else str(value)
-        return value if value is None or isinstance(value, (str, bool, int)) else plain(float(value))
-
     def flat(row: Any) -> dict[str, Any]:
         names = (field.name for field in fields(row))
-        return {name: plain(getattr(row, name)) for name in names if not name.endswith("_array")}
+        return {name: getattr(row, name) for name in names if not name.endswith("_array")}
 
-    outcome = {
-        "versions": versions(),
-        "function": report.name,
-        "passed": report.passed,
-        "seconds": report.seconds,
-        "faults": list(report.faults),
-        "rows": [flat(row) for row in report.rows],
-        "transforms": [flat(row) for row in report.transforms],
-    }
-    return json.dumps(outcome, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(
+        function=report.name,
+        passed=report.passed,
+        seconds=report.seconds,
+        faults=report.faults,
+        rows=[flat(row) for row in report.rows],
+        transforms=[flat(row) for row in report.transforms],
+    )

@@ -13,13 +13,11 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import C
 from jaxconv.accuracy.heat import Heat
-from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow, cause, number, place
+from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow, cells, place
 from jaxconv.terminal import picture
 
 BOX = "jaxconv-check"
 MOST_PICTURES = 4
-
-_COLUMNS = ("", "input", "verdict", "pattern", "worst at", "got", "right", "ulp", "units", "wrong", "compared with")
 
 
 def html(report: VjpReport) -> str:
@@ -54,33 +52,15 @@ def _style() -> str:
 def _inputs(report: VjpReport) -> str:
     if not report.rows:
         return ""
-    lines = [_line(row) for row in report.rows]
-    shown = [k for k, name in enumerate(_COLUMNS) if not name or any(line[k] for line in lines)]
-    heads = "".join(f'<th scope="col">{_COLUMNS[k] or "outcome"}</th>' for k in shown)
+    lines = [cells(row) for row in report.rows]
+    shown = [name for name in lines[0] if not name or any(line[name] for line in lines)]
+    heads = "".join(f'<th scope="col">{name or "outcome"}</th>' for name in shown)
     body = ""
     for row, line in zip(report.rows, lines, strict=True):
-        kinds = ["right" if row.passed else "wrong", *[""] * (len(_COLUMNS) - 1)]
-        cells = "".join(f'<td class="{kinds[k]}">{escape(line[k])}</td>' for k in shown)
-        body += f"<tr>{cells}</tr>"
+        kind = "right" if row.passed else "wrong"
+        entries = (f'<td class="{"" if name else kind}">{escape(line[name])}</td>' for name in shown)
+        body += f"<tr>{''.join(entries)}</tr>"
     return _table("inputs", heads, body)
-
-
-def _line(row: VjpRow) -> tuple[str, ...]:
-    compared = row.expected is not None
-    wrong = "" if row.passed else f"{row.wrong:,} of {row.size:,}"
-    return (
-        "ok" if row.passed else "WRONG",
-        f"{row.input} {row.dtype}{list(row.shape)}",
-        row.verdict,
-        "; ".join(filter(None, (row.pattern, cause(row)))),
-        place(row) if compared else "",
-        number(row.got) if compared else "",
-        number(row.expected) if compared else "",
-        "" if row.ulp is None else f"{row.ulp:.3g}",
-        f"{row.units:.3g} (≤ {row.limit:g})",
-        wrong,
-        row.method,
-    )
 
 
 def _pictures(report: VjpReport) -> str:

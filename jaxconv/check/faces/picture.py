@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.accuracy.error_model import C
-from jaxconv.accuracy.heat import COLUMNS, ROWS, Heat
+from jaxconv.accuracy.heat import Heat, pooled
 from jaxconv.check.faces.page import MOST_PICTURES, heat_of
 from jaxconv.check.faces.report import VjpReport, VjpRow, place
 
@@ -66,11 +66,7 @@ def _draw(figure: Any, axes: Any, row: VjpRow) -> None:
 def _pooled(array: Any, heat: Heat) -> np.ndarray:
     """The cells of a picture, each the value of largest modulus in its block; of complex numbers the modulus."""
     values = np.asarray(array)
-    wide = np.abs(values) if np.iscomplexobj(values) else values.astype(np.float64)
-    cells = wide.reshape(int(np.prod(heat.shape[: heat.split])), -1)
-    for axis, most in enumerate((ROWS, COLUMNS)):
-        size = cells.shape[axis]
-        starts = np.arange(min(size, most)) * size // min(size, most)
-        high, low = (pool.reduceat(cells, starts, axis) for pool in (np.maximum, np.minimum))
-        cells = np.where(high >= -low, high, low)
-    return cells
+    real = np.abs(values) if np.iscomplexobj(values) else values.astype(np.float64)
+    cells = real.reshape(int(np.prod(heat.shape[: heat.split])), -1)
+    high, low = pooled(cells, np.maximum), pooled(cells, np.minimum)
+    return np.where(high >= -low, high, low)

@@ -67,6 +67,11 @@ class VjpRow:
     expected_array: np.ndarray | None = field(default=None, repr=False, compare=False)
     units_array: np.ndarray | None = field(default=None, repr=False, compare=False)
 
+    @classmethod
+    def of(cls, path: str, x: Any, passed: bool, verdict: str, **found: Any) -> VjpRow:
+        """The row of the input x, at `path`, with the attributes `found`."""
+        return cls(path, tuple(x.shape), str(x.dtype), passed, verdict, size=x.size, **found)
+
 
 @dataclass(frozen=True)
 class TransformRow:
@@ -162,6 +167,24 @@ def place(row: VjpRow) -> str:
 def cause(row: VjpRow) -> str:
     """Algebra or rounding, and how that was told: "rounding: agrees at precision highest"."""
     return ": ".join(filter(None, (row.cause, row.rerun)))
+
+
+def cells(row: VjpRow) -> dict[str, str]:
+    """What a table shows of a row: column → text."""
+    known = row.expected is not None
+    return {
+        "": "ok" if row.passed else "WRONG",
+        "input": f"{row.input} {row.dtype}{list(row.shape)}",
+        "verdict": row.verdict,
+        "pattern": "; ".join(filter(None, (row.pattern, cause(row)))),
+        "worst at": place(row) if known else "",
+        "got": number(row.got) if known else "",
+        "right": number(row.expected) if known else "",
+        "ulp": "" if row.ulp is None else f"{row.ulp:.3g}",
+        "units": f"{row.units:.3g} (≤ {row.limit:g})",
+        "wrong": "" if row.passed else f"{row.wrong:,} of {row.size:,}",
+        "compared with": row.method,
+    }
 
 
 def _lines(report: VjpReport) -> Iterator[str]:

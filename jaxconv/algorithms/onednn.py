@@ -1,0 +1,156 @@
+"""The three maps as convolutions of oneDNN, which lies inside jaxlib (`jaxconv._jax.onednn`).
+
+    arrays (batch, *space, channels), kernels (*taps, in, out)
+
+oneDNN is called for y alone. dx without a stride is y of the flipped kernel; with one, the positions of x that leave
+remainder r by the stride meet the taps that do, and make a dx without a stride among themselves:
+
+    x̃[t] = x[s·t + r]        dx̃[b,i,t] = Σ_{o, q: d·q − lo = s·δ + r} w[o,i,q] · g[b, o, t − δ]
+
+dw is the convolution of x by g, batch and channels and stride and dilation exchanged.
+
+Never chosen by default: the call is not public, and what oneDNN has no program for ends the process. So `unsupported`
+refuses more than it must. Letters as in `reference`.
+
+Source: the polyphase decomposition of P. P. Vaidyanathan 1993, section 4.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxconv._jax import onednn
+from jaxconv._jax.dtypes import Precision
+from jaxconv._jax.manual_axes import axes_of, pcast_to
+from jaxconv.algorithms import layout, reference
+from jaxconv.algorithms.unroll import interleave, padded
+from jaxconv.sizes.arguments import is_symbolic
+from jaxconv.sizes.geometry import Geometry
+
+MOST_NUMBERS = 1 << 29  # of an array: 2 GB, which a signed integer of 32 bits still counts in bytes
+MOST_PHASES = 16  # of a strided dx, each a call and a line of the program
+
+
+def unsupported(problem: Any) -> str | None:
+    """Why oneDNN must not be called for a `Problem`; None where it may.
+
+    >>> from types import SimpleNamespace
+    >>> unsupported(SimpleNamespace(dtype="float64", partitioned=False, geometry=Geometry.of("conv", 5, 3)))
+    'float32 alone, not float64'
+    """
+    geometry = problem.geometry
+    if problem.dtype != "float32":
+        return f"float32 alone, not {problem.dtype}"
+    if geometry.axes > 3:
+        return f"up to three spatial axes, not {geometry.axes}"
+    if problem.partitioned or jax.device_count() > 1:
+        return "one device alone: the compiler cannot cut up what it knows nothing of"
+    if (why := onednn.missing()) is not None:
+        return why
+    n, k, G = geometry.input_size, geometry.kernel_size, geometry.groups
+    channels, filters = G * problem.channels, G * problem.filters
+    if any(map(is_symbolic, (problem.batch, channels, filters, *n))):
+        return "sizes must be numbers"
+    arrays = (problem.batch, channels, *n), (problem.batch, filters, *geometry.output_size), (filters, channels, *k)
+    if 0 in map(math.prod, arrays):
+        return "an array is empty"
+    if max(map(math.prod, arrays)) > MOST_NUMBERS:
+        return f"arrays of up to {MOST_NUMBERS:,} numbers"
+    phases = math.prod(min(each) for each in zip(geometry.stride, n, strict=True))
+    if problem.which == "conv_input_vjp" and phases > MOST_PHASES:
+        return f"dx of up to {MOST_PHASES} phases of the stride, not {phases}"
+    return None
+
+
+def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
+    y = _product(layout.last(x, geometry), layout.kernel_last(w, geometry), _last(geometry))
+    return layout.from_last(y, geometry)
+
+
+def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
+    dx = _input_vjp(layout.last(g, geometry), layout.kernel_last(w, geometry), _last(geometry))
+    return layout.from_last(dx, geometry)
+
+
+def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
+
+    The channels of a group are the batch; (group, image) is the channel.
+    """
+    exchanged = replace(
+        _last(geometry),
+        kernel_size=geometry.output_size,
+        stride=geometry.dilation,
+        padding=tuple((lo, hi - r) for (lo, hi), r in zip(geometry.padding, reference.rest(geometry), strict=True)),
+        dilation=geometry.stride,
+    )
+    parts = layout.last(x, geometry).reshape(len(x), *geometry.input_size, geometry.groups, -1)
+    images = jnp.moveaxis(parts, (-1, 0), (0, -1)).reshape(parts.shape[-1], *geometry.input_size, -1)
+    dw = _product(images, jnp.moveaxis(layout.last(g, geometry), 0, -2), exchanged)
+    return layout.kernel_from_last(jnp.moveaxis(dw, 0, -2), geometry)
+
+
+def _input_vjp(g: Array, w: Array, geometry: Geometry) -> Array:
+    """dx, channels last, by the phases of the first axis that has a stride; each by those of the next."""
+    axis = next((axis for axis, s in enumerate(geometry.stride) if s > 1), None)
+    if axis is None:
+        return _product(g, reference.flip_kernel(w, geometry), reference.transposed_geometry(geometry))
+    s, n = geometry.stride[axis], geometry.input_size[axis]
+    phases = []
+    for r in range(min(s, n)):
+        taps, phase = _phase(geometry, axis, r)
+        if taps:
+            met = lax.slice_in_dim(w, taps[0], taps[-1] + 1, taps.step, axis)
+            phases.append(_input_vjp(g, met, phase))
+        else:
+            phases.append(_zeros((len(g), *phase.input_size, w.shape[-2] * geometry.groups), g, w))
+    return interleave(phases, 1 + axis, n)
+
+
+def _phase(geometry: Geometry, axis: int, r: int) -> tuple[range, Geometry]:
+    """The taps of one axis that the positions with remainder r meet, and the geometry of these and those."""
+    n, k, m = geometry.input_size[axis], geometry.kernel_size[axis], geometry.output_size[axis]
+    s, d, (lo, _) = geometry.stride[axis], geometry.dilation[axis], geometry.padding[axis]
+    step = s // math.gcd(s, d)
+    taps = range(next((q for q in range(min(step, k)) if (d * q - lo - r) % s == 0), k), k, step)
+    count, apart = -(-n // s), d * step // s
+    before = -((d * taps.start - lo - r) // s)  # −δ of the first tap
+    behind = m - count - before + apart * (len(taps) - 1)
+
+    def at(values: tuple, value: object) -> tuple:
+        return (*values[:axis], value, *values[axis + 1 :])
+
+    return taps, replace(
+        geometry,
+        input_size=at(geometry.input_size, count),
+        kernel_size=at(geometry.kernel_size, len(taps)),
+        stride=at(geometry.stride, 1),
+        padding=at(geometry.padding, (before, behind)),
+        dilation=at(geometry.dilation, apart),
+    )
+
+
+def _product(x: Array, w: Array, geometry: Geometry) -> Array:
+    """y, channels last; what negative padding cuts off is cut off first, and zero where that is all of x."""
+    cuts = [(min(lo, 0), min(hi, 0)) for lo, hi in geometry.padding]
+    if any(n + lo + hi < 1 for n, (lo, hi) in zip(x.shape[1:-1], cuts, strict=True)):
+        return _zeros((len(x), *geometry.output_size, w.shape[-1]), x, w)
+    padding = [(max(lo, 0), max(hi, 0)) for lo, hi in geometry.padding]
+    return onednn.convolution(padded(x, 1, cuts), w, geometry.stride, padding, geometry.dilation, geometry.groups)
+
+
+def _zeros(shape: tuple[int, ...], x: Array, w: Array) -> Array:
+    """As a product of x and w would be."""
+    return pcast_to(jnp.zeros(shape, x.dtype), axes_of(x) | axes_of(w))
+
+
+def _last(geometry: Geometry) -> Geometry:
+    return replace(geometry, layout="channels_last")
