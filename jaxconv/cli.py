@@ -109,15 +109,18 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         "bench",
         help="times beside jax.grad of lax, PyTorch, ONNX Runtime, flax and equinox",
         description="The value and both gradients of fifteen convolutions, or, after the word gated, of six "
-        "recurrences, each beside other frameworks' in interleaved pairs. Every other framework runs in a process of "
-        "its own.",
+        "recurrences, after the word nets a training step of eight nets, each beside other frameworks' in interleaved "
+        "pairs. Every other framework runs in a process of its own.",
     )
-    bench.add_argument("names", nargs="*", metavar="NAME", help="workloads; gated: the recurrences; without: all")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="workloads; gated: the recurrences; nets: whole nets; "
+                       "without: all convolutions")  # fmt: skip
     bench.add_argument("--against", metavar="A,B", help="lax, torch, onnxruntime, flax, equinox; for gated: plain, "
-                       "hoisted, flax_gru, equinox_gru, torch_gru, torch_cell, onnxruntime_gru")  # fmt: skip
+                       "hoisted, flax_gru, equinox_gru, torch_gru, torch_cell, onnxruntime_gru; for nets: lax, "
+                       "torch")  # fmt: skip
     bench.add_argument("--python", metavar="PATH", help="the interpreter that has the other frameworks")
     bench.add_argument("--file", type=Path, metavar="FILE", help="own convolutions: a JSON list of objects")
-    bench.add_argument("--layout", choices=("channels_first", "channels_last"), default="channels_first")
+    bench.add_argument("--layout", choices=("channels_first", "channels_last"),
+                       help="of convolutions, channels_first if not said; of nets, the faster one")  # fmt: skip
     bench.add_argument("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default="float32")
     bench.add_argument("--lowering", default="auto", metavar="NAME", help="the algorithm; auto: the fastest")
     bench.add_argument("--limit", type=float, default=30.0, metavar="S", help="seconds that a peer's call may take")
@@ -166,13 +169,13 @@ def _tune(options: argparse.Namespace) -> int:
     if options.limit is not None and not options.limit > 0:
         complain(f"jaxconv tune: --limit must be positive; got {options.limit:g}")
         return 2
-    try:
-        with sigint_guard() as stop_if_told:
-            from jaxconv.bench.tune_command import command
+    if options.forget and options.output is not None:
+        complain(f"jaxconv tune: --forget is of the cache folder; leave out --output {options.output}")
+        return 2
+    with sigint_guard() as stop_if_told:
+        from jaxconv.bench.tune_command import command
 
-            return command(options, stop_if_told)
-    except KeyboardInterrupt:
-        return 130
+        return command(options, stop_if_told)
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:

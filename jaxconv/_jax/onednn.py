@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 import jax
-import jaxlib
 from jax import Array, lax
+from jaxlib.version import __version__ as JAXLIB
 
 from jaxconv._jax.manual_axes import axes_of, pcast_to
 
@@ -31,8 +31,8 @@ def missing() -> str | None:
     """Why this process has no oneDNN to call; None where it has."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         return f"jaxlib holds oneDNN on Linux on x86-64 alone, and this is {sys.platform} on {platform.machine()}"
-    if jaxlib.__version__ not in TESTED:
-        return f"tested with jaxlib {' and '.join(TESTED)} alone, and this is {jaxlib.__version__}"
+    if JAXLIB not in TESTED:
+        return f"tested with jaxlib {' and '.join(TESTED)} alone, and this is {JAXLIB}"
     return None
 
 

@@ -1,75 +1,74 @@
-"""Stand-in for the planner: ALGORITHMS, estimates, choose, lowered."""
+"""Which algorithm serves a call: what must serve it, what was measured of it, or what is estimated to be fastest.
+
+    required    an algorithm that a call needs to be right, or to be compiled in seconds; no other is asked
+    wisdom      seconds measured of this very problem on this machine, where `jaxconv tune` has measured it
+    estimates   seconds by `cost`, from coefficients fitted to measurements
+
+The choice is made while tracing, from static facts. On a GPU and a TPU the reference serves: nothing else was measured
+there. An exported function carries both where they differ, and its platform picks (`lax.platform_dependent`).
+"""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from types import ModuleType
 
 import jax
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision
-from jaxconv._jax.manual_axes import partitioned
-from jaxconv.algorithms import blocks, canonical, depthwise, gemm, planes, reference, wisdom
+from jaxconv.algorithms import blocks, canonical, cost, direct, gemm, onednn, patches, planes, reference, taps, wisdom
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.reference import Map
 from jaxconv.sizes.arguments import is_symbolic
 from jaxconv.sizes.geometry import Geometry
 
-Lowering = str
-
-LOWERINGS = ("auto", "reference", "gemm")
-
-
-def _planes(problem: Problem) -> str | None:
-    return None if problem.geometry.axes == 3 and problem.geometry.groups == 1 else "it needs three axes and one group"
-
-
-def _depthwise(problem: Problem) -> str | None:
-    return None if problem.channels == 1 and problem.geometry.groups > 1 else "it needs groups of one channel"
-
-
-ALGORITHMS: dict[str, Any] = {
+# Each is a module: the maps that it has, by name, and `unsupported(problem)`, why it cannot serve a call, or None.
+ALGORITHMS: dict[str, ModuleType] = {
     "reference": reference,
     "canonical": canonical,
     "gemm": gemm,
     "planes": planes,
-    "depthwise": depthwise,
+    "patches": patches,
+    "taps": taps,
+    "direct": direct,
     "blocks": blocks,
+    "onednn": onednn,
 }
-for _module in ALGORITHMS.values():
-    _module.unsupported = lambda problem: None
-planes.unsupported = _planes  # type: ignore[attr-defined]
-depthwise.unsupported = _depthwise  # type: ignore[attr-defined]
-blocks.unsupported = lambda problem: None if problem.partitioned else "it is for several devices"  # type: ignore[attr-defined]
+Lowering = str  # "auto", or the name of an algorithm
 
 
 def unsupported(name: str, problem: Problem) -> str | None:
+    """Why this algorithm cannot serve a call; None if it can."""
     if not hasattr(ALGORITHMS[name], problem.which):
         return f"it has no {problem.which}"
-    return str(why) if (why := ALGORITHMS[name].unsupported(problem)) else None
+    return ALGORITHMS[name].unsupported(problem)
 
 
 def required(problem: Problem) -> str | None:
-    return "blocks" if problem.partitioned else "gemm" if problem.mapped else None
-
-
-_COST = {"reference": 2.0, "canonical": 1.1, "gemm": 1.0, "planes": 0.9, "depthwise": 0.8}
+    """The algorithm that alone serves a call rightly, or compiles in seconds; None if the fastest may."""
+    if problem.partitioned:
+        # Loops over an axis that lies on several devices would gather it. lax's own convolution is cut up wrongly where
+        # output channels and rows lie over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped.
+        return "canonical" if problem.long else "blocks"
+    if problem.mapped:
+        return "gemm"  # one product of all examples' patches: lax's own dw would be grouped, and take minutes
+    return None
 
 
 def estimates(problem: Problem) -> dict[str, float]:
-    able = (name for name in _COST if unsupported(name, problem) is None)
-    return {name: _COST[name] * (1e-5 + problem.multiply_adds / 1e11) for name in able}
+    """Seconds that each algorithm takes, as estimated, of those that can serve a call."""
+    return {name: time for name, time in cost.seconds(problem).items() if unsupported(name, problem) is None}
 
 
 def choose(problem: Problem) -> str:
-    if needed := required(problem):
-        return needed
+    """The algorithm that serves a call: argmin of its seconds, as measured on this machine or else as estimated."""
+    if name := required(problem):
+        return name
     measured = wisdom.lookup(problem) or {}
-    able = {n: s for n, s in measured.items() if n in ALGORITHMS and unsupported(n, problem) is None} or estimates(
-        problem
-    )
-    return min(able, key=lambda name: able[name])
+    times = {name: time for name, time in measured.items() if name in ALGORITHMS and unsupported(name, problem) is None}
+    times = times or estimates(problem)
+    return min(times, key=times.__getitem__)
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4, 5, 6))
@@ -82,14 +81,22 @@ def lowered(
     lowering: Lowering,
     mapped: bool = False,
 ) -> Array:
+    """The map by the algorithm that serves it; jitted, so that it is traced once for a value and its derivative.
+
+    A `lowering` that cannot serve this map, as one may not that was named for a value whose derivative this is, is
+    "auto".
+    """
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):
         return plain(a, b, geometry, precision)
-    if partitioned():
-        return getattr(blocks, which)(a, b, geometry, precision)
     problem = Problem.of(which, a, b, geometry, mapped)
+    if lowering == "gemm" and problem.partitioned:
+        lowering = "blocks"  # the same products
     named = lowering != "auto" and unsupported(lowering, problem) is None
-    fast = getattr(ALGORITHMS[lowering if named else choose(problem)], which)
+    name = lowering if named else choose(problem)
+    fast = getattr(ALGORITHMS[name], which)
+    if named and name != "onednn":  # which a CPU alone has
+        return fast(a, b, geometry, precision)
     return lax.platform_dependent(
         a,
         b,
@@ -99,4 +106,5 @@ def lowered(
 
 
 def _static(a: Array, b: Array, geometry: Geometry) -> bool:
+    """Whether every size is a number, and none is zero: tiles are cut while tracing, and an empty batch has none."""
     return not any(map(is_symbolic, (*a.shape, *b.shape, *geometry.input_size))) and a.size > 0 and b.size > 0

@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
@@ -45,11 +45,16 @@ FEWEST = 9  # terms of one loop even so: each loop reads and writes all of y
 MANY = 128  # terms, which as lines of a program would compile for long: more are added up in a loop
 MOST_BYTES = 1 << 25  # of what is read and made: larger arrays are new memory in every call, at twice the time
 STEP_BYTES = 20 << 20  # of those in a step, then
+PAIR_BYTES = 1 << 26  # of what dw repeats
 
 
 def unsupported(problem: Problem) -> str | None:
-    """Nothing: long sums are loops, and a few images are laid out at a time."""
-    return None
+    """Long sums are loops; but dw repeats x and g for every pair of a channel and a filter."""
+    g, pairs = problem.geometry, problem.channels * problem.filters
+    numbers = problem.batch * g.groups * pairs * (math.prod(g.input_size) + math.prod(g.output_size))
+    nbytes = numbers * problem.bits // 8 if problem.which == "conv_weight_vjp" and pairs > 1 else 0
+    reason = f"x and g repeated for every pair of channels must not exceed {PAIR_BYTES >> 20} MB; got {nbytes >> 20} MB"
+    return reason if nbytes > PAIR_BYTES else None
 
 
 class Term(NamedTuple):
@@ -136,16 +141,17 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     weights = lax.optimization_barrier(weights.reshape(-1)).reshape(-1, *weights.shape[2:])
     G, made = weights.shape[1:] if first else weights.shape[:0:-1]
     several, many = len(sums.terms) > 1, sum(map(len, sums.terms)) > MANY
-    # What follows a sum, moving the channels or rounding, would slow its loop down.
-    apart = x.dtype != weights.dtype or not (first or made == 1 or several)
 
     def images(x: Array) -> Array:
-        source = padded(to_accumulator(x), at, sums.edges)
-        source = _to_groups(jnp.repeat(source, times, -1) if times > 1 else source, G, first)
-        views = Views(lax.optimization_barrier(source), weights, sums.steps, sums.sizes, first)
-        # Rounded before they are put together: the two in one loop would not be vectorised.
-        made = [(views.looped(terms) if many else views.sum(terms, apart)).astype(x.dtype) for terms in sums.terms]
-        every = jnp.stack(list(map(lax.optimization_barrier, made))) if several else made[0][None]
+        source = jnp.repeat(to_accumulator(x), times, -1) if times > 1 else to_accumulator(x)
+        # Padded as it came, so that a program which makes dw, too, pads it once.
+        source = lax.optimization_barrier(padded(source, at, sums.edges))
+        views = Views(_to_groups(source, G, first), weights, sums.steps, sums.sizes, first)
+        if many:
+            every = _by_length(lambda table: views.looped(table).astype(x.dtype), sums.terms)
+        else:  # rounded before they are put together: the two in one loop would not be vectorised
+            rounded = [views.sum(terms).astype(x.dtype) for terms in sums.terms]
+            every = jnp.stack(list(map(lax.optimization_barrier, rounded))) if several else rounded[0][None]
         return _from_groups(_interleaved(every, sums, first), first)
 
     space = x.shape[at : at + geometry.axes]
@@ -182,23 +188,21 @@ class Views(NamedTuple):
     def zero(self) -> Array:
         return pcast_to(jnp.zeros(self.shape, self.x.dtype), axes_of(self.x))
 
-    def sum(self, terms: Sequence[Term], apart: bool) -> Array:
-        """Σ weights[row] · view over all terms, in parts of equal length that are a loop each; the last, too, where
-        it is `apart` from what follows.
+    def sum(self, terms: Sequence[Term]) -> Array:
+        """Σ weights[row] · view over all terms, in parts of equal length that are a loop each.
+
+        None is fused with what follows: that would slow its loop down, and each reader would make the sum anew.
         """
         ends = np.linspace(0, len(terms), -(-len(terms) // self.most) + 1).round().astype(int).tolist()
         y = None
         for start, end in itertools.pairwise(ends):
-            y = self.added(y, terms[start:end])
-            y = lax.optimization_barrier(y) if apart or end < len(terms) else y
+            y = lax.optimization_barrier(self.added(y, terms[start:end]))
         return self.zero() if y is None else y
 
-    def looped(self, terms: Sequence[Term]) -> Array:
+    def looped(self, table: Array) -> Array:
         """The same of terms that are rows of a table, some in each step; what they leave over begins the sum."""
-        rows = [(row, *start, channel) for row, start, channel in terms]
-        table = jnp.asarray(np.array(rows, np.int32).reshape(len(terms), 2 + len(self.sizes)))
-        size = len(terms) // max(1, -(-len(terms) // self.most)) or 1
-        count, rest = divmod(len(terms), size)
+        size = len(table) // max(1, -(-len(table) // self.most)) or 1
+        count, rest = divmod(len(table), size)
 
         def add(y: Array | None, rows: Array) -> Array:
             return self.added(y, [Term(row[0], tuple(row[1:-1]), row[-1]) for row in rows])
@@ -233,6 +237,18 @@ def _cut(x: Array, starts: Sequence[Any], sizes: Sequence[int], every: Sequence[
     at = [np.int32(start) if isinstance(start, int) else start for start in starts]
     part = lax.dynamic_slice(x, at, sizes, allow_negative_indices=False)
     return part if max(every) == 1 else lax.slice(part, [0] * x.ndim, sizes, every)
+
+
+def _by_length(looped: Callable[[Array], Array], sums: Sequence[Sequence[Term]]) -> Array:
+    """Every sum, one after the other: those of as many terms are steps of one loop."""
+    made, order = [], []
+    for length in sorted(set(map(len, sums))):
+        which = [i for i, terms in enumerate(sums) if len(terms) == length]
+        rows = [[(row, *start, channel) for row, start, channel in sums[i]] for i in which]
+        tables = jnp.asarray(np.array(rows, np.int32).reshape(len(which), length, -1))
+        made.append(lax.map(looped, tables) if len(which) > 1 else looped(tables[0])[None])
+        order += which
+    return jnp.concatenate(made)[np.argsort(order)] if len(made) > 1 else made[0]
 
 
 # ------------------------------------------------------------------------------------- groups and remainders as axes

@@ -81,7 +81,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
         def one(y: Array, start: Array | int, part: Geometry) -> Array:
             x = _cut_out(read, split, start * part.stride[split.axis], part.input_size[split.axis])
             made = _value(x, matrices, split._replace(geometry=part), precision)
-            return made if made.shape == y.shape else _write(y, made, start, split)
+            return _write(y, made, start, split)
 
         y = _zeros((*matrices[0].shape[:1], len(w) // geometry.groups, read.shape[2], *geometry.output_size), x)
         return _pieces(split, y, one).astype(x.dtype)
@@ -118,21 +118,14 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     dtype, first = x.dtype, _first_with_g("dw", x.shape[1], g.shape[1], geometry)
-    if geometry.groups == 1 and len(x) % 2 == 0 and math.prod(geometry.output_size) >= POSITIONS:
-        # Large images two at a time, as groups whose sums are added up: one's rows and columns fill no second core.
+    paired = geometry.groups == 1 and len(x) % 2 == 0 and math.prod(geometry.output_size) >= POSITIONS
+    if paired:  # large images two at a time, as groups: the few rows and columns of one fill no second core
         x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
-        paired = replace(geometry, groups=2)
-
-        def made(first: bool) -> Array:
-            dw = _weight_vjp(x, g, paired, precision, first)
-            return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0)
-    else:
-
-        def made(first: bool) -> Array:
-            return _weight_vjp(x, g, geometry, precision, first)
-
-    # V holds zeros for the rows of x that a tap does not meet.
-    return (unless_finite(made(True), lambda: made(False)) if first else made(False)).astype(dtype)
+        geometry = replace(geometry, groups=2)
+    dw = _weight_vjp(x, g, geometry, precision, first)
+    if first:  # V holds zeros for the rows of x that a tap does not meet
+        dw = unless_finite(dw, lambda: _weight_vjp(x, g, geometry, precision, False))
+    return (jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0) if paired else dw).astype(dtype)
 
 
 def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, first: bool) -> Array:
@@ -313,7 +306,9 @@ def _cut_out(x: Array, split: Split, start: Array | int, size: int) -> Array:
 
 
 def _write(total: Array, part: Array, start: Array | int, split: Split) -> Array:
-    return lax.dynamic_update_slice_in_dim(total, part, start, FIRST + split.axis)
+    """`total` with `part` from a position on; a part of its size is all of it."""
+    whole = part.shape == total.shape
+    return part if whole else lax.dynamic_update_slice_in_dim(total, part, start, FIRST + split.axis)
 
 
 def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:

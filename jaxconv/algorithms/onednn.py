@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +28,20 @@ from jax import Array, lax
 from jaxconv._jax import onednn
 from jaxconv._jax.dtypes import Precision
 from jaxconv._jax.manual_axes import axes_of, pcast_to
-from jaxconv.algorithms import layout, reference
-from jaxconv.algorithms.unroll import interleave, padded
+from jaxconv.algorithms import reference
+from jaxconv.algorithms.layout import in_layout
+from jaxconv.algorithms.unroll import Axis, geometry_of, interleave, padded, per_axis
 from jaxconv.sizes.arguments import is_symbolic
 from jaxconv.sizes.geometry import Geometry
+
+if TYPE_CHECKING:
+    from jaxconv.algorithms.problem import Problem
 
 MOST_NUMBERS = 1 << 29  # of an array: 2 GB, which a signed integer of 32 bits still counts in bytes
 MOST_PHASES = 16  # of a strided dx, each a call and a line of the program
 
 
-def unsupported(problem: Any) -> str | None:
+def unsupported(problem: Problem) -> str | None:
     """Why oneDNN must not be called for a `Problem`; None where it may.
 
     >>> from types import SimpleNamespace
@@ -49,7 +53,7 @@ def unsupported(problem: Any) -> str | None:
         return f"float32 alone, not {problem.dtype}"
     if geometry.axes > 3:
         return f"up to three spatial axes, not {geometry.axes}"
-    if problem.partitioned or jax.device_count() > 1:
+    if problem.partitioned or jax.device_count() > 1 or not jax.sharding.get_abstract_mesh().empty:
         return "one device alone: the compiler cannot cut up what it knows nothing of"
     if (why := onednn.missing()) is not None:
         return why
@@ -68,34 +72,29 @@ def unsupported(problem: Any) -> str | None:
     return None
 
 
+@in_layout("channels_last")
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
-    y = _product(layout.last(x, geometry), layout.kernel_last(w, geometry), _last(geometry))
-    return layout.from_last(y, geometry)
+    return _product(x, w, geometry)
 
 
+@in_layout("channels_last")
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
-    dx = _input_vjp(layout.last(g, geometry), layout.kernel_last(w, geometry), _last(geometry))
-    return layout.from_last(dx, geometry)
+    return _input_vjp(g, w, geometry)
 
 
+@in_layout("channels_last")
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
     The channels of a group are the batch; (group, image) is the channel.
     """
-    exchanged = replace(
-        _last(geometry),
-        kernel_size=geometry.output_size,
-        stride=geometry.dilation,
-        padding=tuple((lo, hi - r) for (lo, hi), r in zip(geometry.padding, reference.rest(geometry), strict=True)),
-        dilation=geometry.stride,
-    )
-    parts = layout.last(x, geometry).reshape(len(x), *geometry.input_size, geometry.groups, -1)
+    exchanged = [Axis(a.n, a.m, a.d, a.s, a.lo, a.hi - a.rest, a.k) for a in per_axis(geometry)]
+    parts = x.reshape(len(x), *geometry.input_size, geometry.groups, -1)
     images = jnp.moveaxis(parts, (-1, 0), (0, -1)).reshape(parts.shape[-1], *geometry.input_size, -1)
-    dw = _product(images, jnp.moveaxis(layout.last(g, geometry), 0, -2), exchanged)
-    return layout.kernel_from_last(jnp.moveaxis(dw, 0, -2), geometry)
+    dw = _product(images, jnp.moveaxis(g, 0, -2), geometry_of(exchanged, geometry))
+    return jnp.moveaxis(dw, 0, -2)
 
 
 def _input_vjp(g: Array, w: Array, geometry: Geometry) -> Array:
@@ -150,7 +149,3 @@ def _product(x: Array, w: Array, geometry: Geometry) -> Array:
 def _zeros(shape: tuple[int, ...], x: Array, w: Array) -> Array:
     """As a product of x and w would be."""
     return pcast_to(jnp.zeros(shape, x.dtype), axes_of(x) | axes_of(w))
-
-
-def _last(geometry: Geometry) -> Geometry:
-    return replace(geometry, layout="channels_last")

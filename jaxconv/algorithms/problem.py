@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from jaxconv._jax.manual_axes import partitioned
 from jaxconv.algorithms.reference import Map
+from jaxconv.algorithms.unroll import per_axis
 from jaxconv.sizes.geometry import Geometry
 
 LONG = 128  # taps, added up over the axes: a program with a line or more for each compiles for minutes
@@ -51,10 +53,14 @@ class Problem(NamedTuple):
         return cls(which, geometry, *per_group, a.shape[0], str(a.dtype), partitioned(), mapped)
 
     @property
+    def bits(self) -> int:
+        """Of a real number."""
+        return jnp.finfo(self.dtype).bits
+
+    @property
     def overlap(self) -> bool:
         """Whether two windows may read one position."""
-        windows = zip(self.geometry.kernel_size, self.geometry.stride, self.geometry.dilation, strict=True)
-        return any(k > s or d > 1 < k for k, s, d in windows)
+        return any(axis.overlaps for axis in per_axis(self.geometry))
 
     @property
     def long(self) -> bool:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 
-from jaxconv.bench import run, show
-from jaxconv.bench.processes import Peer, PeerError, Same
+from jaxconv.bench import measure, run, show
+from jaxconv.bench.nets import run as of_net
+from jaxconv.bench.nets import show as show_nets
+from jaxconv.bench.nets.catalogue import NETS
+from jaxconv.bench.processes import Peer, PeerError, started
 from jaxconv.bench.workloads import CONVOLUTIONS, RECURRENCES, Recurrence, Workload, read
+from jaxconv.sizes.arithmetic import Layout
 from jaxconv.terminal.console import Console, progress
 from jaxconv.terminal.output import complain, shown, written
 
@@ -34,54 +39,83 @@ def chosen(names: list[str], file: Path | None) -> tuple[Workload | Recurrence, 
     return tuple(one for one in there if not names or one.name in names)
 
 
-def peers(against: str | None, gated: bool, python: str | None, limit: float) -> list[Peer]:
-    """A process for each framework asked for. ValueError for an unknown name, PeerError for one that is not there."""
-    known = run.GATED_PEERS if gated else run.PEERS
-    names = list(known[:2] if gated else known[:1]) if against is None else [n for n in against.split(",") if n]
+class Plan(NamedTuple):
+    """What is to be run.
+
+    Attributes:
+        peers: names that --against may hold; as many as `default` of them without it.
+        default: how many.
+        jobs: labels of what is measured one after the other, and each measurement.
+        show: the module that has `table`, `markdown` and `as_json` of the entries.
+    """
+
+    peers: Sequence[str]
+    default: int
+    jobs: Sequence[tuple[str, Callable[[list[Peer]], Any]]]
+    show: Any
+
+
+def of_layers(options: argparse.Namespace) -> Plan:
+    """Every map of the convolutions or recurrences asked for. ValueError names what does not fit."""
+    gated = options.names[:1] == ["gated"]
+    work = chosen(options.names, options.file)
+    layout: Layout = options.layout or "channels_first"
+    settings = run.Options(layout, options.dtype, options.lowering, 3 if options.quick else measure.PAIRS)
+    if gated and (options.layout or settings != run.Options(layout, pairs=settings.pairs)):
+        raise ValueError(
+            "jaxconv bench: --layout, --dtype and --lowering are for convolutions; leave them out with gated"
+        )
+    product = functools.cache(run.product)
+    jobs = [
+        (f"{one.name} {which}", lambda peers, one=one, which=which: run.entry(one, which, peers, settings, product()))
+        for one in work
+        for which in (run.GATED_MAPS if gated else run.MAPS)
+    ]
+    return Plan(run.GATED_PEERS, 2, jobs, show) if gated else Plan(run.PEERS, 1, jobs, show)
+
+
+def of_nets(options: argparse.Namespace) -> Plan:
+    """A training step of the nets asked for. ValueError names what does not fit."""
+    names = options.names[1:] or list(NETS)
     for name in names:
-        if name not in known:
-            raise ValueError(f"jaxconv bench: --against must name some of {', '.join(known)}; got {name}")
-    interpreters = {name: sys.executable if python is None or name in run.OF_JAX else python for name in names}
-    made = [(Same if name in run.OF_JAX else Peer)(name, interpreters[name], limit) for name in names]
-    try:
-        for peer in made:
-            peer.start()
-    except PeerError:
-        for peer in made:
-            peer.close()
-        raise
-    return made
+        if name not in NETS:
+            raise ValueError(f"jaxconv bench: a net must be one of {', '.join(NETS)}; got {name}")
+    if options.file is not None or options.dtype != "float32" or options.lowering != "auto":
+        raise ValueError("jaxconv bench: --file, --dtype and --lowering are for convolutions; leave them out with nets")
+    layouts = of_net.LAYOUTS if options.layout is None else (options.layout,)
+    pairs = 3 if options.quick else measure.PAIRS
+    jobs = [(name, lambda peers, name=name: of_net.entry(NETS[name](), peers, layouts, pairs)) for name in names]
+    return Plan(of_net.PEERS, 1, jobs, show_nets)
+
+
+def peers(plan: Plan, against: str | None, python: str | None, limit: float) -> list[Peer]:
+    """A process for each framework asked for. ValueError for an unknown name, PeerError for one that is not there."""
+    names = plan.peers[: plan.default] if against is None else [name for name in against.split(",") if name]
+    for name in names:
+        if name not in plan.peers:
+            raise ValueError(f"jaxconv bench: --against must name some of {', '.join(plan.peers)}; got {name}")
+    return started(names, run.OF_JAX, python, limit)
 
 
 def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda: None) -> int:
     """Run it; the exit status. `stop_if_told` raises when ctrl-C was pressed."""
     against: list[Peer] = []
-    entries: list[run.Entry] = []
-    gated = options.names[:1] == ["gated"]
+    entries: list[Any] = []
     console = Console()
     try:
-        work = chosen(options.names, options.file)
-        settings = run.Options(options.layout, options.dtype, options.lowering, 3 if options.quick else 7)
-        if gated and settings != run.Options(pairs=settings.pairs):
-            raise ValueError(
-                "jaxconv bench: --layout, --dtype and --lowering are for convolutions; leave them out with gated"
-            )
-        against = peers(options.against, gated, options.python, options.limit)
-        names = [peer.name for peer in against]
+        plan = (of_nets if options.names[:1] == ["nets"] else of_layers)(options)
+        against = peers(plan, options.against, options.python, options.limit)
         with progress(console) as display:
-            maps = run.GATED_MAPS if gated else run.MAPS
-            bar = display.add_task("the matrix product", total=len(work) * len(maps))
-            product = run.product()
-            for one in work:
-                for which in maps:
-                    display.update(bar, description=f"{one.name} {which}")
-                    stop_if_told()
-                    try:
-                        entries.append(run.entry(one, which, against, settings, product))
-                    except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
-                        said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-                        raise ValueError(f"jaxconv bench: {one.name} {which} cannot be run here: {said}") from error
-                    display.advance(bar)
+            bar = display.add_task("", total=len(plan.jobs))
+            for label, measured in plan.jobs:
+                display.update(bar, description=label)
+                stop_if_told()
+                try:
+                    entries.append(measured(against))
+                except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
+                    said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+                    raise ValueError(f"jaxconv bench: {label} cannot be run here: {said}") from error
+                display.advance(bar)
     except (ValueError, OSError, PeerError) as error:
         complain(str(error) if str(error).startswith("jaxconv") else f"jaxconv bench: {error}")
         return 2
@@ -91,10 +125,16 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
     finally:
         for peer in against:
             peer.close()
-    for entry in entries:
+    names = [peer.name for peer in against]
+    for entry, (label, _) in zip(entries, plan.jobs, strict=True):
         for facts in entry.facts.values():
             if "error" in facts:
-                complain(f"jaxconv bench: {entry.name} {entry.map}: {facts['error']}")
+                complain(f"jaxconv bench: {label}: {facts['error']}")
+    return told(options, plan.show, entries, names, console)
+
+
+def told(options: argparse.Namespace, show: Any, entries: list[Any], names: list[str], console: Console) -> int:
+    """Write the files asked for and show the table; the exit status."""
     given = [
         word if before != "--python" else "PATH"
         for before, word in zip(["", *options.given], options.given, strict=False)

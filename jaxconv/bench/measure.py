@@ -58,26 +58,31 @@ def alone(run: Run, pairs: int = PAIRS) -> float:
     return statistics.median(run(number) / number for _ in range(pairs))
 
 
-def _sample(run: Run, number: int, seconds: float) -> float:
+def _sample(run: Run, number: int, seconds: float, pause: float) -> float:
     """Seconds of one call in the middle of many, as a loop makes them: what comes first is not counted.
 
     Threads of the framework that ran before still turn for a while, and what is its own has left the cache; its own
     threads were asleep, and take some ten short calls until each has a core to itself.
     """
+    time.sleep(pause)
     if seconds < LONG:
         run(repeats(seconds, WARM))
     return run(number) / number
 
 
-def side_by_side(ours: Run, theirs: Run, pairs: int = PAIRS) -> Ratio:
-    """The ratio theirs / ours over interleaved pairs, after two warm-ups; TimeoutError where `theirs` raises it."""
+def side_by_side(ours: Run, theirs: Run, pairs: int = PAIRS, pause: float = 0.0) -> Ratio:
+    """The ratio theirs / ours over interleaved pairs, after two warm-ups; TimeoutError where `theirs` raises it.
+
+    `pause`: seconds between one and the other, in which the threads of the one come to rest.
+    """
     first = ours(1), theirs(1)
     if max(first) < LONG:
         first = ours(1), theirs(1)
     else:
         pairs = min(pairs, 3)
     counts = [repeats(seconds) for seconds in first]
-    times = [(_sample(ours, counts[0], first[0]), _sample(theirs, counts[1], first[1])) for _ in range(pairs)]
+    samples = (ours, counts[0], first[0], pause), (theirs, counts[1], first[1], pause)
+    times = [(_sample(*samples[0]), _sample(*samples[1])) for _ in range(pairs)]
     ratios = [b / a for a, b in times]
     return Ratio(
         statistics.median(a for a, _ in times),

@@ -12,6 +12,7 @@ import json
 import selectors
 import subprocess
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,8 @@ class Same(Peer):
         """As of any peer; a call that does not end within the limit raises here already."""
         facts = super().build(call)
         super().run(1)
-        here, _ = _here("of_jax").build(self.name, call)
-        self._run = measure.timed(here)
+        step, _ = here("of_jax").build(self.name, call)
+        self._run = measure.timed(step)
         return facts
 
     def run(self, number: int) -> float:
@@ -147,8 +148,23 @@ class Same(Peer):
         return self._run(number)
 
 
-def _here(name: str) -> Any:
-    """A module beside `SERVER`, where they import each other without a package."""
+def started(names: Sequence[str], of_jax: Collection[str], python: str | None, limit: float) -> list[Peer]:
+    """A process for each framework; `python` is the interpreter of all but those `of_jax`. PeerError if one lacks."""
+    made: list[Peer] = []
+    try:
+        for name in names:
+            interpreter = sys.executable if python is None or name in of_jax else python
+            made.append((Same if name in of_jax else Peer)(name, interpreter, limit))
+            made[-1].start()
+    except PeerError:
+        for peer in made:
+            peer.close()
+        raise
+    return made
+
+
+def here(name: str) -> Any:
+    """A module beside `SERVER`, in this process, where they import each other without a package."""
     folder = str(SERVER.parent)
     sys.path.insert(0, folder)
     try:

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from jaxconv.bench.measure import Ratio
 from jaxconv.bench.run import SIZE, Entry
@@ -31,40 +31,49 @@ def table(entries: Sequence[Entry], peers: Sequence[str]) -> Table:
         shown.add_column("kept / inputs", justify="right")
     for entry in entries:
         cells = [entry.name, entry.map, number(1e3 * entry.seconds), f"{entry.share:.0%}"]
-        cells += [_ratio(entry, peer) for peer in peers]
-        cells += [_beside(entry, "compile", 1.0, peers), _beside(entry, "temporaries", 1e6, peers)]
+        cells += [ratio(entry, peer) for peer in peers]
+        cells += [beside(entry, "compile", 1.0, peers), beside(entry, "temporaries", 1e6, peers)]
         if gated:
             cells.append("" if not entry.kept or not entry.inputs else number(entry.kept / entry.inputs))
         shown.add_row(*cells)
     shown.add_section()
     for which in (None, *dict.fromkeys(entry.map for entry in entries)):
-        means = [_mean(entries, peer, which) for peer in peers]
+        means = [mean([e for e in entries if which in (None, e.map)], peer) for peer in peers]
         shown.add_row("geometric mean", which or "all", "", "", *means, "", "", *[""] * gated)
     return shown
 
 
-def _ratio(entry: Entry, peer: str) -> str:
-    ratio = entry.ratios.get(peer)
-    if ratio is None:
-        return "–"
-    return f"{number(ratio.median)} [{number(ratio.least)}, {number(ratio.most)}]" if ratio.pairs else _short(ratio)
+class Measured(Protocol):
+    """What an entry has for every peer: ratios, and facts."""
+
+    ratios: dict[str, Ratio]
+    facts: dict[str, dict[str, Any]]
+
+
+def ratio(entry: Measured, peer: str) -> str:
+    """The median [least, most], or a bound."""
+    found = entry.ratios.get(peer)
+    if found is None or not found.pairs:
+        return _short(found)
+    return f"{number(found.median)} [{number(found.least)}, {number(found.most)}]"
 
 
 def _short(ratio: Ratio | None) -> str:
     return "–" if ratio is None else ("" if ratio.pairs else "> ") + number(ratio.median)
 
 
-def _beside(entry: Entry, key: str, unit: float, peers: Sequence[str]) -> str:
+def beside(entry: Measured, key: str, unit: float, peers: Sequence[str]) -> str:
     """Ours / the first peer that has such a figure."""
     values = [getattr(entry, key), *(entry.facts.get(peer, {}).get(key) for peer in peers)]
     known = [value for value in values if value is not None][:2]
     return " / ".join(number(value / unit) for value in known)
 
 
-def _mean(entries: Sequence[Entry], peer: str, which: str | None = None) -> str:
-    these = [e.ratios[peer] for e in entries if peer in e.ratios and which in (None, e.map)]
-    mean = geometric_mean(ratio.median for ratio in these)
-    return "–" if mean is None else ("" if all(ratio.pairs for ratio in these) else "> ") + number(mean)
+def mean(entries: Iterable[Measured], peer: str) -> str:
+    """Geometric, of the ratios there are; a bound where one of them is."""
+    these = [each.ratios[peer] for each in entries if peer in each.ratios]
+    found = geometric_mean(each.median for each in these)
+    return "–" if found is None else ("" if all(each.pairs for each in these) else "> ") + number(found)
 
 
 def peak(entries: Sequence[Entry]) -> float:
@@ -102,9 +111,8 @@ def markdown(entries: Sequence[Entry], peers: Sequence[str], command: str) -> st
             *(" · ".join(_short(entry.ratios.get(peer)) for entry in these) for peer in peers),
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    means = [
-        " · ".join(_mean(entries, peer, each) for each in maps) + f"; all {_mean(entries, peer)}" for peer in peers
-    ]
+    groups = [[entry for entry in entries if entry.map == each] for each in maps]
+    means = [" · ".join(mean(each, peer) for each in groups) + f"; all {mean(entries, peer)}" for peer in peers]
     lines.append("| **geometric mean** | | | " + " | ".join(means) + " |")
     return "\n".join([*lines, "", note(entries).replace("\n", " "), "", f"    {command}", ""])
 

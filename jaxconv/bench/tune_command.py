@@ -98,12 +98,17 @@ def run(
         status = 2
     finally:
         child.close()
-    if made:
-        wisdom.reload()
-    off = "" if place != wisdom.file() or wisdom.is_on() else f" {wisdom.VARIABLE} is off: nothing looks there."
+    return _outcome(made, place, why, skipped, status)
+
+
+def _outcome(made: list[Record], place: Path, why: str, skipped: int, status: int) -> int:
+    """Show what came of a run, which is looked up from here on."""
     before = f"{skipped} known already; --again measures them anew. " if skipped else ""
-    said = f"{why}{before}{len(made)} measured{f', kept in {place}.{off}' if made else '.'}"
-    return _show(table(made, said) if made else said, status)
+    if not made:
+        return _show(f"{why}{before}0 measured.", status)
+    wisdom.reload()
+    off = "" if place != wisdom.file() or wisdom.is_on() else f" {wisdom.VARIABLE} is off: nothing looks there."
+    return _show(table(made, f"{why}{before}{len(made)} measured, kept in {place}.{off}"), status)
 
 
 def _show(what: Table | str, status: int = 0) -> int:

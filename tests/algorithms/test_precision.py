@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from jax import Array, lax
 
-from cases import assert_same, integers
+from cases import LOWERINGS, assert_same, integers
 from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_sharded, conv_transpose, conv_weight_vjp
-from jaxconv.algorithms.choose import LOWERINGS
 from jaxconv.convolution.config import DERIVATIVES
 
 X, W, G = integers(0, (2, 4, 9), (6, 2, 3), (2, 6, 5))

@@ -35,6 +35,11 @@ STRIPES = problem("conv", (8, 8), (2, 2), stride=2)
         (taps, problem("conv_weight_vjp", (8,), (3,)), "there must be two spatial axes or more"),
         (taps, problem("conv", (8, 8), (3, 3)), "it makes weight gradients alone; got conv"),
         (taps, problem("conv_weight_vjp", (8, 8), (3, 3), **FIRST), "`layout` must be 'channels_last'"),
+        (
+            direct,
+            problem("conv_weight_vjp", (64, 64), (1, 1), channels=64),
+            "x and g repeated for every pair of channels",
+        ),
         (patches, problem("conv", (8, 8), (2, 2), stride=2, **FIRST), "`layout` must be 'channels_last'"),
         (patches, problem("conv", (8, 8), (2, 2), stride=2, groups=2), "`groups` must be 1; got groups=2"),
         (patches, problem("conv", (8, 8), (3, 3), stride=2), "windows must not overlap; got kernel_size=(3, 3)"),

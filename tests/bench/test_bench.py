@@ -214,7 +214,7 @@ def test_a_peer_answers_dies_and_hangs(serving):
 def test_jax_is_timed_in_this_process_once_it_was_seen_to_end(serving, monkeypatch):
     timed = []
     here = SimpleNamespace(build=lambda name, call: (lambda: timed.append(name), {}))
-    monkeypatch.setattr("jaxconv.bench.processes._here", lambda name: here)
+    monkeypatch.setattr("jaxconv.bench.processes.here", lambda name: here)
     answers = HELLO + "for line in sys.stdin: print(json.dumps({'seconds': 0.5, 'compile': 3}), flush=True)"
     same = serving(answers, 20, Same)
     same.start()

@@ -309,6 +309,14 @@ def test_records_can_go_to_a_file(place: Path, layers: Path, tmp_path: Path) -> 
     assert not place.exists()
 
 
+def test_a_file_of_ones_own_is_not_deleted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_text("[]")
+    assert cli.main(["tune", "--forget", "--output", str(mine)]) == 2
+    assert capsys.readouterr().err.startswith("jaxconv tune: --forget is of the cache folder")
+    assert mine.exists()
+
+
 @pytest.mark.usefixtures("clock", "place")
 def test_a_damaged_file_is_not_written_over(place: Path, layers: Path, capsys: pytest.CaptureFixture) -> None:
     place.parent.mkdir()

@@ -12,9 +12,21 @@ import pytest
 from jax import Array
 
 import oracles
-from cases import CASES, FEW, PADDED, Case, arrays, assert_right, assert_same, by_id, computed, expected, integers
+from cases import (
+    CASES,
+    FEW,
+    LOWERINGS,
+    PADDED,
+    Case,
+    arrays,
+    assert_right,
+    assert_same,
+    by_id,
+    computed,
+    expected,
+    integers,
+)
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp
-from jaxconv.algorithms.choose import LOWERINGS
 from oracles import Exact, exact
 
 pytestmark = pytest.mark.unoptimised

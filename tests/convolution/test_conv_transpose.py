@@ -10,9 +10,8 @@ import pytest
 from jax import Array
 
 import oracles
-from cases import FEW, PADDED, Case, assert_same, by_id, integers
+from cases import FEW, LOWERINGS, PADDED, Case, assert_same, by_id, integers
 from jaxconv import conv, conv_transpose, conv_weight_vjp
-from jaxconv.algorithms.choose import LOWERINGS
 from jaxconv.convolution.padding import PADDING_MODES
 from jaxconv.sizes.arithmetic import input_sizes
 

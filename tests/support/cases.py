@@ -18,6 +18,8 @@ from jaxconv import conv
 from jaxconv.accuracy.error_model import C, units
 from oracles import Exact, exact
 
+LOWERINGS = ("auto", "reference", "gemm")  # by which every call can be served
+
 
 @dataclass(frozen=True)
 class Case:

@@ -70,11 +70,9 @@ def test_a_right_rule_agrees():
 
 def break_map(broken: pytest.MonkeyPatch, which: str, wrong: Callable) -> None:
     """Put `wrong`, which is given the right map first, in the place of one of the three maps, in all of its forms."""
-    forms = [choose.reference, choose.gemm]
-    if which == "conv_weight_vjp":  # the other two canonical maps are the reference's
-        forms.append(choose.canonical)
-    for form in forms:
-        broken.setattr(form, which, partial(wrong, getattr(form, which)))
+    for form in choose.ALGORITHMS.values():
+        if hasattr(form, which):
+            broken.setattr(form, which, partial(wrong, getattr(form, which)))
 
 
 def test_a_wrong_input_gradient_disagrees(broken):

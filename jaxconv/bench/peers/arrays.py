@@ -8,11 +8,17 @@ import numpy as np
 def convolution(call: dict) -> tuple:
     """x, w and the cotangent g, channels first, float32."""
     draw = np.random.default_rng(0).standard_normal
-    sizes = zip(call["x"][2:], call["w"][2:])  # noqa: B905  a peer's Python may be older
-    s, p, d = call["stride"], call["padding"], call["dilation"]
-    m = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k in sizes]
+    s, p, d = (per_axis(call, key) for key in ("stride", "padding", "dilation"))
+    sizes = zip(call["x"][2:], call["w"][2:], s, p, d)  # noqa: B905  a peer's Python may be older
+    m = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
     shapes = call["x"], call["w"], [call["x"][0], call["w"][0], *m]
     return tuple(draw(shape).astype("float32") for shape in shapes)
+
+
+def per_axis(call: dict, key: str) -> list[int]:
+    """An option of every spatial axis, where it was given once for all, too."""
+    given = call[key]
+    return list(given) if isinstance(given, (list, tuple)) else [given] * (len(call["x"]) - 2)
 
 
 def recurrence(call: dict) -> tuple:

@@ -7,6 +7,7 @@ import time
 import arrays
 import jax
 import jax.numpy as jnp
+import nets_jax
 from jax import lax
 
 
@@ -21,6 +22,8 @@ def start(name: str) -> dict:
 
 def build(name: str, call: dict) -> tuple:
     """The compiled call, and compile seconds and temporaries' bytes; kept bytes of a recurrence's gradient."""
+    if "nodes" in call:
+        return nets_jax.build(name, call)
     if call["dtype"] == "float64":
         jax.config.update("jax_enable_x64", True)
     function, inputs, facts = (_recurrence if "steps" in call else _convolution)(name, call)
@@ -53,9 +56,9 @@ def _lax(call: dict, last: bool):
         return lax.conv_general_dilated(
             x,
             w,
-            (call["stride"],) * len(axes),
-            [(call["padding"],) * 2] * len(axes),
-            rhs_dilation=(call["dilation"],) * len(axes),
+            arrays.per_axis(call, "stride"),
+            [(p, p) for p in arrays.per_axis(call, "padding")],
+            rhs_dilation=arrays.per_axis(call, "dilation"),
             dimension_numbers=(array, kernel, array),
             feature_group_count=call["groups"],
         )
@@ -66,13 +69,12 @@ def _lax(call: dict, last: bool):
 def _flax(call: dict, last: bool):
     from flax import linen
 
-    axes = len(call["x"]) - 2
     layer = linen.Conv(
         call["w"][0],
         call["w"][2:],
-        call["stride"],
-        [(call["padding"],) * 2] * axes,
-        kernel_dilation=call["dilation"],
+        arrays.per_axis(call, "stride"),
+        [(p, p) for p in arrays.per_axis(call, "padding")],
+        kernel_dilation=arrays.per_axis(call, "dilation"),
         feature_group_count=call["groups"],
         use_bias=False,
         dtype=call["dtype"],
@@ -85,7 +87,8 @@ def _equinox(call: dict, last: bool):
 
     if last:
         raise ValueError("its layers have channels first")
-    keys = {key: call[key] for key in ("stride", "padding", "dilation", "groups")}
+    keys = {key: arrays.per_axis(call, key) for key in ("stride", "padding", "dilation")}
+    keys["groups"] = call["groups"]
     sizes = len(call["x"]) - 2, call["x"][1], call["w"][0], tuple(call["w"][2:])
     layer = equinox.nn.Conv(*sizes, **keys, use_bias=False, key=jax.random.key(0))
     return lambda x, w: jax.vmap(equinox.tree_at(lambda layer: layer.weight, layer, w))(x)

@@ -42,14 +42,13 @@ def build(name: str, call: dict) -> tuple:
 
 def _convolution(call: dict) -> tuple:
     x, w, _ = arrays.convolution(call)
-    axes = len(call["x"]) - 2
     node = helper.make_node(
         "Conv",
         ["x", "w"],
         ["y"],
-        strides=[call["stride"]] * axes,
-        pads=[call["padding"]] * (2 * axes),
-        dilations=[call["dilation"]] * axes,
+        strides=arrays.per_axis(call, "stride"),
+        pads=2 * arrays.per_axis(call, "padding"),
+        dilations=arrays.per_axis(call, "dilation"),
         group=call["groups"],
     )
     return x, node, {"w": w}, "y"

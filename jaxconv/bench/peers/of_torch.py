@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 
 import arrays
+import nets_torch
 import torch
 
 
 def start(name: str) -> dict:
-    """As many threads as there are cores; the version."""
+    """As many threads as there are cores; the version. Subnormal numbers are 0, as in XLA: a deep net has them."""
+    torch.set_flush_denormal(True)
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     return {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
 def build(name: str, call: dict) -> tuple:
     """The call; nothing is compiled ahead."""
+    if "nodes" in call:
+        return nets_torch.build(name, call)
     if "steps" in call:
         return _recurrence(name, call), {}
     dtype = getattr(torch, call["dtype"])
     x, w, g = (torch.from_numpy(a).to(dtype) for a in arrays.convolution(call))
     axes = len(call["x"]) - 2
-    options = [[call[key]] * axes for key in ("stride", "padding", "dilation")]
+    options = [arrays.per_axis(call, key) for key in ("stride", "padding", "dilation")]
     if call["layout"] == "channels_last":
         if axes == 1:  # there is no such form of one axis; as images of one row it takes 0.1 to 0.7 of conv1d's time
             x, w, g = (a.unsqueeze(2) for a in (x, w, g))

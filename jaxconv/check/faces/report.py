@@ -69,7 +69,15 @@ class VjpRow:
 
     @classmethod
     def of(cls, path: str, x: Any, passed: bool, verdict: str, **found: Any) -> VjpRow:
-        """The row of the input x, at `path`, with the attributes `found`."""
+        """The row of one input.
+
+        Args:
+            path: where it stands among the arguments.
+            x: the input, for its shape and dtype.
+            passed: whether its gradient is right.
+            verdict: the same in words.
+            **found: other attributes.
+        """
         return cls(path, tuple(x.shape), str(x.dtype), passed, verdict, size=x.size, **found)
 
 

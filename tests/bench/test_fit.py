@@ -1,0 +1,59 @@
+"""A fit finds prices that choose well, and the stored prices are those of the stored measurements."""
+
+import json
+import math
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxconv.algorithms import cost, records
+from jaxconv.bench import fit
+
+
+def stored():
+    """The measurements of the repository."""
+    folder = Path(str(files("jaxconv.bench").joinpath("evidence")))
+    return [record for path in sorted(folder.glob("*.json")) for record in records.read(path, anywhere=True).values()]
+
+
+def test_prices_of_made_up_times_choose_what_is_fastest(monkeypatch):
+    """Two algorithms, one fast at calling, one at multiplying; a tenth of noise."""
+    monkeypatch.setattr(fit, "STEPS", 400)
+    draw = np.random.default_rng(0)
+    work = np.exp(draw.uniform(-4, 4, 120))
+    terms = np.stack([np.ones_like(work), work], 1)
+    times = terms @ np.array([[1.0, 1.0], [3.0, 0.2]]).T * np.exp(0.1 * draw.normal(size=(120, 2)))
+    made = terms @ fit.fit(terms, times).T
+    picked = np.take_along_axis(times, made.argmin(1)[:, None], 1)[:, 0]
+    assert np.log(picked / times.min(1)).mean() < 0.02
+    assert abs(np.log(made / times)).mean() < 0.2
+
+
+def test_an_algorithm_that_does_not_serve_is_not_compared(monkeypatch):
+    monkeypatch.setattr(fit, "STEPS", 200)
+    times = np.array([[1.0, math.nan], [2.0, 1.0], [4.0, math.nan], [1.0, 0.5]])
+    prices = fit.fit(np.ones((4, 1)), times)
+    assert np.isfinite(prices).all()
+    assert prices[1, 0] < prices[0, 0]
+
+
+def test_every_algorithm_that_is_estimated_was_measured():
+    measured = {(r.problem.which, r.problem.geometry.layout, name) for r in stored() for name in r.seconds}
+    for which, layouts in cost.prices().items():
+        for layout, fitted in layouts.items():
+            assert {(which, layout, name) for name in fitted} <= measured
+            assert {term for each in fitted.values() for term in each["price"]} <= set(cost.terms(stored()[0].problem))
+
+
+@pytest.mark.slow
+def test_the_stored_prices_are_those_of_the_stored_measurements():
+    """Nobody has written a price by hand: estimates of the stored prices and of a new fit are the same."""
+    every = stored()
+    for which in records.MAPS:
+        for layout in ("channels_first", "channels_last"):
+            of = fit.calls(every, which, layout)
+            made = of.terms @ fit.fit(of.terms, of.seconds).T
+            told = np.array([[cost.seconds(r.problem)[name] for name in of.names] for r in of.records])
+            assert abs(np.log(made / told)).max() < 0.05, json.dumps([which, layout])
