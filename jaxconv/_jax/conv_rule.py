@@ -97,12 +97,14 @@ def _table() -> dict[Any, Any]:
 
 def _asked(ctx: Any, params: dict[str, Any]) -> Asked:
     beside = getattr(ctx.jaxpr_eqn_ctx, "xla_metadata", None) or {}
-    avals = (*ctx.avals_in, *ctx.avals_out)
+    (lhs, rhs), (out,) = ctx.avals_in, ctx.avals_out
     parameters = getattr(ctx.module_context, "lowering_parameters", None)
     return Asked(
-        *avals,
+        lhs,
+        rhs,
+        out,
         params=params,
         mark=beside.get(MARK),
         exported=bool(getattr(parameters, "for_export", False)),
-        explicit=any(entry is not None for aval in avals for entry in getattr(aval.sharding, "spec", ())),
+        explicit=any(entry is not None for aval in (lhs, rhs, out) for entry in getattr(aval.sharding, "spec", ())),
     )

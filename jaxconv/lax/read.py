@@ -185,10 +185,9 @@ def _axes(call: Call, roles: tuple[Name, Name, Name]) -> list[tuple[Name, tuple[
     form's b, x and w its i, w and g its o.
     """
     role = dict(zip(roles, "xwg", strict=True))
+    pairs: tuple[tuple[Name, Name], ...] = (("lhs", "out"), ("lhs", "rhs"), ("rhs", "out"))
     shared = {frozenset("xg"): "b", frozenset("xw"): "i", frozenset("wg"): "o"}
-    batch, channels, filters = (
-        shared[frozenset((role[a], role[b]))] for a, b in (("lhs", "out"), ("lhs", "rhs"), ("rhs", "out"))
-    )
+    batch, channels, filters = (shared[frozenset((role[a], role[b]))] for a, b in pairs)
     lhs = batch.upper() + channels if call.batch_group_count > 1 else batch + channels.upper()
     letters: dict[Name, str] = {"lhs": lhs, "rhs": filters.upper() + channels, "out": batch + filters.upper()}
     return [(name, spec, letters[name], role[name]) for name, spec in zip(call.shapes, call.specs, strict=True)]
