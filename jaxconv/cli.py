@@ -150,9 +150,11 @@ def _add_tune(commands: argparse._SubParsersAction) -> None:
         "tune",
         help="measure which algorithm is fastest here, for later calls to look up",
         description="Measure every algorithm that can serve a convolution, its value and both gradients, and keep the "
-        "times in the user's cache folder, where conv looks them up. Without --file: the fifteen convolutions of "
-        "jaxconv bench. What is known already is skipped. Ctrl-C keeps what was measured.",
+        "times in the user's cache folder, where conv looks them up. Without a function or --file: the fifteen "
+        "convolutions of jaxconv bench. What is known already is skipped. Ctrl-C keeps what was measured.",
     )
+    tune.add_argument("function", nargs="?", metavar="MODULE:FUNCTION", help="the convolutions of a JAX function")
+    tune.add_argument("--args", metavar="MODULE:MAKE", help="a function that returns its arguments")
     tune.add_argument("--file", type=Path, metavar="FILE", help="own convolutions: a JSON list of objects")
     tune.add_argument("--limit", type=float, metavar="S", help="stop after so many seconds, and keep what is measured")
     tune.add_argument("--again", action="store_true", help="measure what is known, too")

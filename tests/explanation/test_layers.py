@@ -175,6 +175,14 @@ def test_the_command_prints_the_table(module, capsys):
     assert "1 convolution, " in out
 
 
+def test_tune_takes_the_convolutions_of_a_function(module, capsys, tmp_path):
+    command = ["tune", f"{module}:net", "--args", f"{module}:args", "--output", str(tmp_path / "w.json"), "--dry-run"]
+    assert cli.main(command) == 0
+    assert "layer 0" in capsys.readouterr().out
+    assert cli.main(["tune", f"{module}:args", "--output", str(tmp_path / "w.json"), "--dry-run"]) == 2
+    assert "must have a convolution that one of the three maps expresses; got none." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
