@@ -8,6 +8,7 @@ their own, which are not touched.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from threading import RLock
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ class Asked(NamedTuple):
     explicit: bool
 
 
+@cache
 def missing() -> str | None:
     """What this JAX lacks of the names needed here; None where it has all."""
     try:

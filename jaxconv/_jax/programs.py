@@ -9,7 +9,7 @@ import jax.extend.core as jex
 
 CALLS = frozenset(
     ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_vmap_call", "custom_jvp_call",
-     "custom_vjp_call", "custom_vjp_call_jaxpr", "xla_metadata_call", "reduce_precision_call", "fused"),
+     "custom_vjp_call", "custom_vjp_call_jaxpr"),
 )  # fmt: skip
 
 
