@@ -144,8 +144,11 @@ def _plain(width: Any) -> Any:
 
 def _unreadable(call: Call) -> str | None:
     sizes = (*call.lhs_shape, *call.rhs_shape, *call.out_shape, *(width for pair in call.padding for width in pair))
-    if len(call.window_strides) == 0:
+    axes = len(call.lhs_shape) - 2
+    if axes == 0:
         return "no spatial axis: a matrix product"
+    if any(len(each) != axes for each in (call.window_strides, call.padding, call.lhs_dilation, call.rhs_dilation)):
+        return "parameters of another number of axes"  # which JAX refuses later on
     if not all(isinstance(size, int) for size in sizes):
         return "a symbolic size"
     if 0 in (*call.lhs_shape, *call.rhs_shape, *call.out_shape):
