@@ -1,11 +1,12 @@
 """Which algorithm serves a call: what must serve it, what was measured of it, or what is estimated to be fastest.
 
-    required    an algorithm that a call needs to be right, or to be compiled in seconds; no other is asked
+    required    an algorithm that a call needs to be right, or to exchange little between devices; no other is asked
     wisdom      seconds measured of this very problem on this machine, where `jaxconv tune` has measured it
     estimates   seconds by `cost`, from coefficients fitted to measurements
 
-The choice is made while tracing, from static facts. On a GPU and a TPU the reference serves: nothing else was measured
-there. An exported function carries both where they differ, and its platform picks (`lax.platform_dependent`).
+The choice is made while tracing, from static facts. Calls with a symbolic size or without an image have the reference,
+and so has every call on a GPU or a TPU that names no algorithm: nothing else was measured there. An exported function
+carries both, and its platform picks (`lax.platform_dependent`).
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ ALGORITHMS: dict[str, ModuleType] = {
     "blocks": blocks,
     "onednn": onednn,
 }
-Lowering = str  # "auto", or the name of an algorithm
+Lowering = str  # "auto", or a name of these
 
 
 def unsupported(name: str, problem: Problem) -> str | None:
     """Why this algorithm cannot serve a call; None if it can."""
-    if not hasattr(ALGORITHMS[name], problem.which):
-        return f"it has no {problem.which}"
-    return ALGORITHMS[name].unsupported(problem)
+    there = hasattr(ALGORITHMS[name], problem.which)
+    return ALGORITHMS[name].unsupported(problem) if there else f"it has no {problem.which}"
 
 
 def required(problem: Problem) -> str | None:
-    """The algorithm that alone serves a call rightly, or compiles in seconds; None if the fastest may."""
+    """The algorithm that must serve a call, whatever its speed; None if the fastest may."""
     if problem.partitioned:
         # Loops over an axis that lies on several devices would gather it. lax's own convolution is cut up wrongly where
         # output channels and rows lie over two mesh axes (JAX 0.10.2 and 0.12.0.1), and gathers where it is grouped.
+        # Blocks have a line for every tap: long kernels are left to lax, whose rows must then not lie so.
         return "canonical" if problem.long else "blocks"
     if problem.mapped:
         return "gemm"  # one product of all examples' patches: lax's own dw would be grouped, and take minutes
@@ -68,7 +69,7 @@ def choose(problem: Problem) -> str:
     measured = wisdom.lookup(problem) or {}
     times = {name: time for name, time in measured.items() if name in ALGORITHMS and unsupported(name, problem) is None}
     times = times or estimates(problem)
-    return min(times, key=times.__getitem__)
+    return min(times, key=times.__getitem__, default="reference")
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4, 5, 6))
@@ -83,15 +84,14 @@ def lowered(
 ) -> Array:
     """The map by the algorithm that serves it; jitted, so that it is traced once for a value and its derivative.
 
-    A `lowering` that cannot serve this map, as one may not that was named for a value whose derivative this is, is
-    "auto".
+    Where the algorithm named cannot serve this map, since it was named for the value and this is a derivative, the
+    choice is automatic.
     """
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):
         return plain(a, b, geometry, precision)
     problem = Problem.of(which, a, b, geometry, mapped)
-    if lowering == "gemm" and problem.partitioned:
-        lowering = "blocks"  # the same products
+    lowering = "blocks" if lowering == "gemm" and problem.partitioned else lowering  # the same products
     named = lowering != "auto" and unsupported(lowering, problem) is None
     name = lowering if named else choose(problem)
     fast = getattr(ALGORITHMS[name], which)

@@ -17,70 +17,81 @@ from typing import Any
 
 from jaxconv.algorithms.problem import Problem
 
-CACHED = 0.5  # million numbers of an image: of larger ones the arrays of one step leave a core's cache
+CACHED = 0.5  # million numbers an image, 2 MB of float32: of more the arrays of one step leave a core's cache
+LONG_SUM = 128  # products in a sum; of more `direct` adds up some at a time
 
 
 def terms(problem: Problem) -> dict[str, float]:
-    """What any algorithm may have to do. Numbers of arrays in millions, multiply-adds in billions.
+    """What any algorithm may have to do. Numbers of arrays in millions, multiply-adds in billions."""
+    b, g = problem.batch, problem.geometry
+    counts = {"call": 1.0, "image": b, "group": g.groups, "row of taps": b * g.groups * g.taps / g.kernel_size[-1]}
+    return {**counts, **_arrays(problem), **_laid_out(problem), **_products(problem)}
 
-    A product whose sizes do not fill a core's registers takes as long as one that does: so there are multiply-adds
-    with a size filled up to so many.
-    """
+
+def _arrays(problem: Problem) -> dict[str, float]:
+    """Numbers of x, y and w."""
     g, b, c, f = problem.geometry, problem.batch, problem.channels, problem.filters
-    reduced, made = (f, c) if problem.which == "conv_input_vjp" else (c, f)
-    k, G, strided, grouped = g.kernel_size, g.groups, max(g.stride) > 1, g.groups > 1
-    first, last, row = k[0], k[-1], g.output_size[-1]
-    m, mac = b * G * problem.positions / 1e6, problem.multiply_adds / 1e9
-    x, y, w = b * G * c * math.prod(g.input_size) / 1e6, m * f, G * c * f * g.taps / 1e6
-
-    def filled(size: int, to: int) -> float:
-        return mac / min(size, to)
-
+    x, y = b * g.groups * c * math.prod(g.input_size) / 1e6, b * g.groups * f * problem.positions / 1e6
+    w, strided, several = g.groups * c * f * g.taps / 1e6, max(g.stride) > 1, g.taps > 1
     return {
-        "call": 1.0,
-        "image": b,
-        "group": G,
-        "row of taps": b * G * g.taps / last,
-        "x": x,
-        "y": y,
-        "w": w,
-        "w, an image": w * b,
+        **{"x": x, "y": y, "w": w, "w, an image": w * b},
         "x, strided": x * strided,
         "y, strided": y * strided,
-        "x, not 1x1": x * (g.taps > 1),
-        "y, not 1x1": y * (g.taps > 1),
+        "x, not 1x1": x * several,
+        "y, not 1x1": y * several,
         "x, large": x * (x > CACHED * b),
         "y, large": y * (y > CACHED * b),
-        "x by taps": m * c * g.taps,
-        "y by taps": m * f * g.taps,
-        "dx by taps": x * f / c * g.taps,
-        "x by taps, large": m * c * g.taps * (m * c * g.taps > 2 * CACHED * b),
-        "x by taps, overlapping": m * c * g.taps * problem.overlap,
-        "x by taps but of the first axis": m * c * g.taps / first * g.stride[0],
-        "y by taps of the first axis": m * f * first,
+    }
+
+
+def _laid_out(problem: Problem) -> dict[str, float]:
+    """Numbers of arrays in which each tap has a place of its own."""
+    g, first = problem.geometry, problem.geometry.kernel_size[0]
+    outputs, inputs = (problem.batch * g.groups * math.prod(n) / 1e6 for n in (g.output_size, g.input_size))
+    x, y = outputs * problem.channels * g.taps, outputs * problem.filters * g.taps
+    return {
+        "x by taps": x,
+        "y by taps": y,
+        "y by taps at the positions of x": inputs * problem.filters * g.taps,
+        "x by taps, large": x * (x > 2 * CACHED * problem.batch),  # in two halves, one a core
+        "x by taps, overlapping": x * problem.overlap,
+        "x by taps but of the first axis": x / first * g.stride[0],
+        "y by taps of the first axis": outputs * problem.filters * first,
+    }
+
+
+def _products(problem: Problem) -> dict[str, float]:
+    """Multiply-adds: all, those of certain calls, and all as if a size were so many at least.
+
+    A product whose sizes do not fill a core's registers takes as long as one that does.
+    """
+    g, c, f = problem.geometry, problem.channels, problem.filters
+    reduced, made = (f, c) if problem.which == "conv_input_vjp" else (c, f)  # of y and dx; of dw as of y
+    mac, grouped, row = problem.multiply_adds / 1e9, g.groups > 1, g.output_size[-1]
+    long = reduced * g.taps > LONG_SUM
+    sizes = {
+        "channels": (c, 16, 32, 64),
+        "filters": (f, 16, 32, 64),
+        "summed channels": (reduced, 8),
+        "made channels": (made, 8),
+        "window": (c * g.taps, 64),
+        "row of taps": (reduced * g.kernel_size[-1], 64),
+        "row": (row, 16, 64),
+        "positions": (problem.batch * problem.positions, 1024),
+    }
+    filled = {f"products, {name} to {to}": mac / min(size, to) for name, (size, *all_) in sizes.items() for to in all_}
+    return {
         "products": mac,
         "products, 1x1": mac * (g.taps == 1),
-        "products, strided": mac * strided,
+        "products, strided": mac * (max(g.stride) > 1),
         "products, windows apart": mac * (not problem.overlap),
         "products, three axes": mac * (g.axes == 3),
         "products, grouped": mac * grouped,
         "products, several channels": mac * (reduced > 1),
         "products, several channels, grouped": mac * (reduced > 1 and grouped),
-        "products, long sums": mac * (reduced * g.taps > 128),
-        "products, short sums, grouped": mac * (reduced * g.taps <= 128 and grouped),
-        "products, channels to 16": filled(c, 16),
-        "products, channels to 32": filled(c, 32),
-        "products, channels to 64": filled(c, 64),
-        "products, filters to 16": filled(f, 16),
-        "products, filters to 32": filled(f, 32),
-        "products, filters to 64": filled(f, 64),
-        "products, summed channels to 8": filled(reduced, 8),
-        "products, made channels to 8": filled(made, 8),
-        "products, window to 64": filled(c * g.taps, 64),
-        "products, row of taps to 64": filled(reduced * last, 64),
-        "products, row to 16": filled(row, 16),
-        "products, row to 64": filled(row, 64),
-        "products, positions to 1024": filled(b * problem.positions, 1024),
+        "products, long sums": mac * long,
+        "products, short sums, grouped": mac * (not long and grouped),
+        **filled,
     }
 
 

@@ -52,7 +52,7 @@ def unsupported(problem: Problem) -> str | None:
     """Long sums are loops; but dw repeats x and g for every pair of a channel and a filter."""
     g, pairs = problem.geometry, problem.channels * problem.filters
     numbers = problem.batch * g.groups * pairs * (math.prod(g.input_size) + math.prod(g.output_size))
-    nbytes = numbers * problem.bits // 8 if problem.which == "conv_weight_vjp" and pairs > 1 else 0
+    nbytes = numbers * problem.itemsize if problem.which == "conv_weight_vjp" and pairs > 1 else 0
     reason = f"x and g repeated for every pair of channels must not exceed {PAIR_BYTES >> 20} MB; got {nbytes >> 20} MB"
     return reason if nbytes > PAIR_BYTES else None
 
@@ -134,7 +134,8 @@ def _weights(w: Array, geometry: Geometry) -> Array:
 
 def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     """The sums of x, put together; weights with the channels of x, those of what is made, and taps as in `_weights`."""
-    first, at, times = geometry.channels_first, 2 if geometry.channels_first else 1, 1
+    first, times = geometry.channels_first, 1
+    at, channel = (2, 1) if first else (1, -1)
     if not first and weights.shape[1] == 1:  # groups of one channel repeat it, so that what is made is in order
         times, weights = weights.shape[2], weights.swapaxes(2, 3).reshape(*weights.shape[:2], 1, -1)
     # Flat, so that what follows one another in a loop does so in memory, too; moved and widened once for all loops.
@@ -144,9 +145,11 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
 
     def images(x: Array) -> Array:
         source = jnp.repeat(to_accumulator(x), times, -1) if times > 1 else to_accumulator(x)
-        # Padded as it came, so that a program which makes dw, too, pads it once.
-        source = lax.optimization_barrier(padded(source, at, sums.edges))
-        views = Views(_to_groups(source, G, first), weights, sums.steps, sums.sizes, first)
+        if x.shape[channel] * times == G:  # padded as it came, so that a program which makes dw, too, pads it once
+            source = _to_groups(lax.optimization_barrier(padded(source, at, sums.edges)), G, first)
+        else:
+            source = lax.optimization_barrier(padded(_to_groups(source, G, first), 3 if first else 1, sums.edges))
+        views = Views(source, weights, sums.steps, sums.sizes, first)
         if many:
             every = _by_length(lambda table: views.looped(table).astype(x.dtype), sums.terms)
         else:  # rounded before they are put together: the two in one loop would not be vectorised

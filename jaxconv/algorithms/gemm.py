@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PIECE_BYTES = 1 << 22  # of U: what stays in a cache; tried from 0.5 to 29 MB on three workloads
+MOVED_BYTES = 10 << 20  # of x and g that have their channels moved at a time, for dw
 POSITIONS = 512  # an image of fewer goes together with others: 1.1 to 1.8 times as fast, and no loop to compile
 
 
@@ -114,10 +115,27 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     return _each(images, split, g)
 
 
-@in_layout("channels_first")
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
-    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
-    dtype, first = x.dtype, _first_with_g("dw", x.shape[1], g.shape[1], geometry)
+    """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
+
+    Of large images some have their channels moved at a time, two at least: a whole batch would be new memory.
+    """
+    if geometry.channels_first or len(x) % 2 or math.prod(geometry.output_size) < POSITIONS:
+        return _conv_weight_vjp(x, g, geometry, precision).astype(x.dtype)
+    of_image = (x.size + g.size) // len(x) * accumulator(x.dtype).itemsize
+    total = _zeros((*geometry.kernel_size, x.shape[-1] // geometry.groups, g.shape[-1]), x)
+    return loops.chunked_sum(
+        lambda total, x, g: total + _conv_weight_vjp(x, g, geometry, precision),
+        total,
+        (x, g),
+        max(2, loops.largest_chunk(len(x), of_image, MOVED_BYTES)),
+    ).astype(x.dtype)
+
+
+@in_layout("channels_first")
+def _conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
+    """dw in the dtype of the sums."""
+    first = _first_with_g("dw", x.shape[1], g.shape[1], geometry)
     paired = geometry.groups == 1 and len(x) % 2 == 0 and math.prod(geometry.output_size) >= POSITIONS
     if paired:  # large images two at a time, as groups: the few rows and columns of one fill no second core
         x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
@@ -125,7 +143,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     dw = _weight_vjp(x, g, geometry, precision, first)
     if first:  # V holds zeros for the rows of x that a tap does not meet
         dw = unless_finite(dw, lambda: _weight_vjp(x, g, geometry, precision, False))
-    return (jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0) if paired else dw).astype(dtype)
+    return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0) if paired else dw
 
 
 def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, first: bool) -> Array:

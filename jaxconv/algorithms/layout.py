@@ -47,7 +47,7 @@ def in_layout(layout: Layout) -> Callable[[MapFunction], MapFunction]:
     """One of the three maps, written for this layout alone, for arrays and a kernel of either; its name says which."""
 
     def decorate(f: MapFunction) -> MapFunction:
-        of_kernel = f.__name__ == "conv_weight_vjp"
+        of_kernel = f.__name__.endswith("conv_weight_vjp")
 
         @functools.wraps(f)
         def of_either(a: Array, b: Array, geometry: Geometry, precision: Precision = None) -> Array:

@@ -37,7 +37,7 @@ from jaxconv.sizes.geometry import Geometry
 if TYPE_CHECKING:
     from jaxconv.algorithms.problem import Problem
 
-MOST_NUMBERS = 1 << 29  # of an array: 2 GB, which a signed integer of 32 bits still counts in bytes
+MOST_NUMBERS = (1 << 29) - 1  # of an array: 2 GB, which a signed integer of 32 bits still counts in bytes
 MOST_PHASES = 16  # of a strided dx, each a call and a line of the program
 
 

@@ -36,7 +36,7 @@ U_BYTES = 1 << 25  # at a time: a larger one is new memory in every call, and co
 def unsupported(problem: Problem) -> str | None:
     """U of one image, or of the batch for dw, is held at once."""
     g, batch = problem.geometry, problem.batch if problem.which == "conv_weight_vjp" else 1
-    nbytes = batch * _elements(g, problem.channels) * problem.bits // 8 if g.axes == 3 else 0
+    nbytes = batch * _elements(g, problem.channels) * problem.itemsize if g.axes == 3 else 0
     return first_broken(
         (g.axes != 3, f"there must be three spatial axes; got {g.axes}"),
         (g.groups > 1, f"`groups` must be 1; got groups={g.groups}"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from jax import Array
 
+from jaxconv._jax.dtypes import accumulator
 from jaxconv._jax.manual_axes import partitioned
 from jaxconv.algorithms.reference import Map
 from jaxconv.algorithms.unroll import per_axis
@@ -27,7 +27,7 @@ class Problem(NamedTuple):
         batch: images.
         dtype: of the arrays, by name.
         partitioned: whether the compiler may lay an axis over several devices.
-        mapped: whether `vmap` maps both factors of a dw, so that examples are groups.
+        mapped: of a dw, whether `vmap` maps both factors: one product of many examples, none of which is a group.
     """
 
     which: Map
@@ -53,9 +53,9 @@ class Problem(NamedTuple):
         return cls(which, geometry, *per_group, a.shape[0], str(a.dtype), partitioned(), mapped)
 
     @property
-    def bits(self) -> int:
-        """Of a real number."""
-        return jnp.finfo(self.dtype).bits
+    def itemsize(self) -> int:
+        """Bytes of a number in the dtype that sums are made in."""
+        return accumulator(self.dtype).itemsize
 
     @property
     def overlap(self) -> bool:

@@ -5,7 +5,9 @@
     y = conv(x, w) = ∂T/∂g        dx = conv_input_vjp(g, w) = ∂T/∂x        dw = conv_weight_vjp(x, g) = ∂T/∂w
 
 Letters, per spatial axis: n input size, k kernel size, s stride, d dilation, (lo, hi) padding, m output size.
-g, dx, dw are cotangents; t is the cotangent of a cotangent.
+g, dx, dw are cotangents; t is the cotangent of a cotangent. Each sum, with its paddings, stands in
+`jaxconv.algorithms.reference`; the rules are registered below by `WithRule`, which is `jax.custom_vjp` where a
+cotangent that is zero is not computed with.
 """
 
 from __future__ import annotations

@@ -289,6 +289,19 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
         assert_same(made, by_loops(WEIGHTS, geometry, x, g))
 
 
+@pytest.mark.short("float32-6-1|bfloat16-5")
+@pytest.mark.parametrize(("batch", "most"), [(6, 3), (6, 1), (6, 6), (5, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_channels_of_some_images_are_moved_at_a_time(batch, most, dtype, monkeypatch):
+    """Two at least, or all where the batch is odd."""
+    monkeypatch.setattr(gemm, "POSITIONS", 1)
+    monkeypatch.setattr(gemm, "MOVED_BYTES", most * (4 * 30 + 6 * 20) * 4)
+    geometry = Geometry.of("conv", (6, 5), (3, 2), groups=2, layout="channels_last")
+    x, g = (each.astype(dtype) for each in integers(0, (batch, 6, 5, 4), (batch, 4, 4, 6)))
+    made = jax.jit(lambda x, g: gemm.conv_weight_vjp(x, g, geometry))(x, g)
+    assert_same(made, by_loops(WEIGHTS, geometry, x, g))
+
+
 def test_large_batches_of_few_channels_in_steps(monkeypatch):
     """An image or a few at a time, where together they are new memory in every call."""
     monkeypatch.setattr(direct, "MOST_BYTES", 1 << 12)
