@@ -15,7 +15,9 @@ from jaxconv.bench import fit
 def stored():
     """The measurements of the repository."""
     folder = Path(str(files("jaxconv.bench").joinpath("evidence")))
-    return [record for path in sorted(folder.glob("times*.json")) for record in records.read(path, anywhere=True).values()]
+    return [
+        record for path in sorted(folder.glob("times*.json")) for record in records.read(path, anywhere=True).values()
+    ]
 
 
 def test_prices_of_made_up_times_choose_what_is_fastest(monkeypatch):

@@ -30,7 +30,7 @@ def looped(x, w):
 
 def ruled(kind, define, rules):
     """With a rule of its own, which nobody asks for."""
-    f = kind(convolved)
+    f = kind(lambda x, w: convolved(x, w))
     getattr(f, define)(*[lambda *a: None] * rules)
     return lambda x, w: f(x, w)
 

@@ -30,8 +30,8 @@ def scanned(f):
 
 
 both = lambda f: jax.grad(f, (0, 1))  # noqa: E731
-shard = lambda f: jax.shard_map(f, mesh=jax.make_mesh((1,), ("i",)), in_specs=(  # noqa: E731
-    jax.P("i"), jax.P()), out_specs=jax.P())  # fmt: skip
+MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("i",))
+shard = lambda f: jax.shard_map(f, mesh=MESH, in_specs=(jax.P("i"), jax.P()), out_specs=jax.P())  # noqa: E731
 TRANSFORMS = {  # what is made of the loss, and how many different convolutions that has
     "value": (lambda f: f, 1),
     "gradients": (both, 3),
@@ -113,6 +113,11 @@ BAD = {
 }
 
 
+def without_place(raised):
+    """The message, without the place in the program that the compiler adds to it."""
+    return str(raised.value).partition(" at loc(")[0]
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_errors_are_lax_own(name):
     args, how = BAD[name]
@@ -120,7 +125,7 @@ def test_errors_are_lax_own(name):
         lax.conv_general_dilated(*args, **how)
     with pytest.raises(theirs.type) as ours:
         jaxconv.conv_general_dilated(*args, **how)
-    assert str(ours.value) == str(theirs.value)
+    assert without_place(ours) == without_place(theirs)
 
 
 def test_an_empty_batch_and_integers_are_lax_own():
