@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -105,7 +105,7 @@ def _walk(
         if equation.primitive.name == "conv_general_dilated":
             one = _found(equation, name, times)
             made = [after(equation, before, one.reading, one.call)]
-            tell(Found(*(getattr(one, each) for each in ("name", "call", "reading", "dtype", "times")), made[0]))
+            tell(replace(one, field=made[0]))
         elif programs:
             made = _within(equation, programs, field, name, times, tell)
         else:

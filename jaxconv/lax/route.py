@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 from jax import Array
@@ -95,8 +95,8 @@ def computed(reading: Reading, dtype: Any, precision: Any) -> Callable[[Array, A
 
 def problem_of(reading: Reading, dtype: Any) -> Problem:
     """What the choice of an algorithm is told."""
-    arrays: list[Any] = [jax.ShapeDtypeStruct(move.merged, dtype) for move in (reading.first, reading.second)]
-    return Problem.of(reading.which, *arrays, reading.geometry)
+    a, b = (cast(Array, jax.ShapeDtypeStruct(move.merged, dtype)) for move in (reading.first, reading.second))
+    return Problem.of(reading.which, a, b, reading.geometry)
 
 
 def algorithm_of(problem: Problem) -> str:
