@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 from jaxconv.sizes.arithmetic import same_padding
 from jaxconv.sizes.cost import OperationCost, conv_cost
 from jaxconv.sizes.layer_words import FUNCTION
+from jaxconv.sizes.onnx_file import Model, Shape, read_model
 from jaxconv.sizes.receptive import ReceptiveField, TransposedWindow, Window, merge_receptive_fields, receptive_field
 from jaxconv.sizes.table import field_words, shape_words, table, window_words
-
-Shape = tuple[int, ...]
 
 POOLS = frozenset(("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool"))
 SEEN = POOLS | {"Conv", "ConvTranspose"}
@@ -53,12 +52,6 @@ class ModelRow(NamedTuple):
     field: ReceptiveField | None
 
 
-class _Model(NamedTuple):
-    graph: Any
-    shapes: dict[str, Shape | None]  # of every value that onnx could tell
-    constants: dict[str, Any]
-
-
 def lines(path: Path, inputs: Sequence[str]) -> Iterator[str]:
     """What the command prints."""
     rows = model_rows(path, inputs)
@@ -88,7 +81,7 @@ def model_rows(path: Path, inputs: Sequence[str] = ()) -> list[ModelRow]:
         ValueError: the file is no ONNX model, a shape is missing or does not fit.
         OSError: the file cannot be read.
     """
-    model = _read(path, inputs)
+    model = read_model(path, inputs)
     fields: dict[str, ReceptiveField | None] = {
         each.name: receptive_field([]) for each in model.graph.input if each.name not in model.constants
     }
@@ -105,90 +98,10 @@ def model_rows(path: Path, inputs: Sequence[str] = ()) -> list[ModelRow]:
     return rows
 
 
-# --------------------------------------------------------------------------------------------- reading the file
-
-
-def _read(path: Path, inputs: Sequence[str]) -> _Model:
-    import onnx
-    from onnx import inliner, numpy_helper, shape_inference
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{FUNCTION}: `{path}` must be an ONNX model: {_said(error)}") from error
-    if not model.graph.node:
-        raise ValueError(f"{FUNCTION}: `{path}` must be an ONNX model with operators; got none.")
-    _give(path, model.graph, dict(map(_shape_given, inputs)))
-    try:
-        model = inliner.inline_local_functions(model) if model.functions else model
-        model = shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:
-        raise ValueError(f"{FUNCTION}: onnx cannot infer the shapes of `{path}`: {_said(error)}") from error
-    graph = model.graph
-    constants = {each.name: each for each in graph.initializer}
-    constants |= {
-        n.output[0]: a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
-    }
-    shapes = {v.name: _dimensions(v) for v in (*graph.input, *graph.value_info, *graph.output)}
-    shapes |= {name: tuple(each.dims) for name, each in constants.items()}
-    small = {name: each for name, each in constants.items() if prod(each.dims) <= 16 and not each.external_data}
-    return _Model(
-        graph, shapes, {name: numpy_helper.to_array(t) if name in small else t for name, t in constants.items()}
-    )
-
-
-def _said(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0] if text else ''}"
-
-
-def _shape_given(text: str) -> tuple[str, Shape]:
-    name, _, shape = text.partition("=")
-    sizes = shape.split("x")
-    if not name or not all(size.isdecimal() and int(size) > 0 for size in sizes):
-        raise ValueError(f"{FUNCTION}: `--input` must be NAME=SHAPE, like x=1x3x224x224; got {text!r}.")
-    return name, tuple(map(int, sizes))
-
-
-def _give(path: Path, graph: Any, given: dict[str, Shape]) -> None:
-    """Put the given shapes into the model's inputs; raise where a dimension is left open."""
-    constants = {each.name for each in graph.initializer}
-    inputs = {each.name: each for each in graph.input if each.name not in constants}
-    for name, shape in given.items():
-        if name not in inputs:
-            raise ValueError(
-                f"{FUNCTION}: `--input` must name an input of `{path}`: {', '.join(inputs)}; got {name!r}."
-            )
-        told = inputs[name].type.tensor_type.shape.dim
-        fixed = [each.dim_value if each.HasField("dim_value") else None for each in told]
-        fits = len(fixed) == len(shape) and all(f in (None, n) for f, n in zip(fixed, shape, strict=True))
-        if told and not fits:
-            words = "x".join("?" if each is None else str(each) for each in fixed)
-            raise ValueError(f"{FUNCTION}: `--input` of {name!r} must fit {words}; got {shape_words(shape)}.")
-        del told[:]
-        for size in shape:
-            told.add().dim_value = size
-    for name, value in inputs.items():
-        if _dimensions(value) is None:
-            dims = value.type.tensor_type.shape.dim
-            words = "x".join(str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
-            rule = f"the input {name!r} of `{path}` leaves dimensions open, {words or 'all'}"
-            raise ValueError(f"{FUNCTION}: {rule}: give --input {name}=SHAPE, like {name}=1x3x224x224.")
-
-
-def _dimensions(value: Any) -> Shape | None:
-    kind = value.type.tensor_type
-    if not kind.HasField("shape") or not all(each.HasField("dim_value") for each in kind.shape.dim):
-        return None
-    return tuple(each.dim_value for each in kind.shape.dim)
-
-
 # ---------------------------------------------------------------------------------------------------- one node
 
 
-def _row(model: _Model, node: Any, field: ReceptiveField | None) -> ModelRow:
+def _row(model: Model, node: Any, field: ReceptiveField | None) -> ModelRow:
     x, y = (_shape(model, node, name) for name in (node.input[0], node.output[0]))
     attributes = {each.name: _value(each) for each in node.attribute}
     transposed, pool = node.op_type == "ConvTranspose", node.op_type in POOLS
@@ -210,7 +123,7 @@ def _row(model: _Model, node: Any, field: ReceptiveField | None) -> ModelRow:
     return ModelRow(name, node.op_type, layer, groups, (x, y), 0 if pool else prod(w), cost, field)
 
 
-def _shape(model: _Model, node: Any, name: str) -> Shape:
+def _shape(model: Model, node: Any, name: str) -> Shape:
     shape = model.shapes.get(name)
     if shape is None:
         strange = sorted({f"{n.domain}.{n.op_type}" for n in model.graph.node if n.domain not in ("", "ai.onnx")})
@@ -246,7 +159,7 @@ def _pads(attributes: dict[str, Any], transposed: bool, axis: int, n: int, m: in
 # ------------------------------------------------------------------------------------------ fields of the others
 
 
-def _through(model: _Model, node: Any, fields: dict[str, ReceptiveField | None]) -> ReceptiveField | None:
+def _through(model: Model, node: Any, fields: dict[str, ReceptiveField | None]) -> ReceptiveField | None:
     """The field of what a node makes that is neither convolution nor pooling; None where it ends the chain."""
     sources = [name for name in node.input if name and name not in model.constants]
     shape = model.shapes.get(node.output[0]) if node.output else None
@@ -268,7 +181,7 @@ def _merged(fields: list[ReceptiveField | None]) -> ReceptiveField | None:
     return merge_receptive_fields(*known) if known and len(known) == len(fields) else None
 
 
-def _padded(model: _Model, node: Any, field: ReceptiveField | None) -> ReceptiveField | None:
+def _padded(model: Model, node: Any, field: ReceptiveField | None) -> ReceptiveField | None:
     told = next((list(a.ints) for a in node.attribute if a.name == "pads"), None)
     if told is None and len(node.input) > 1 and node.input[1] in model.constants:
         told = [int(each) for each in model.constants[node.input[1]]]
