@@ -27,6 +27,7 @@ from jaxconv import (
     assert_vjp,
     check_vjp,
     conv,
+    conv_general_dilated,
     conv_input_jacobian,
     conv_input_vjp,
     conv_sharded,
@@ -151,6 +152,9 @@ CALLS: dict[str, Callable[[Arrays], Any]] = {
     },
     "conv_input_vjp": lambda a: pulled(partial(conv_input_vjp, **OPTIONS, input_size=7), a.g, a.w),
     "conv_weight_vjp": lambda a: pulled(partial(conv_weight_vjp, **OPTIONS, kernel_size=3), a.x, a.g),
+    "conv_general_dilated": lambda a: pulled(
+        lambda x, w: conv_general_dilated(x, w, (2,) * (x.ndim - 2), "SAME", feature_group_count=2), a.x, a.w
+    ),
     "conv_input_jacobian": lambda a: pulled(lambda w: conv_input_jacobian(a.x, w, **OPTIONS), a.w),
     "conv_weight_jacobian": lambda a: pulled(lambda x: conv_weight_jacobian(x, a.w, **OPTIONS), a.x),
     **{f"conv_input_jacobian-{d}": lambda a, d=d: conv_input_jacobian(a.x, a.w, **OPTIONS, derivative=d) for d in
@@ -339,7 +343,7 @@ def test_the_table_is_whole() -> None:
 
     called = {call.split("-")[0] for call in CALLS}
     sizes = {"conv_cost", "input_sizes", "merge_receptive_fields", "output_shape", "output_size", "receptive_field",
-             "same_padding", "transpose_output_size", "unread_inputs"}  # fmt: skip
+             "same_padding", "transpose_output_size", "unread_inputs", "accelerate", "layers"}  # fmt: skip
     assert {name for name in jaxconv.__all__ if name.islower()} == called | sizes
 
 

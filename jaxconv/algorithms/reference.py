@@ -28,6 +28,7 @@ from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision, accumulator
 from jaxconv._jax.manual_axes import axes_of, pcast_to
+from jaxconv._jax.marks import left_to_lax
 from jaxconv.algorithms.unroll import geometry_of, per_axis, window
 from jaxconv.sizes.arguments import Size, is_symbolic
 from jaxconv.sizes.geometry import Geometry
@@ -43,6 +44,7 @@ def unsupported(problem: Problem) -> str | None:
     return None
 
 
+@left_to_lax
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     array, kernel = _specs(geometry)
@@ -59,6 +61,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
     ).astype(x.dtype)
 
 
+@left_to_lax
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]
 
@@ -84,6 +87,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     return _cut(dx, array[2:], geometry.input_size)
 
 
+@left_to_lax
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
