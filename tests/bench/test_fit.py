@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jaxconv.algorithms import cost, records
 from jaxconv.bench import fit
 
 
+@cache
 def stored():
     """The measurements of the repository."""
     folder = Path(str(files("jaxconv.bench").joinpath("evidence")))
@@ -41,6 +43,7 @@ def test_an_algorithm_that_does_not_serve_is_not_compared(monkeypatch):
     assert prices[1, 0] < prices[0, 0]
 
 
+@pytest.mark.slow
 def test_every_algorithm_that_is_estimated_was_measured():
     measured = {(r.problem.which, r.problem.geometry.layout, name) for r in stored() for name in r.seconds}
     for which, layouts in cost.prices().items():
