@@ -1,7 +1,6 @@
 """Lengths, blocks of time, residual policies: what must not be read, what is kept, what is the same either way."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
