@@ -1,7 +1,7 @@
 """Calls of lax with every argument drawn: values and derivatives are the float64 sum's, types are lax's.
 
-The long part has 125 of five hundred; with JAXCONV_ALL_CALLS=1 in the environment it has them all. Each goes through the
-drop-in or, with the same function of lax, through `accelerate`, in turn.
+The long part has 125 of five hundred; with JAXCONV_ALL_CALLS=1 in the environment it has them all. Each goes through
+the drop-in or, with the same function of lax, through `accelerate`, in turn.
 """
 
 import os
