@@ -245,10 +245,11 @@ def _cut(x: Array, starts: Sequence[Any], sizes: Sequence[int], every: Sequence[
 def _by_length(looped: Callable[[Array], Array], sums: Sequence[Sequence[Term]]) -> Array:
     """Every sum, one after the other: those of as many terms are steps of one loop."""
     made, order = [], []
+    columns = max(2 + len(terms[0].start) for terms in sums if terms)
     for length in sorted(set(map(len, sums))):
         which = [i for i, terms in enumerate(sums) if len(terms) == length]
         rows = [[(row, *start, channel) for row, start, channel in sums[i]] for i in which]
-        tables = jnp.asarray(np.array(rows, np.int32).reshape(len(which), length, -1))
+        tables = jnp.asarray(np.array(rows, np.int32).reshape(len(which), length, columns))
         made.append(lax.map(looped, tables) if len(which) > 1 else looped(tables[0])[None])
         order += which
     return jnp.concatenate(made)[np.argsort(order)] if len(made) > 1 else made[0]
