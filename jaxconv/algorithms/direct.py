@@ -211,7 +211,11 @@ class Views(NamedTuple):
             return self.added(y, [Term(row[0], tuple(row[1:-1]), row[-1]) for row in rows])
 
         y = add(None, table[-rest:]) if rest else self.zero()
-        return lax.fori_loop(0, count, lambda j, y: add(y, lax.dynamic_slice_in_dim(table, j * size, size)), y)
+        return (
+            y
+            if not count
+            else lax.fori_loop(0, count, lambda j, y: add(y, lax.dynamic_slice_in_dim(table, j * size, size)), y)
+        )
 
     def added(self, y: Array | None, terms: Sequence[Term]) -> Array:
         """y + Σ weights[row] · view over some terms, in two sums that do not wait for each other."""
