@@ -293,6 +293,8 @@ MODES = {
 # What JAX itself rules out: pairs of a call and a mode, and why.
 NOT = {
     ("gated_init", "threefry not partitionable"): "JAX then draws other numbers",
+    ("gru_init", "threefry not partitionable"): "JAX then draws other numbers",
+    ("lstm_init", "threefry not partitionable"): "JAX then draws other numbers",
 }
 
 
