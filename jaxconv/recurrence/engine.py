@@ -232,8 +232,13 @@ def _turned(a: Array, width: int) -> Array:
 
 
 def _outer(turned: Array, delta: Array) -> Array:
-    """Σ_t a[t] δ[t]ᵀ, over the batch as well, of a turned by `_turned`."""
-    return turned @ _rows(delta) if turned.ndim == 2 else jnp.tensordot(turned, delta, delta.ndim - 1)
+    """Σ_t a[t] δ[t]ᵀ, over the batch as well, of a turned by `_turned`.
+
+    Over several devices δ stands first, so that the gradient is split as the rows of its weight are.
+    """
+    if turned.ndim == 2:
+        return turned @ _rows(delta)
+    return jnp.tensordot(jnp.moveaxis(delta, -1, 0), jnp.moveaxis(turned, 0, -1), delta.ndim - 1).T
 
 
 def blocks(each: Any, count: int = 1) -> tuple[Any, ...]:

@@ -74,7 +74,7 @@ def _scan_body(
     if not is_split(params, x, state):
         return run(params, x, state, lengths)
     last, h = _read_split(function, params, x, time_axis)
-    return under_auto_axes(run, ((last,) * len(config.cell.states), h), params, x, state, lengths)
+    return under_auto_axes(run, ([last] * len(config.cell.states), h), params, x, state, lengths)
 
 
 def _read_split(function: str, params: Any, x: Array, time_axis: int) -> tuple[tuple, tuple]:
