@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxconv._jax.dtypes import DTYPES
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import MAPS
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.bench.workloads import CONVOLUTIONS
 from jaxconv.explanation.found import convolutions, names
 from jaxconv.sizes.arguments import did_you_mean, one_of, wrong_kind, wrong_value

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from jaxconv.algorithms.choose import choose
 from jaxconv.explanation.found import Found, convolutions, names
-from jaxconv.lax.route import algorithm_of, seconds_of
+from jaxconv.lax.route import seconds_of
 from jaxconv.sizes.arguments import wrong_kind
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.sizes.receptive import ReceptiveField
@@ -130,7 +131,7 @@ def layers(f: Callable[..., Any], *args: Any) -> LayerReport:
 
 def _row(found: Found, name: str) -> LayerRow:
     problem, reading = found.problem, found.reading
-    algorithm = "lax" if problem is None else algorithm_of(problem)
+    algorithm = "lax" if problem is None else choose(problem)
     read = not isinstance(reading, str)
     return LayerRow(
         name=name,

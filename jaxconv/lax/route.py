@@ -17,7 +17,7 @@ from jax import Array
 from jaxconv._jax.conv_rule import Asked
 from jaxconv._jax.dtypes import DTYPES, read_precision
 from jaxconv._jax.marks import LEAVE, TAKE
-from jaxconv.algorithms import choose, wisdom
+from jaxconv.algorithms import choose
 from jaxconv.algorithms.problem import Problem
 from jaxconv.lax.read import Call, Reading, read
 
@@ -66,7 +66,7 @@ class Router:
         compute = computed(reading, asked.out.dtype, asked.params["precision"])
         if asked.exported and _of_this_machine(compute, asked):
             return "exported, and the algorithm chosen is a call into this machine's libraries"
-        return Taken(reading.which, algorithm_of(problem_of(reading, asked.out.dtype))), compute
+        return Taken(reading.which, choose.choose(problem_of(reading, asked.out.dtype))), compute
 
 
 def unsuited(lhs: Any, rhs: Any, out: Any, explicit: bool = False) -> str | None:
@@ -99,14 +99,9 @@ def problem_of(reading: Reading, dtype: Any) -> Problem:
     return Problem.of(reading.which, a, b, reading.geometry)
 
 
-def algorithm_of(problem: Problem) -> str:
-    """The name of the algorithm that serves it."""
-    return choose.choose(problem)
-
-
 def seconds_of(problem: Problem, algorithm: str) -> float | None:
     """The time that it was measured to take on this machine, or else is estimated at; None where neither is so."""
-    return (wisdom.lookup(problem) or choose.estimates(problem)).get(algorithm)
+    return (choose.measured(problem) or choose.estimates(problem)).get(algorithm)
 
 
 def _of_this_machine(compute: Callable[..., Array], asked: Asked) -> bool:

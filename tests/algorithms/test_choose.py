@@ -11,11 +11,10 @@ from cases import FEW, by_id, integers
 from jaxconv import conv, conv_input_vjp, conv_weight_vjp
 from jaxconv.algorithms import choose, cost
 from jaxconv.algorithms.problem import Problem
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised
-
-MAPS = ("conv", "conv_input_vjp", "conv_weight_vjp")
 
 
 @st.composite

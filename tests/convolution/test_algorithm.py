@@ -15,7 +15,8 @@ from jaxconv import conv, conv_algorithm, conv_input_vjp, conv_transpose, conv_w
 from jaxconv.algorithms import records, wisdom
 from jaxconv.algorithms.choose import ALGORITHMS, unsupported
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import MAPS, Record
+from jaxconv.algorithms.records import Record
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.convolution import algorithm
 from jaxconv.sizes.geometry import Geometry
 
