@@ -1,6 +1,6 @@
 """The public names, each with the module it comes from; `jaxconv/__init__.py` reads them here."""
 
-from jaxconv.algorithms.wisdom import use_wisdom as use_wisdom
+from jaxconv.algorithms.measured.wisdom import use_wisdom as use_wisdom
 from jaxconv.check.core import check_vjp as check_vjp
 from jaxconv.check.faces.assertion import assert_vjp as assert_vjp
 from jaxconv.check.faces.report import VjpReport as VjpReport

@@ -18,7 +18,8 @@ import jax
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision
-from jaxconv.algorithms import blocks, canonical, cost, direct, gemm, onednn, patches, planes, reference, taps, wisdom
+from jaxconv.algorithms import blocks, canonical, cost, direct, gemm, onednn, patches, planes, reference, taps
+from jaxconv.algorithms.measured import wisdom
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.reference import Map
 from jaxconv.sizes.arguments import is_symbolic

@@ -37,8 +37,7 @@ def _arrays(problem: Problem) -> dict[str, float]:
         **{"x": x, "y": y, "w": w, "w, an image": w * b},
         **{"x, strided": x * strided, "y, strided": y * strided},
         **{"x, not 1x1": x * several, "y, not 1x1": y * several},
-        "x, large": x * (x > CACHED * b),
-        "y, large": y * (y > CACHED * b),
+        **{"x, large": x * (x > CACHED * b), "y, large": y * (y > CACHED * b)},
     }
 
 

@@ -31,7 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxconv.algorithms import cost, records
+from jaxconv.algorithms import cost
+from jaxconv.algorithms.measured import records
 from jaxconv.algorithms.reference import MAPS
 from jaxconv.sizes.arithmetic import LAYOUTS
 from jaxconv.terminal.output import write_whole

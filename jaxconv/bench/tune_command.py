@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jaxconv.algorithms import records, wisdom
 from jaxconv.algorithms.choose import estimates
+from jaxconv.algorithms.measured import records, wisdom
+from jaxconv.algorithms.measured.records import Record
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import Record
 from jaxconv.bench import tune_layers
 from jaxconv.bench.processes import PeerError
 from jaxconv.bench.show import geometric_mean
