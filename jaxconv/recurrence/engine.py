@@ -222,23 +222,18 @@ def _rows(a: Array) -> Array:
 
 
 def _turned(a: Array, width: int) -> Array:
-    """(steps, *batch, n) as (n, steps · batch), transposed in memory where a product with δ of that width repays it.
-
-    Over several devices the axes stay unmerged: one that is split would have to be gathered.
-    """
-    if partitioned():
-        return jnp.moveaxis(a, -1, 0)
+    """(steps, *batch, n) as (n, steps · batch), transposed in memory where a product with δ of that width repays it."""
     return held(_rows(a).T) if width >= TURN else _rows(a).T
 
 
-def _outer(turned: Array, delta: Array) -> Array:
-    """Σ_t a[t] δ[t]ᵀ, over the batch as well, of a turned by `_turned`.
+def _outer(a: Array, delta: Array) -> Array:
+    """Σ_t a[t] δ[t]ᵀ, over the batch as well, over several devices.
 
-    Over several devices δ stands first, so that the gradient is split as the rows of its weight are.
+    The axes stay unmerged: one that is split would have to be gathered. δ stands first, so that the gradient is split
+    as the rows of its weight are.
     """
-    if turned.ndim == 2:
-        return turned @ _rows(delta)
-    return jnp.tensordot(jnp.moveaxis(delta, -1, 0), jnp.moveaxis(turned, 0, -1), delta.ndim - 1).T
+    axes = tuple(range(delta.ndim - 1))
+    return jnp.tensordot(delta, a, (axes, axes)).T
 
 
 def blocks(each: Any, count: int = 1) -> tuple[Any, ...]:
@@ -262,7 +257,7 @@ def _weight_gradients(asked: list[str], params: Any, deltas: Any, operands: Any)
             terms = [d.sum(tuple(range(d.ndim - 1))) for d in delta]
         else:
             given = zip(blocks(operands[name], len(delta)), delta, strict=True)
-            terms = [_outer(turned(a, width), d) for a, d in given]
+            terms = [_outer(a, d) if partitioned() else turned(a, width) @ _rows(d) for a, d in given]
         return terms[0] if len(terms) == 1 else jnp.concatenate(terms, -1)
 
     return {name: total(name) for name in asked}
