@@ -1,6 +1,6 @@
 """The public names, each with the module it comes from; `jaxconv/__init__.py` reads them here."""
 
-from jaxconv.algorithms.wisdom import use_wisdom as use_wisdom
+from jaxconv.algorithms.measured.wisdom import use_wisdom as use_wisdom
 from jaxconv.check.core import check_vjp as check_vjp
 from jaxconv.check.faces.assertion import assert_vjp as assert_vjp
 from jaxconv.check.faces.report import VjpReport as VjpReport
@@ -17,6 +17,10 @@ from jaxconv.convolution.jacobian import conv_input_jacobian as conv_input_jacob
 from jaxconv.convolution.jacobian import conv_weight_jacobian as conv_weight_jacobian
 from jaxconv.explanation.explained import Explanation as Explanation
 from jaxconv.explanation.explained import explain as explain
+from jaxconv.explanation.layers import LayerReport as LayerReport
+from jaxconv.explanation.layers import layers as layers
+from jaxconv.lax.accelerated import accelerate as accelerate
+from jaxconv.lax.drop_in import conv_general_dilated as conv_general_dilated
 from jaxconv.parallel.halo import halo_exchange as halo_exchange
 from jaxconv.parallel.halo import halo_exchange_vjp as halo_exchange_vjp
 from jaxconv.parallel.processes import global_batch as global_batch

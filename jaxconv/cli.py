@@ -50,12 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_SIZE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    size.add_argument("input", help="channels and sizes, like 3x224x224")
+    size.add_argument(
+        "input", help="channels and sizes, like 3x224x224; or MODULE:FUNCTION, a JAX function; or MODEL.onnx"
+    )
     size.add_argument("layers", nargs="*", metavar="LAYER", help='a layer in words, like "64 7x7 s2 p3"')
     size.add_argument("--kernel", help="one layer by options instead of words: 3, or 3x5")
     size.add_argument("--filters", help="filters of that layer; without it, pooling")
     for name in ("stride", "padding", "dilation", "groups"):
         size.add_argument(f"--{name}", help="of that layer")
+    size.add_argument("--args", metavar="MODULE:MAKE", help="a function that returns the arguments of MODULE:FUNCTION")
+    size.add_argument(
+        "--input", dest="inputs", action="append", default=[], metavar="NAME=SHAPE",
+        help="the shape of an input of MODEL.onnx that leaves dimensions open, like x=1x3x224x224",
+    )  # fmt: skip
     _add_bench(commands)
     _add_tune(commands)
     _add_check(commands)
@@ -143,9 +150,11 @@ def _add_tune(commands: argparse._SubParsersAction) -> None:
         "tune",
         help="measure which algorithm is fastest here, for later calls to look up",
         description="Measure every algorithm that can serve a convolution, its value and both gradients, and keep the "
-        "times in the user's cache folder, where conv looks them up. Without --file: the fifteen convolutions of "
-        "jaxconv bench. What is known already is skipped. Ctrl-C keeps what was measured.",
+        "times in the user's cache folder, where conv looks them up. Without a function or --file: the fifteen "
+        "convolutions of jaxconv bench. What is known already is skipped. Ctrl-C keeps what was measured.",
     )
+    tune.add_argument("function", nargs="?", metavar="MODULE:FUNCTION", help="the convolutions of a JAX function")
+    tune.add_argument("--args", metavar="MODULE:MAKE", help="a function that returns its arguments")
     tune.add_argument("--file", type=Path, metavar="FILE", help="own convolutions: a JSON list of objects")
     tune.add_argument("--limit", type=float, metavar="S", help="stop after so many seconds, and keep what is measured")
     tune.add_argument("--again", action="store_true", help="measure what is known, too")
@@ -206,6 +215,10 @@ a layer in words:
   upsample s2       every input repeated twice along each axis; with linear, interpolated
   also d2 (dilation), g4 (groups), p1:2 (1 before, 2 behind), pSAME, s2x1 (per axis)
 
+of a JAX function every convolution that it runs, and of an ONNX model each Conv, ConvTranspose and pooling:
+  jaxconv size package.module:function --args package.module:make
+  jaxconv size model.onnx --input x=1x3x224x224
+
 Multiply-adds are those of one example that meet an input. Taps on padding are counted apart, in parentheses: most
 other tools count them in. Of pooling the inputs read are counted."""
 _SIZE_EXAMPLES = """examples:
@@ -214,6 +227,10 @@ _SIZE_EXAMPLES = """examples:
 
 
 def _size(options: argparse.Namespace) -> int:
+    if options.input.endswith(".onnx"):
+        return _size_of_model(options)
+    if ":" in options.input:
+        return _size_of_function(options)
     from jaxconv.sizes.layer_words import read_layer, read_shape
     from jaxconv.sizes.layers_in_words import lines
 
@@ -230,6 +247,25 @@ def _size(options: argparse.Namespace) -> int:
         text = "".join(f"{line}\n" for line in lines(shape, layers))
     except ValueError as error:
         complain(str(error))
+        return 2
+    return shown("jaxconv size", 0, lambda: Legible().write(text))
+
+
+def _size_of_function(options: argparse.Namespace) -> int:
+    from jaxconv.explanation.size_command import size_of_function
+
+    return size_of_function(options.input, options.args)
+
+
+def _size_of_model(options: argparse.Namespace) -> int:
+    if _lacks("size", {"onnx": "onnx"}):
+        return 2
+    from jaxconv.sizes.onnx_model import lines
+
+    try:
+        text = "".join(f"{line}\n" for line in lines(Path(options.input), options.inputs))
+    except (ValueError, OSError) as error:
+        complain(str(error) if isinstance(error, ValueError) else f"jaxconv size: {error}")
         return 2
     return shown("jaxconv size", 0, lambda: Legible().write(text))
 

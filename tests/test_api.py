@@ -11,6 +11,7 @@ import pytest
 
 import jaxconv
 
+LAX = ("conv_general_dilated",)  # has lax's signature, argument for argument
 FUNCTIONS = [name for name in jaxconv.__all__ if inspect.isfunction(getattr(jaxconv, name))]
 ORDER = ["stride", "padding", "output_padding", "output_size", "dilation", "groups", "layout"]
 CONTRACT = {
@@ -54,6 +55,7 @@ CONTRACT = {
     "lstm_scan_both": "forward, backward, x, h0=None, **options",
     "lstm_step_jacobian": "params, h, x",
     "gradient_flow": "params, x, h0=None, *, reset='after'",
+    "accelerate": "",
 }
 
 
@@ -69,7 +71,7 @@ def test_signature_is_the_contract(name):
     assert plain(getattr(jaxconv, name)) == CONTRACT[name]
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in LAX])
 def test_options_are_keyword_only_and_in_order(name):
     parameters = inspect.signature(getattr(jaxconv, name)).parameters.values()
     options = [p for p in parameters if p.name in ORDER]
@@ -105,7 +107,7 @@ def test_docstring_says_all(name):
     assert bool(re.search(r"\n\n    \S", before)) != (name in NO_FORMULA), "a formula, indented, or a reason why not"
     assert re.search(r"^>>> ", text, re.MULTILINE), "one example"
     if inspect.isfunction(public):
-        assert entries(text, "Args") == arguments(public)
+        assert (entries(text, "Args") if arguments(public) else []) == arguments(public)
         for section in ("Returns:", "Raises:", "Source:"):
             assert section in text, section
     elif inspect.isclass(public):

@@ -24,9 +24,13 @@ from cases import assert_close
 from jaxconv import (
     GatedParams,
     Geometry,
+    GRUParams,
+    LSTMParams,
     assert_vjp,
+    causal_conv,
     check_vjp,
     conv,
+    conv_general_dilated,
     conv_input_jacobian,
     conv_input_vjp,
     conv_sharded,
@@ -41,8 +45,18 @@ from jaxconv import (
     gated_step_jacobian,
     global_batch,
     gradient_flow,
+    gru_init,
+    gru_scan,
+    gru_scan_both,
+    gru_step,
+    gru_step_jacobian,
     halo_exchange,
     halo_exchange_vjp,
+    lstm_init,
+    lstm_scan,
+    lstm_scan_both,
+    lstm_step,
+    lstm_step_jacobian,
     smallest_failure,
 )
 
@@ -71,6 +85,9 @@ class Arrays:
         self.now, self.row, self.single, self.number = draw(2, 3), draw(3), draw(2, 8), draw()
         self.lengths = jax.device_put(np.array([5, 2], np.int32))
         self.key = jax.random.key(0)
+        self.depthwise = draw(4, 1, 3)
+        self.gru = GRUParams(draw(12, 3), draw(12, 4), draw(12), draw(12))
+        self.lstm = LSTMParams(draw(16, 3), draw(16, 4), draw(16), draw(16))
 
 
 @cache
@@ -151,6 +168,9 @@ CALLS: dict[str, Callable[[Arrays], Any]] = {
     },
     "conv_input_vjp": lambda a: pulled(partial(conv_input_vjp, **OPTIONS, input_size=7), a.g, a.w),
     "conv_weight_vjp": lambda a: pulled(partial(conv_weight_vjp, **OPTIONS, kernel_size=3), a.x, a.g),
+    "conv_general_dilated": lambda a: pulled(
+        lambda x, w: conv_general_dilated(x, w, (2,) * (x.ndim - 2), "SAME", feature_group_count=2), a.x, a.w
+    ),
     "conv_input_jacobian": lambda a: pulled(lambda w: conv_input_jacobian(a.x, w, **OPTIONS), a.w),
     "conv_weight_jacobian": lambda a: pulled(lambda x: conv_weight_jacobian(x, a.w, **OPTIONS), a.x),
     **{f"conv_input_jacobian-{d}": lambda a, d=d: conv_input_jacobian(a.x, a.w, **OPTIONS, derivative=d) for d in
@@ -183,6 +203,20 @@ CALLS: dict[str, Callable[[Arrays], Any]] = {
     "gated_scan-lengths-of-numpy": lambda a: gated_scan(a.cell, a.steps, lengths=np.array([5, 2])),
     "gated_scan-jvp": lambda a: jax.jvp(lambda x: gated_scan(a.cell, x, derivative="jax"), (a.steps,), (a.steps,)),
     "gated_scan_both": lambda a: pulled(partial(gated_scan_both, lengths=a.lengths), a.cell, a.cell, a.steps),
+    "causal_conv": lambda a: pulled(causal_conv, a.x, a.depthwise),
+    **{
+        f"{cell}_init": lambda a, init=init: init(jax.random.clone(a.key), 3, 4, memory=9, dtype=a.dtype)
+        for cell, init in (("gru", gru_init), ("lstm", lstm_init))
+    },
+    "gru_step": lambda a: pulled(gru_step, a.gru, a.state, a.now),
+    "gru_step_jacobian": lambda a: gru_step_jacobian(a.gru, a.state, a.now),
+    "gru_scan": lambda a: pulled(partial(gru_scan, lengths=a.lengths), a.gru, a.steps, a.state),
+    "gru_scan-before": lambda a: pulled(partial(gru_scan, reset="before", reverse=True), a.gru, a.steps),
+    "gru_scan_both": lambda a: pulled(gru_scan_both, a.gru, a.gru, a.steps),
+    "lstm_step": lambda a: pulled(lstm_step, a.lstm, (a.state, a.state), a.now),
+    "lstm_step_jacobian": lambda a: lstm_step_jacobian(a.lstm, (a.state, a.state), a.now),
+    "lstm_scan": lambda a: pulled(partial(lstm_scan, lengths=a.lengths, residuals=2), a.lstm, a.steps),
+    "lstm_scan_both": lambda a: pulled(lstm_scan_both, a.lstm, a.lstm, a.steps),
     "gradient_flow": lambda a: gradient_flow(a.cell, a.steps),
     "gradient_flow-linear": lambda a: gradient_flow(a.linear, a.steps, a.state),
     "gradient_flow-summary": lambda a: gradient_flow(a.cell, a.steps).summary().split()[0],
@@ -259,6 +293,8 @@ MODES = {
 # What JAX itself rules out: pairs of a call and a mode, and why.
 NOT = {
     ("gated_init", "threefry not partitionable"): "JAX then draws other numbers",
+    ("gru_init", "threefry not partitionable"): "JAX then draws other numbers",
+    ("lstm_init", "threefry not partitionable"): "JAX then draws other numbers",
 }
 
 
@@ -334,13 +370,15 @@ def test_every_call_under_every_mode(mode: str, call: str) -> None:
 
 
 def test_the_table_is_whole() -> None:
-    """Every public function that computes with arrays stands in it."""
+    """Every public function that computes with arrays stands in it; those that carry weights over compute nothing."""
     import jaxconv
 
     called = {call.split("-")[0] for call in CALLS}
     sizes = {"conv_cost", "input_sizes", "merge_receptive_fields", "output_shape", "output_size", "receptive_field",
              "same_padding", "transpose_output_size", "unread_inputs"}  # fmt: skip
-    assert {name for name in jaxconv.__all__ if name.islower()} == called | sizes
+    others = {"accelerate", "conv_algorithm", "layers", "recurrent", "use_wisdom", "gru_from", "gru_to", "lstm_from",
+              "lstm_to"}  # fmt: skip
+    assert {name for name in jaxconv.__all__ if name.islower()} == called | sizes | others
 
 
 def test_what_jax_forbids_eagerly() -> None:

@@ -35,6 +35,7 @@ AXES = {  # labels that the pictures of a notebook must carry, and at least so m
         2,
         ["position j of the whole axis", "shard r", "sent by each device (KiB per step)"],
     ),
+    "07_any_model_unchanged": (1, ["loss (nats per image)", "time of a step (ms)", "temporary arrays (MiB)"]),
     "05_check_your_own_rule": (
         1,
         ["the rule gave: args[0]", "right: args[1]", "across: axis 1 (24)", "down: axis 0 (6)", "powers of ten"],

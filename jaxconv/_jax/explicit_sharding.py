@@ -52,10 +52,16 @@ def _mesh(trees: Any) -> Any:
     return next(each.mesh for each in held if isinstance(each, NamedSharding) and any(e is not None for e in each.spec))
 
 
-def under_auto_axes(f: Callable[..., Any], results: tuple[tuple[Any, ...], ...], *trees: Any) -> Any:
-    """f(*trees) with the partitioner left free within; its results lie as `results` say, one entry per array axis."""
+def under_auto_axes(f: Callable[..., Any], results: tuple[Any, ...], *trees: Any) -> Any:
+    """f(*trees) with the partitioner left free within; its results lie as `results` say: of an array one entry per
+    axis, of a list of arrays a list of these.
+    """
     mesh = _mesh(trees)
-    shardings = tuple(NamedSharding(mesh, PartitionSpec(*result)) for result in results)
+
+    def lying(result: Any) -> Any:
+        return tuple(map(lying, result)) if isinstance(result, list) else NamedSharding(mesh, PartitionSpec(*result))
+
+    shardings = tuple(map(lying, results))
     return jax.sharding.auto_axes(f, out_sharding=shardings)(*trees)
 
 

@@ -9,11 +9,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.typing import DTypeLike
 
 T = TypeVar("T")
 
@@ -60,11 +57,6 @@ def chunked_sum(f: Callable[..., T], total: T, arrays: Sequence[Array], images: 
         return f(total, *_at(i, arrays, images)), None
 
     return lax.scan(step, total, _every(arrays[0], images))[0]
-
-
-def unsliced(dtype: DTypeLike) -> bool:
-    """Whether XLA cannot slice such arrays on a CPU, nor write into them: in a loop it would widen them as a whole."""
-    return dtype == jnp.bfloat16 and jax.__version_info__ < (0, 11)
 
 
 def _every(x: Array, images: int) -> Array:

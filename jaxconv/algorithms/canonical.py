@@ -19,7 +19,7 @@ from jax import Array, lax
 from jaxconv._jax.dtypes import Precision
 from jaxconv.algorithms import reference
 from jaxconv.algorithms.layout import in_layout, to_accumulator
-from jaxconv.algorithms.unroll import Axis, geometry_of, padded, per_axis
+from jaxconv.algorithms.unroll import padded
 from jaxconv.sizes.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     """
     if geometry.groups > 1:
         return reference.conv_weight_vjp(x, g, geometry, precision)
-    axes = [Axis(a.n, a.m, a.d, a.s, a.lo, a.hi - a.rest, a.k) for a in per_axis(geometry)]
     images, kernel = jnp.moveaxis(to_accumulator(x), (-1, 0), (0, -1)), jnp.moveaxis(to_accumulator(g), 0, -2)
-    dw = _product(images, kernel, geometry_of(axes, geometry), precision)
+    dw = _product(images, kernel, reference.exchanged_geometry(geometry), precision)
     return jnp.moveaxis(dw, 0, -2).astype(x.dtype)  # (*taps, in, out)
 
 

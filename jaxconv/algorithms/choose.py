@@ -18,7 +18,8 @@ import jax
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision
-from jaxconv.algorithms import blocks, canonical, cost, direct, gemm, onednn, patches, planes, reference, taps, wisdom
+from jaxconv.algorithms import blocks, canonical, cost, direct, gemm, onednn, patches, planes, reference, taps
+from jaxconv.algorithms.measured import wisdom
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.reference import Map
 from jaxconv.sizes.arguments import is_symbolic
@@ -62,13 +63,17 @@ def estimates(problem: Problem) -> dict[str, float]:
     return {name: time for name, time in cost.seconds(problem).items() if unsupported(name, problem) is None}
 
 
+def measured(problem: Problem) -> dict[str, float]:
+    """Seconds that each algorithm took on this machine, of those that can serve a call; none without wisdom."""
+    known = wisdom.lookup(problem) or {}
+    return {name: time for name, time in known.items() if name in ALGORITHMS and unsupported(name, problem) is None}
+
+
 def choose(problem: Problem) -> str:
     """The algorithm that serves a call: argmin of its seconds, as measured on this machine or else as estimated."""
     if name := required(problem):
         return name
-    measured = wisdom.lookup(problem) or {}
-    times = {name: time for name, time in measured.items() if name in ALGORITHMS and unsupported(name, problem) is None}
-    times = times or estimates(problem)
+    times = measured(problem) or estimates(problem)
     return min(times, key=times.__getitem__, default="reference")
 
 
@@ -97,12 +102,8 @@ def lowered(
     fast = getattr(ALGORITHMS[name], which)
     if named and name != "onednn":  # which a CPU alone has
         return fast(a, b, geometry, precision)
-    return lax.platform_dependent(
-        a,
-        b,
-        cpu=lambda a, b: fast(a, b, geometry, precision),
-        default=lambda a, b: plain(a, b, geometry, precision),
-    )
+    here, elsewhere = (lambda a, b, f=f: f(a, b, geometry, precision) for f in (fast, plain))
+    return lax.platform_dependent(a, b, cpu=here, default=elsewhere)
 
 
 def _static(a: Array, b: Array, geometry: Geometry) -> bool:

@@ -15,10 +15,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from jaxconv.algorithms.direct import MANY
 from jaxconv.algorithms.problem import Problem
 
 CACHED = 0.5  # million numbers an image, 2 MB of float32: of more the arrays of one step leave a core's cache
-LONG_SUM = 128  # products in a sum; of more `direct` adds up some at a time
 
 
 def terms(problem: Problem) -> dict[str, float]:
@@ -35,12 +35,9 @@ def _arrays(problem: Problem) -> dict[str, float]:
     w, strided, several = g.groups * c * f * g.taps / 1e6, max(g.stride) > 1, g.taps > 1
     return {
         **{"x": x, "y": y, "w": w, "w, an image": w * b},
-        "x, strided": x * strided,
-        "y, strided": y * strided,
-        "x, not 1x1": x * several,
-        "y, not 1x1": y * several,
-        "x, large": x * (x > CACHED * b),
-        "y, large": y * (y > CACHED * b),
+        **{"x, strided": x * strided, "y, strided": y * strided},
+        **{"x, not 1x1": x * several, "y, not 1x1": y * several},
+        **{"x, large": x * (x > CACHED * b), "y, large": y * (y > CACHED * b)},
     }
 
 
@@ -68,7 +65,7 @@ def _products(problem: Problem) -> dict[str, float]:
     g, c, f = problem.geometry, problem.channels, problem.filters
     reduced, made = (f, c) if problem.which == "conv_input_vjp" else (c, f)  # of y and dx; of dw as of y
     mac, grouped, row = problem.multiply_adds / 1e9, g.groups > 1, g.output_size[-1]
-    long = reduced * g.taps > LONG_SUM
+    long, zeros = reduced * g.taps > MANY, mac * math.prod(g.input_size) / problem.positions
     sizes = {
         "channels": (c, 16, 32, 64),
         "filters": (f, 16, 32, 64),
@@ -86,6 +83,8 @@ def _products(problem: Problem) -> dict[str, float]:
         "products, strided": mac * (max(g.stride) > 1),
         "products, windows apart": mac * (not problem.overlap),
         "products, three axes": mac * (g.axes == 3),
+        "products, with zeros between": zeros,  # a strided dx as one convolution, or all positions of x
+        "products, with zeros between, three axes": zeros * (g.axes == 3 and max(g.stride) > 1),
         "products, grouped": mac * grouped,
         "products, several channels": mac * (reduced > 1),
         "products, several channels, grouped": mac * (reduced > 1 and grouped),
@@ -104,8 +103,7 @@ def prices() -> dict[str, Any]:
 def seconds(problem: Problem) -> dict[str, float]:
     """Of every algorithm that was fitted for this map and layout."""
     of = terms(problem)
-    fitted = prices()[problem.which][problem.geometry.layout]
     return {
         name: each["factor"].get(problem.dtype, 1.0) * sum(price * of[term] for term, price in each["price"].items())
-        for name, each in fitted.items()
+        for name, each in prices()[problem.which][problem.geometry.layout].items()
     }

@@ -211,7 +211,11 @@ class Views(NamedTuple):
             return self.added(y, [Term(row[0], tuple(row[1:-1]), row[-1]) for row in rows])
 
         y = add(None, table[-rest:]) if rest else self.zero()
-        return lax.fori_loop(0, count, lambda j, y: add(y, lax.dynamic_slice_in_dim(table, j * size, size)), y)
+        return (
+            y
+            if not count
+            else lax.fori_loop(0, count, lambda j, y: add(y, lax.dynamic_slice_in_dim(table, j * size, size)), y)
+        )
 
     def added(self, y: Array | None, terms: Sequence[Term]) -> Array:
         """y + Σ weights[row] · view over some terms, in two sums that do not wait for each other."""
@@ -245,10 +249,11 @@ def _cut(x: Array, starts: Sequence[Any], sizes: Sequence[int], every: Sequence[
 def _by_length(looped: Callable[[Array], Array], sums: Sequence[Sequence[Term]]) -> Array:
     """Every sum, one after the other: those of as many terms are steps of one loop."""
     made, order = [], []
+    columns = max(2 + len(terms[0].start) for terms in sums if terms)
     for length in sorted(set(map(len, sums))):
         which = [i for i, terms in enumerate(sums) if len(terms) == length]
         rows = [[(row, *start, channel) for row, start, channel in sums[i]] for i in which]
-        tables = jnp.asarray(np.array(rows, np.int32).reshape(len(which), length, -1))
+        tables = jnp.asarray(np.array(rows, np.int32).reshape(len(which), length, columns))
         made.append(lax.map(looped, tables) if len(which) > 1 else looped(tables[0])[None])
         order += which
     return jnp.concatenate(made)[np.argsort(order)] if len(made) > 1 else made[0]

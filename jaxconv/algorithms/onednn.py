@@ -18,7 +18,7 @@ Source: the polyphase decomposition of P. P. Vaidyanathan 1993, section 4.3.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -30,7 +30,7 @@ from jaxconv._jax.dtypes import Precision
 from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.algorithms import reference
 from jaxconv.algorithms.layout import in_layout
-from jaxconv.algorithms.unroll import Axis, geometry_of, interleave, padded, per_axis
+from jaxconv.algorithms.unroll import Axis, StridePhase, geometry_of, interleave, padded, per_axis, stride_phases
 from jaxconv.sizes.arguments import is_symbolic
 from jaxconv.sizes.geometry import Geometry
 
@@ -90,10 +90,9 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
     The channels of a group are the batch; (group, image) is the channel.
     """
-    exchanged = [Axis(a.n, a.m, a.d, a.s, a.lo, a.hi - a.rest, a.k) for a in per_axis(geometry)]
     parts = x.reshape(len(x), *geometry.input_size, geometry.groups, -1)
     images = jnp.moveaxis(parts, (-1, 0), (0, -1)).reshape(parts.shape[-1], *geometry.input_size, -1)
-    dw = _product(images, jnp.moveaxis(g, 0, -2), geometry_of(exchanged, geometry))
+    dw = _product(images, jnp.moveaxis(g, 0, -2), reference.exchanged_geometry(geometry))
     return jnp.moveaxis(dw, 0, -2)
 
 
@@ -102,39 +101,31 @@ def _input_vjp(g: Array, w: Array, geometry: Geometry) -> Array:
     axis = next((axis for axis, s in enumerate(geometry.stride) if s > 1), None)
     if axis is None:
         return _product(g, reference.flip_kernel(w, geometry), reference.transposed_geometry(geometry))
-    s, n = geometry.stride[axis], geometry.input_size[axis]
-    phases = []
-    for r in range(min(s, n)):
-        taps, phase = _phase(geometry, axis, r)
-        if taps:
-            met = lax.slice_in_dim(w, taps[0], taps[-1] + 1, taps.step, axis)
-            phases.append(_input_vjp(g, met, phase))
-        else:
-            phases.append(_zeros((len(g), *phase.input_size, w.shape[-2] * geometry.groups), g, w))
-    return interleave(phases, 1 + axis, n)
+    split = per_axis(geometry)[axis]
+    found = {phase.remainder: phase for phase in stride_phases(split)}
+    parts = []
+    for r in range(min(split.s, split.n)):
+        if (phase := found.get(r)) is None:  # no tap meets these positions
+            size = [*geometry.input_size[:axis], -(-split.n // split.s), *geometry.input_size[axis + 1 :]]
+            parts.append(_zeros((len(g), *size, w.shape[-2] * geometry.groups), g, w))
+            continue
+        met = lax.slice_in_dim(w, phase.taps[0], phase.taps[-1] + 1, _step(phase.taps), axis)
+        parts.append(_input_vjp(g, met, _of_phase(geometry, axis, phase)))
+    return interleave(parts, 1 + axis, split.n)
 
 
-def _phase(geometry: Geometry, axis: int, r: int) -> tuple[range, Geometry]:
-    """The taps of one axis that the positions with remainder r meet, and the geometry of these and those."""
-    n, k, m = geometry.input_size[axis], geometry.kernel_size[axis], geometry.output_size[axis]
-    s, d, (lo, _) = geometry.stride[axis], geometry.dilation[axis], geometry.padding[axis]
-    step = s // math.gcd(s, d)
-    taps = range(next((q for q in range(min(step, k)) if (d * q - lo - r) % s == 0), k), k, step)
-    count, apart = -(-n // s), d * step // s
-    before = -((d * taps.start - lo - r) // s)  # −δ of the first tap
-    behind = m - count - before + apart * (len(taps) - 1)
+def _of_phase(geometry: Geometry, axis: int, phase: StridePhase) -> Geometry:
+    """That of g and x̃ of one remainder along this axis, without a stride there: of all remainders equally long."""
+    axes = per_axis(geometry)
+    split, apart, before = axes[axis], _step(phase.shifts), -phase.shifts[0]
+    count, reach = -(-split.n // split.s), apart * (len(phase.taps) - 1)
+    axes[axis] = Axis(count, len(phase.taps), 1, apart, before, split.m - count - before + reach, split.m)
+    return geometry_of(axes, geometry)
 
-    def at(values: tuple, value: object) -> tuple:
-        return (*values[:axis], value, *values[axis + 1 :])
 
-    return taps, replace(
-        geometry,
-        input_size=at(geometry.input_size, count),
-        kernel_size=at(geometry.kernel_size, len(taps)),
-        stride=at(geometry.stride, 1),
-        padding=at(geometry.padding, (before, behind)),
-        dilation=at(geometry.dilation, apart),
-    )
+def _step(numbers: Sequence[int]) -> int:
+    """Between evenly spaced numbers; 1 where there is one alone."""
+    return numbers[1] - numbers[0] if len(numbers) > 1 else 1
 
 
 def _product(x: Array, w: Array, geometry: Geometry) -> Array:

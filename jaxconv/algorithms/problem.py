@@ -41,16 +41,17 @@ class Problem(NamedTuple):
 
     @classmethod
     def of(cls, which: Map, a: Array, b: Array, geometry: Geometry, mapped: bool = False) -> Problem:
-        """Of `which` map's two arrays: (x, w) of y, (g, w) of dx, (x, g) of dw."""
-        first, kernel_in, kernel_out = (1, 1, 0) if geometry.channels_first else (-1, -2, -1)
+        """Of `which` map's two arrays, with any number of batch axes: (x, w) of y, (g, w) of dx, (x, g) of dw."""
+        leading = a.ndim - geometry.axes - 1  # axes of the batch
+        channel, kernel_in, kernel_out = (leading, 1, 0) if geometry.channels_first else (-1, -2, -1)
         if which == "conv":
-            channels, filters = a.shape[first], b.shape[kernel_out]
+            channels, filters = a.shape[channel], b.shape[kernel_out]
         elif which == "conv_input_vjp":
-            channels, filters = b.shape[kernel_in] * geometry.groups, a.shape[first]
+            channels, filters = b.shape[kernel_in] * geometry.groups, a.shape[channel]
         else:
-            channels, filters = a.shape[first], b.shape[first]
+            channels, filters = a.shape[channel], b.shape[channel]
         per_group = channels // geometry.groups, filters // geometry.groups
-        return cls(which, geometry, *per_group, a.shape[0], str(a.dtype), partitioned(), mapped)
+        return cls(which, geometry, *per_group, math.prod(a.shape[:leading]), str(a.dtype), partitioned(), mapped)
 
     @property
     def itemsize(self) -> int:

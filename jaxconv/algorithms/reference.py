@@ -21,14 +21,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision, accumulator
 from jaxconv._jax.manual_axes import axes_of, pcast_to
-from jaxconv.algorithms.unroll import geometry_of, per_axis, window
+from jaxconv._jax.marks import left_to_lax
+from jaxconv.algorithms.unroll import Axis, geometry_of, per_axis, window
 from jaxconv.sizes.arguments import Size, is_symbolic
 from jaxconv.sizes.geometry import Geometry
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from jaxconv.algorithms.problem import Problem
 
 Map = Literal["conv", "conv_input_vjp", "conv_weight_vjp"]
+MAPS: tuple[Map, ...] = get_args(Map)
 
 
 def unsupported(problem: Problem) -> str | None:
@@ -43,6 +45,7 @@ def unsupported(problem: Problem) -> str | None:
     return None
 
 
+@left_to_lax
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     array, kernel = _specs(geometry)
@@ -59,6 +62,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
     ).astype(x.dtype)
 
 
+@left_to_lax
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]
 
@@ -84,6 +88,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
     return _cut(dx, array[2:], geometry.input_size)
 
 
+@left_to_lax
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
@@ -175,6 +180,12 @@ def transposed_geometry(geometry: Geometry) -> Geometry:
     """The geometry of the convolution of g with `flip_kernel(w)` that makes dx where the stride is one."""
     padding = tuple((axis.reach - axis.lo, axis.reach - axis.hi) for axis in per_axis(geometry))
     return replace(geometry, input_size=geometry.output_size, padding=padding)
+
+
+def exchanged_geometry(geometry: Geometry) -> Geometry:
+    """The geometry of the convolution of x with g as its kernel that makes dw: stride and dilation exchanged, too."""
+    axes = [Axis(a.n, a.m, a.d, a.s, a.lo, a.hi - a.rest, a.k) for a in per_axis(geometry)]
+    return geometry_of(axes, geometry)
 
 
 def _specs(geometry: Geometry) -> tuple[tuple[int, ...], tuple[int, ...]]:

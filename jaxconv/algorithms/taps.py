@@ -37,7 +37,6 @@ def unsupported(problem: Problem) -> str | None:
     """What it reads are rows of memory; of them the taps of an axis are lines of the program."""
     g = problem.geometry
     return first_broken(
-        (problem.which != "conv_weight_vjp", f"it makes weight gradients alone; got {problem.which}"),
         (g.channels_first, "`layout` must be 'channels_last'; got layout='channels_first'"),
         (g.groups > 1, f"`groups` must be 1; got groups={g.groups}"),
         (g.axes == 1, "there must be two spatial axes or more; got one"),

@@ -24,14 +24,16 @@ import random
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxconv.algorithms import cost, records
+from jaxconv.algorithms import cost
+from jaxconv.algorithms.measured import records
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.sizes.arithmetic import LAYOUTS
 from jaxconv.terminal.output import write_whole
 
@@ -43,6 +45,13 @@ WORST = 1.5  # of the logarithm of a regret: what is 4.5 times as long or more i
 FOLDS = 10  # groups of models, each left out once
 FEWEST = 8  # measurements of an algorithm that prices are made from
 APART = ("onednn", "reference")  # chosen by wisdom or by name alone
+
+
+def evidence(paths: Sequence[Path] | None = None) -> list[records.Record]:
+    """The measurements of these files, of whatever machine; without any, those beside this module."""
+    stored = Path(str(files("jaxconv.bench").joinpath("evidence")))
+    found = paths or sorted(stored.glob("times*.json"))
+    return [record for path in found for record in records.read(path, anywhere=True).values()]
 
 
 class Calls(NamedTuple):
@@ -151,7 +160,19 @@ def factors(every: Sequence[records.Record], name: str, which: str, layout: str)
         single = seconds.get(problem._replace(dtype="float32"))
         if (problem.which, problem.geometry.layout) == (which, layout) and problem.dtype != "float32" and single:
             ratios.setdefault(problem.dtype, []).append(time / single)
-    return {dtype: float(f"{np.exp(np.log(each).mean()):.3g}") for dtype, each in ratios.items()}
+    return {dtype: _short(np.exp(np.log(each).mean())) for dtype, each in ratios.items()}
+
+
+def priced(of: Calls, every: Sequence[records.Record], which: str, layout: str) -> dict[str, dict[str, Any]]:
+    """What coefficients.json holds of one map and layout: by algorithm its price for each term, its dtypes' factors."""
+    terms = list(cost.terms(of.records[0].problem))
+    return {
+        name: {
+            "factor": factors(every, name, which, layout),
+            "price": dict(zip(terms, map(_short, prices), strict=True)),
+        }
+        for name, prices in zip(of.names, fit(of.terms, of.seconds) / of.scale, strict=True)
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -162,37 +183,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--write", action="store_true", help="write coefficients.json")
     options = parser.parse_args(arguments)
-    here = Path(str(files("jaxconv.bench").joinpath("evidence")))
-    paths = options.evidence or sorted(here.glob("times*.json"))
-    every = [record for path in paths for record in records.read(path, anywhere=True).values()]
+    every = evidence(options.evidence)
     prices: dict[str, dict] = {}
     print("| map | layout | calls | regret: mean | 95 of 100 | worst | fastest, and times the best other's time |")
     print("|---|---|---|---|---|---|---|")
-    for which in records.MAPS:
+    for which in MAPS:
         for layout in LAYOUTS:
             of = calls(every, which, layout)
             regret = left_out(of)
             shares = ", ".join(f"{name} {count}, {times:.2f}" for name, count, times in worth(of))
             figures = f"{np.exp(np.log(regret).mean()):.3f} | {np.quantile(regret, 0.95):.2f} | {regret.max():.1f}"
             print(f"| {which} | {layout} | {len(regret)} | {figures} | {shares} |", flush=True)
-            found = fit(of.terms, of.seconds) / of.scale
-            named = [dict(zip(cost.terms(of.records[0].problem), map(_short, row), strict=True)) for row in found]
-            prices.setdefault(which, {})[layout] = {
-                name: {
-                    "factor": factors(every, name, which, layout),
-                    "price": {term: p for term, p in row.items() if p},
-                }
-                for name, row in zip(of.names, named, strict=True)
-            }
+            prices.setdefault(which, {})[layout] = priced(of, every, which, layout)
     if options.write:
         write_whole(
             Path(str(files("jaxconv.algorithms").joinpath("coefficients.json"))), json.dumps(prices, indent=1) + "\n"
         )
 
 
-def _short(price: float) -> float:
-    """With three digits; 0 where it adds less than 10 ns to any call."""
-    return float(f"{price:.3g}") if price > 1e-12 else 0.0
+def _short(value: float) -> float:
+    """With three digits."""
+    return float(f"{value:.3g}")
 
 
 if __name__ == "__main__":

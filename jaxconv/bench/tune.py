@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from jaxconv.algorithms.choose import ALGORITHMS, estimates, unsupported
+from jaxconv.algorithms.measured.records import Record
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import Record
 from jaxconv.bench.measure import repeats
 from jaxconv.bench.processes import Peer, PeerDied, PeerError
 

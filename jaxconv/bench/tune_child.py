@@ -30,8 +30,8 @@ import numpy as np
 from jaxconv._jax.dtypes import accumulator
 from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.algorithms.choose import ALGORITHMS
+from jaxconv.algorithms.measured.records import Record
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import Record
 
 
 def shapes(problem: Problem) -> tuple[tuple[int, ...], tuple[int, ...]]:

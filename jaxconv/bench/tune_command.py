@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jaxconv.algorithms import records, wisdom
 from jaxconv.algorithms.choose import estimates
+from jaxconv.algorithms.measured import records, wisdom
+from jaxconv.algorithms.measured.records import Record
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import Record
 from jaxconv.bench import tune_layers
 from jaxconv.bench.processes import PeerError
 from jaxconv.bench.show import geometric_mean
@@ -38,7 +38,7 @@ def command(options: argparse.Namespace, stop_if_told: Callable[[], None] = lamb
         known = records.read(place)
         if options.show:
             return _show(table(list(known.values()), str(place)) if known else _nothing(place))
-        named = tune_layers.public() if options.file is None else tune_layers.read(options.file)
+        named = _asked(options)
         wanted = named if options.again else {each: names for each, names in named.items() if each not in known}
         if options.dry_run:
             return _show(plan(wanted, len(named) - len(wanted)))
@@ -54,6 +54,13 @@ def command(options: argparse.Namespace, stop_if_told: Callable[[], None] = lamb
         complain(f"{COMMAND}: records must go to a file that can be written; {fault}")
         return 2
     return run(wanted, place, options.limit, stop_if_told, len(named) - len(wanted))
+
+
+def _asked(options: argparse.Namespace) -> dict[Problem, list[str]]:
+    """The problems to measure: of a function, of a file, or the public ones."""
+    if options.function is not None:
+        return tune_layers.of_function(options.function, options.args)
+    return tune_layers.public() if options.file is None else tune_layers.read(options.file)
 
 
 def run(

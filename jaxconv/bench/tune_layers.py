@@ -17,12 +17,14 @@ from typing import Any
 
 from jaxconv._jax.dtypes import DTYPES
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import MAPS
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.bench.workloads import CONVOLUTIONS
+from jaxconv.explanation.found import convolutions, names
 from jaxconv.sizes.arguments import did_you_mean, one_of, wrong_kind, wrong_value
 from jaxconv.sizes.arithmetic import LAYOUTS
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.sizes.shapes import check_channels, read_shape, split_array, split_kernel
+from jaxconv.terminal import named
 
 COMMAND = "jaxconv tune"
 OPTIONS = ("stride", "padding", "dilation", "groups")
@@ -34,6 +36,30 @@ KEYS = ("name", "x", "w", *OPTIONS, *CHOICES)
 def public() -> dict[Problem, list[str]]:
     """The fifteen convolutions of `jaxconv bench`, as `read` returns them."""
     return by_problem(enumerate(map(asdict, CONVOLUTIONS), 1), COMMAND)
+
+
+def of_function(name: str, args: str | None) -> dict[Problem, list[str]]:
+    """Every convolution of the function ``package.module:name``, called with what ``args`` of that form returns.
+
+    Raises:
+        ValueError: naming what cannot be used, or that there is none.
+    """
+    named.look_here()
+    try:
+        f, given = named.found("function", name), () if args is None else named.arguments(args)
+        found = convolutions(f, *given)
+    except named.BadCall as error:
+        raise ValueError(f"{COMMAND}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{COMMAND}: {name} could not be traced: {named.said(error)}") from error
+    problems: dict[Problem, list[str]] = {}
+    for each, called in zip(found, names(found), strict=True):
+        if each.problem is not None:
+            known = problems.setdefault(each.problem, [])
+            known += [label for label in [called or f"layer {len(problems)}"] if label not in known]
+    if not problems:
+        raise ValueError(f"{COMMAND}: {name} must have a convolution that one of the three maps expresses; got none.")
+    return problems
 
 
 def read(path: Path) -> dict[Problem, list[str]]:

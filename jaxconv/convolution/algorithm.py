@@ -11,11 +11,9 @@ import jax.numpy as jnp
 
 from jaxconv._jax.dtypes import DTYPES
 from jaxconv._jax.manual_axes import partitioned
-from jaxconv.algorithms import wisdom
-from jaxconv.algorithms.choose import ALGORITHMS, choose, estimates, required, unsupported
+from jaxconv.algorithms.choose import ALGORITHMS, choose, estimates, measured, required, unsupported
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import MAPS
-from jaxconv.algorithms.reference import Map
+from jaxconv.algorithms.reference import MAPS, Map
 from jaxconv.convolution.padding import PADDING_MODES, must_pad_apart, pad_apart
 from jaxconv.sizes.arguments import did_you_mean, is_symbolic, one_of, wrong_kind, wrong_value
 from jaxconv.sizes.geometry import Geometry
@@ -101,15 +99,13 @@ def conv_algorithm(
     problem = _problem(function, x_shape, w_shape, which, _read_dtype(function, dtype), **options)
     if problem.batch == 0:
         return Choice("reference", {}, False, {}, which)
-    reasons = {name: unsupported(name, problem) for name in ALGORITHMS}
-    cannot = {name: why for name, why in reasons.items() if why is not None}
+    cannot = {name: why for name in ALGORITHMS if (why := unsupported(name, problem)) is not None}
     if needed := required(problem):
         others = dict.fromkeys(set(ALGORITHMS) - {needed}, f"{needed} alone serves this call")
         return Choice(needed, {}, False, {**others, **cannot}, which)
-    measured = {name: s for name, s in (wisdom.lookup(problem) or {}).items() if reasons.get(name, "") is None}
-    candidates = measured or estimates(problem)
-    ranked = dict(sorted(candidates.items(), key=lambda item: item[1]))
-    return Choice(choose(problem), ranked, bool(measured), cannot, which)
+    known = measured(problem)
+    ranked = dict(sorted((known or estimates(problem)).items(), key=lambda item: item[1]))
+    return Choice(choose(problem), ranked, bool(known), cannot, which)
 
 
 def _problem(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -40,6 +41,12 @@ def causal_conv(x: Array, w: Array, b: Array | None = None, state: Array | None 
     (Array([[ 1., 12., 23.]], dtype=float32), Array([[3.]], dtype=float32))
     """
     _check(x, w, b, state)
+    return _causal_body(x, w, b, state)
+
+
+@jax.jit
+def _causal_body(x: Array, w: Array, b: Array | None, state: Array | None) -> tuple[Array, Array]:
+    """Of arrays that fit together."""
     channels, reach, time = w.shape[0], w.shape[-1] - 1, x.shape[-1]
     whole = x if state is None else jnp.concatenate([state, x], axis=-1)
     y = conv(whole, w, b, padding="CAUSAL" if state is None else 0, groups=channels) if time != 0 else x

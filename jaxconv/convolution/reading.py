@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from jax import Array
 
 from jaxconv._jax.dtypes import Precision, read_arrays, read_precision
-from jaxconv._jax.manual_axes import partitioned
 from jaxconv.algorithms.choose import ALGORITHMS, unsupported
 from jaxconv.algorithms.problem import Problem
 from jaxconv.algorithms.reference import Map
@@ -70,25 +68,11 @@ def read_config(
     """
     config = ConvConfig(geometry, read_precision(function, precision), lowering)
     if lowering != "auto" and not any(is_symbolic(size) or size == 0 for size in (*a.shape, *b.shape)):
-        why = unsupported(lowering, _problem(which, a, b, geometry))
+        why = unsupported(lowering, Problem.of(which, a, b, geometry))
         if why is not None:
             rule = f"`lowering` must be 'auto' or an algorithm that can serve this call: {why}"
             wrong_value(function, rule, f"lowering={lowering!r}")
     return config
-
-
-def _problem(which: Map, a: Array, b: Array, geometry: Geometry) -> Problem:
-    """As `Problem.of`, of arrays with any number of batch axes."""
-    channel = -geometry.axes - 1 if geometry.channels_first else -1
-    kernel_in, kernel_out = (1, 0) if geometry.channels_first else (-2, -1)
-    if which == "conv":
-        channels, filters = b.shape[kernel_in], b.shape[kernel_out]
-    elif which == "conv_input_vjp":
-        channels, filters = b.shape[kernel_in], a.shape[channel]
-    else:
-        channels, filters = a.shape[channel] // geometry.groups, b.shape[channel]
-    batch = math.prod(a.shape[: a.ndim - geometry.axes - 1])
-    return Problem(which, geometry, channels, filters // geometry.groups, batch, str(a.dtype), partitioned())
 
 
 def check_bias(function: str, b: Array | None, out: int) -> None:

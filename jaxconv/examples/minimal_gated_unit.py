@@ -95,9 +95,7 @@ def mgu_scan(params: MGUParams, x: Array, h0: Array | None = None, **options: An
     >>> mgu_scan(params, jnp.ones((5, 2, 3)), lengths=jnp.array([5, 1]), residuals=2)[1].shape
     (5, 2, 4)
     """
-    defaults: dict[str, Any] = {"lengths": None, "reverse": False, "time_axis": 0, "unroll": 1}
-    defaults |= {"residuals": "recompute", "derivative": "hand"}
-    states: tuple[Array, Array] = scan(MGU, "mgu_scan", params, x, h0, **(defaults | options))
+    states: tuple[Array, Array] = scan(MGU, "mgu_scan", params, x, h0, **options)
     return states
 
 

@@ -93,8 +93,8 @@ def _batch(x: Any, time_axis: int) -> tuple[Any, ...]:
 
 
 def read_options(
-    cell: Cell, function: str, params: Any, x: Any, h0: Any, lengths: Any, reverse: Any, time_axis: Any, unroll: Any,
-    residuals: Any, derivative: Any,
+    cell: Cell, function: str, params: Any, x: Any, h0: Any, lengths: Any = None, reverse: Any = False,
+    time_axis: Any = 0, unroll: Any = 1, residuals: Any = "recompute", derivative: Any = "hand",
 ) -> tuple[ScanConfig, Any, int]:  # fmt: skip
     """(the options of a run, lengths as an array, the time axis from 0 on) of a scan's arguments."""
     axis = _read_time_axis(function, time_axis, x)

@@ -161,7 +161,7 @@ def _forward(
     start, given = to_accumulator(start), start
     if not time:
         return given, jnp.zeros((0, *given[0].shape), dtype), Kept((None,) * len(given), ())
-    policies: dict[Residuals | None, Any] = {"save": (True, None), "recompute": cell.keep}
+    policies: dict[Any, tuple[bool, Any]] = {"save": (True, None), "recompute": cell.keep}
     states, gates = policies.get(residuals, (False, ()))
     into = _rooms(cell, params, x, start, states, gates, start[0].dtype if states else dtype)
 
@@ -189,7 +189,7 @@ def _recall(params: Any, x: Array, live: Any, start: State, kept: Kept, config: 
     gates: Any = kept.gates
     if any(gate is None for gate in gates) and cell.fill is not None:
         gates = cell.fill(params, x, gates)
-    before: tuple[Array, ...]
+    before: State
     if kept.states[0] is None:
         before = (affine_scan(*_line(cell, gates, live), start[0], config.reverse, config.unroll, before=True)[1],)
     else:
@@ -222,18 +222,18 @@ def _rows(a: Array) -> Array:
 
 
 def _turned(a: Array, width: int) -> Array:
-    """(steps, *batch, n) as (n, steps · batch), transposed in memory where a product with δ of that width repays it.
-
-    Over several devices the axes stay unmerged: one that is split would have to be gathered.
-    """
-    if partitioned():
-        return jnp.moveaxis(a, -1, 0)
+    """(steps, *batch, n) as (n, steps · batch), transposed in memory where a product with δ of that width repays it."""
     return held(_rows(a).T) if width >= TURN else _rows(a).T
 
 
-def _outer(turned: Array, delta: Array) -> Array:
-    """Σ_t a[t] δ[t]ᵀ, over the batch as well, of a turned by `_turned`."""
-    return turned @ _rows(delta) if turned.ndim == 2 else jnp.tensordot(turned, delta, delta.ndim - 1)
+def _outer(a: Array, delta: Array) -> Array:
+    """Σ_t a[t] δ[t]ᵀ, over the batch as well, over several devices.
+
+    The axes stay unmerged: one that is split would have to be gathered. δ stands first, so that the gradient is split
+    as the rows of its weight are.
+    """
+    axes = tuple(range(delta.ndim - 1))
+    return jnp.tensordot(delta, a, (axes, axes)).T
 
 
 def blocks(each: Any, count: int = 1) -> tuple[Any, ...]:
@@ -257,7 +257,7 @@ def _weight_gradients(asked: list[str], params: Any, deltas: Any, operands: Any)
             terms = [d.sum(tuple(range(d.ndim - 1))) for d in delta]
         else:
             given = zip(blocks(operands[name], len(delta)), delta, strict=True)
-            terms = [_outer(turned(a, width), d) for a, d in given]
+            terms = [_outer(a, d) if partitioned() else turned(a, width) @ _rows(d) for a, d in given]
         return terms[0] if len(terms) == 1 else jnp.concatenate(terms, -1)
 
     return {name: total(name) for name in asked}

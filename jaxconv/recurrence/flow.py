@@ -21,7 +21,7 @@ from jaxconv.recurrence.gru import Reset
 from jaxconv.recurrence.gru_cell import GRU, GRUParams
 from jaxconv.recurrence.lstm import Pair
 from jaxconv.recurrence.lstm_cell import LSTM, LSTMParams
-from jaxconv.recurrence.scan import bare, jacobian, of_state, step_jacobian
+from jaxconv.recurrence.scan import jacobian, of_state, step_jacobian
 from jaxconv.sizes.arguments import one_of
 from jaxconv.terminal.output import legible
 
@@ -174,8 +174,10 @@ with suppress(ValueError):  # registered already, where this module is loaded a 
 
 
 @partial(jax.jit, static_argnames=("cell",))
-def _flow(params: Any, x: Array, start: State, *, cell: Cell) -> GradientFlow:
+def _flow(params: Any, x: Array, start: State | None, *, cell: Cell) -> GradientFlow:
     wide = accumulator(x.dtype)
+    if start is None:
+        start = (jnp.zeros((*x.shape[1:-1], cell.width(params)), x.dtype),) * len(cell.states)
     w, size = cell.prepare(params), sum(s.shape[-1] for s in start)
     identity = jnp.broadcast_to(jnp.eye(size, dtype=wide), (*start[0].shape[:-1], size, size))
     none = jnp.zeros(start[0].shape[:-1], wide)
@@ -203,7 +205,7 @@ def _flow(params: Any, x: Array, start: State, *, cell: Cell) -> GradientFlow:
         q, r = jnp.linalg.qr(jacobian(params, *at_t, cell=cell) @ q)
         return (q, log_stretch + jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))), None
 
-    (_, log_stretch), _ = lax.scan(forward, (identity, identity[..., 0] * 0), (before, x))
+    (_, log_stretch), _ = lax.scan(forward, (identity, jnp.zeros(identity.shape[:-1], wide)), (before, x))
     exponents = -jnp.sort(-log_stretch / max(x.shape[0], 1), axis=-1)
     return GradientFlow(*(each.astype(x.dtype) for each in (jnp.exp(log_norms), exponents, log_norms)))
 
@@ -242,6 +244,4 @@ def gradient_flow(
     """
     cell = CELLS.get(type(params), lambda reset: GATED)(one_of("gradient_flow", "reset", reset, tuple(GRU)))
     check_scan(cell, "gradient_flow", params, x, h0)
-    if h0 is None:
-        h0 = bare((jnp.zeros((*x.shape[1:-1], cell.width(params)), x.dtype),) * len(cell.states))
-    return _flow(params, x, of_state(cell, h0), cell=cell)
+    return _flow(params, x, None if h0 is None else of_state(cell, h0), cell=cell)

@@ -48,8 +48,10 @@ def ready(cell: Cell, params: Any, state: State, x: Array) -> tuple[State, Any, 
     return tuple(to_accumulator(led(s, rank)) for s in state), cell.project(params, led(x, rank)), cell.prepare(params)
 
 
-def scan(cell: Cell, function: str, params: Any, x: Any, h0: Any, *, derivative: str, **options: Any) -> Any:
-    """The cell over a sequence, its arguments checked: (last state, h)."""
+def scan(
+    cell: Cell, function: str, params: Any, x: Any, h0: Any, *, derivative: Derivative = "hand", **options: Any
+) -> Any:
+    """The cell over a sequence, its arguments checked: (last state, h); options as in `gated_scan`."""
     config, lengths, axis = read_options(cell, function, params, x, h0, derivative=derivative, **options)
     state = None if h0 is None else of_state(cell, h0)
     last, h = _scan_body(
@@ -74,7 +76,7 @@ def _scan_body(
     if not is_split(params, x, state):
         return run(params, x, state, lengths)
     last, h = _read_split(function, params, x, time_axis)
-    return under_auto_axes(run, ((last,) * len(config.cell.states), h), params, x, state, lengths)
+    return under_auto_axes(run, ([last] * len(config.cell.states), h), params, x, state, lengths)
 
 
 def _read_split(function: str, params: Any, x: Array, time_axis: int) -> tuple[tuple, tuple]:

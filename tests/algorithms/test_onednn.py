@@ -13,11 +13,11 @@ import oracles
 from cases import CASES, FEW, assert_same, by_id, integers
 from jaxconv._jax import onednn as of_jaxlib
 from jaxconv.algorithms import onednn
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised
 
-MAPS = ("conv", "conv_input_vjp", "conv_weight_vjp")
 needs_onednn = pytest.mark.skipif(of_jaxlib.missing() is not None, reason=of_jaxlib.missing() or "")
 
 

@@ -14,10 +14,10 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import jaxconv
 from jaxconv import conv, use_wisdom
-from jaxconv.algorithms import records, wisdom
 from jaxconv.algorithms.choose import choose, estimates
+from jaxconv.algorithms.measured import records, wisdom
+from jaxconv.algorithms.measured.records import Record
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import Record
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised

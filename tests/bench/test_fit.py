@@ -2,22 +2,16 @@
 
 import json
 import math
-from importlib.resources import files
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import pytest
 
-from jaxconv.algorithms import cost, records
+from jaxconv.algorithms import cost
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.bench import fit
 
-
-def stored():
-    """The measurements of the repository."""
-    folder = Path(str(files("jaxconv.bench").joinpath("evidence")))
-    return [
-        record for path in sorted(folder.glob("times*.json")) for record in records.read(path, anywhere=True).values()
-    ]
+stored = cache(fit.evidence)  # the measurements of the repository
 
 
 def test_prices_of_made_up_times_choose_what_is_fastest(monkeypatch):
@@ -41,6 +35,7 @@ def test_an_algorithm_that_does_not_serve_is_not_compared(monkeypatch):
     assert prices[1, 0] < prices[0, 0]
 
 
+@pytest.mark.slow
 def test_every_algorithm_that_is_estimated_was_measured():
     measured = {(r.problem.which, r.problem.geometry.layout, name) for r in stored() for name in r.seconds}
     for which, layouts in cost.prices().items():
@@ -53,7 +48,7 @@ def test_every_algorithm_that_is_estimated_was_measured():
 def test_the_stored_prices_are_those_of_the_stored_measurements():
     """Nobody has written a price by hand: estimates of the stored prices and of a new fit are the same."""
     every = stored()
-    for which in records.MAPS:
+    for which in MAPS:
         for layout in ("channels_first", "channels_last"):
             of = fit.calls(every, which, layout)
             made = of.terms @ fit.fit(of.terms, of.seconds).T

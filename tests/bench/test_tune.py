@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jaxconv import cli, use_wisdom
-from jaxconv.algorithms import records, wisdom
 from jaxconv.algorithms.choose import ALGORITHMS, choose
+from jaxconv.algorithms.measured import records, wisdom
 from jaxconv.algorithms.problem import Problem
 from jaxconv.bench import tune, tune_child, tune_command, tune_layers
 from jaxconv.bench.processes import PeerError

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from jaxconv import conv, conv_algorithm, conv_input_vjp, conv_transpose, conv_weight_vjp, use_wisdom
-from jaxconv.algorithms import records, wisdom
 from jaxconv.algorithms.choose import ALGORITHMS, unsupported
+from jaxconv.algorithms.measured import records, wisdom
+from jaxconv.algorithms.measured.records import Record
 from jaxconv.algorithms.problem import Problem
-from jaxconv.algorithms.records import MAPS, Record
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.convolution import algorithm
 from jaxconv.sizes.geometry import Geometry
 

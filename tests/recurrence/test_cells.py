@@ -81,7 +81,7 @@ def spread_of(f, dtype=np.float32):
 CASES = [(kind, name) for kind in ROWS for name in OPTIONS]
 
 
-@pytest.mark.short("plain", "lengths-reverse-every-2")
+@pytest.mark.short("after-plain", "(before|lstm)-lengths-reverse-every-2")
 @pytest.mark.parametrize(("kind", "name"), CASES, ids=map("-".join, CASES))
 def test_states_and_gradients(kind, name):
     """The last state, h and the gradient for every input, under random cotangents on all outputs."""
@@ -104,7 +104,8 @@ def test_states_and_gradients(kind, name):
     judge((*last, h, *(gradient[name] for name in a)), *spread_of(exact), TIME * BATCH + 2 * M)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
+@pytest.mark.short("bfloat16-lstm|lstm-bfloat16")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @KINDS
 def test_half_precision(kind, dtype):
     """States in the dtype of the inputs, accumulated in float32."""
@@ -172,23 +173,12 @@ CELLS = {
 }
 
 
-def checked(name, **options):
-    run, init, own = CELLS[name]
-    params = jax.tree.map(lambda p: p + 0.25, init(jax.random.key(1), 2, 3))
-    x = jax.random.normal(jax.random.key(2), (4, 2, 2))
-    return check_vjp(partial(run, **own), params, x, **options)
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_checker_passes(name):
-    report = checked(name, directions=1, transforms=False)
-    assert report.passed, str(report)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
-def test_checker_passes_under_transforms(name):
-    report = checked(name)
+def test_checker_passes(name):
+    run, init, own = CELLS[name]
+    params = jax.tree.map(lambda p: p + 0.25, init(jax.random.key(1), 2, 3))
+    report = check_vjp(partial(run, **own), params, jax.random.normal(jax.random.key(2), (4, 2, 2)))
     assert report.passed, str(report)
 
 
@@ -198,7 +188,7 @@ INITS = {"gated": (gated_init, {}), "after": (gru_init, {}), "before": (gru_init
          "lstm": (lstm_init, {})}  # fmt: skip
 
 
-@pytest.mark.short("gated|after")
+@pytest.mark.short("after")
 @pytest.mark.parametrize("name", INITS)
 def test_memory(name):
     """With biases 0 nothing of 60 steps is left, with memory=60 a gradient comes through, and does not explode."""

@@ -236,6 +236,7 @@ def keras(monkeypatch):
     return pytest.importorskip("keras")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within keras, of its own variables
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["after", "before", "lstm"])
 def test_keras(keras, kind):

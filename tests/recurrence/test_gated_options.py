@@ -1,6 +1,6 @@
 """Lengths, blocks of time, residual policies: what must not be read, what is kept, what is the same either way."""
 
-from functools import partial
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -68,9 +68,11 @@ def test_length_zero_returns_the_start():
 
 
 def test_without_lengths_every_step_counts():
-    a = cast(BY_ID["lengths-reverse"].draw()[0], jnp.float32)
-    run = partial(gated_scan, params_of(a), a["x"], a["h0"], reverse=True)
-    jax.tree.map(np.testing.assert_array_equal, run(lengths=jnp.full(4, 7)), run())
+    case = replace(BY_ID["lengths-reverse"], lengths=(7, 7, 7, 7))
+    a = cast(case.draw()[0], jnp.float32)
+    for lengths in (None, jnp.full(4, 7)):
+        states = gated_scan(params_of(a), a["x"], a["h0"], reverse=True, lengths=lengths)
+        judge(case, named(states), *expected(case, "float32", "states"), "float32")
 
 
 # ---------------------------------------------------------------------------------------------------------- streams

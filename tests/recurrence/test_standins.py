@@ -8,7 +8,10 @@ from test_convert import close, keras  # noqa: F401
 
 from jaxconv import recurrent
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]  # keras
 X = jnp.asarray(np.random.default_rng(0).standard_normal((3, 6, 4)), jnp.float32)  # (batch, time, n)
 CALLS = {
     "plain": {},

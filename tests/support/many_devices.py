@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def on_eight_devices(arguments: list[str], seconds: float = 300) -> subprocess.CompletedProcess:
     """Run this interpreter with the arguments on eight CPU devices: JAX counts them once, when it starts."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    places = [str(ROOT), str(ROOT / "tests" / "support"), os.environ.get("PYTHONPATH")]
+    path = os.pathsep.join(filter(None, places))
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, cwd=ROOT)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -14,23 +11,19 @@ from jaxconv.check.core import check_vjp
 from jaxconv.check.faces.report import VjpReport, cause, cells
 from jaxconv.terminal.console import Console, Table, json_text, progress
 from jaxconv.terminal.console import number as rounded
+from jaxconv.terminal.named import BadCall, arguments, found, look_here, said
 from jaxconv.terminal.output import complain, shown, written
-
-
-class BadCall(Exception):
-    """What was named on the command line cannot be used; the text says why."""
 
 
 def check(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda: None) -> int:
     """Run `jaxconv check`; returns the exit status: 0 right, 1 wrong, 2 a bad call. `stop_if_told` raises when ctrl-C
     was pressed.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as with python -m
+    look_here()
     try:
         f = found("function", options.function)
         reference = None if options.reference is None else found("--reference", options.reference)
-        args = _arguments(options.args)
+        args = arguments(options.args)
         report = _checked(f, args, reference, options, stop_if_told)
         stop_if_told()  # what failed because of it is no fault of the rule
     except BadCall as error:
@@ -41,42 +34,6 @@ def check(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
     return shown("jaxconv check", status if report.passed else 1, lambda: show(report))
 
 
-def found(what: str, name: str) -> Any:
-    """The callable that ``package.module:attribute`` names."""
-    module_name, colon, attribute = name.partition(":")
-    if not (module_name and colon and attribute):
-        raise BadCall(f"{what} must be written package.module:name; got {name!r}")
-    try:
-        value: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise BadCall(f"{what}: there is no module {error.name!r}, here or installed; got {name!r}") from error
-        raise BadCall(f"{what}: the module {module_name!r} could not be imported: {error}") from error
-    except (Exception, SystemExit) as error:
-        raise BadCall(f"{what}: the module {module_name!r} could not be imported: {_said(error)}") from error
-    for part in attribute.split("."):
-        try:
-            value = getattr(value, part)
-        except AttributeError as error:
-            raise BadCall(f"{what}: the module {module_name!r} has no attribute {attribute!r}") from error
-        except (Exception, SystemExit) as error:
-            raise BadCall(f"{what}: {name!r} could not be had: {_said(error)}") from error
-    if not callable(value):
-        raise BadCall(f"{what}: {name!r} must be callable; got {type(value).__name__}")
-    return value
-
-
-def _arguments(name: str) -> tuple:
-    make = found("--args", name)
-    try:
-        args = make()
-    except (Exception, SystemExit) as error:
-        raise BadCall(f"--args: {name}() raised {_said(error)}") from error
-    if type(args) not in (tuple, list):
-        raise BadCall(f"--args: {name}() must return a tuple of the arguments; got {type(args).__name__}")
-    return tuple(args)
-
-
 def _checked(
     f: Any, args: tuple, reference: Any, options: argparse.Namespace, stop_if_told: Callable[[], None]
 ) -> VjpReport:
@@ -85,7 +42,7 @@ def _checked(
         try:
             function(*args)
         except (Exception, SystemExit) as error:
-            raise BadCall(f"{name} does not take the arguments of {options.args}: {_said(error)}") from error
+            raise BadCall(f"{name} does not take the arguments of {options.args}: {said(error)}") from error
     transforms = not options.no_transforms
     how = {"reference": reference, "directions": options.directions, "seed": options.seed, "transforms": transforms}
     try:
@@ -99,12 +56,7 @@ def _checked(
             return check_vjp(f, *args, **how, progress=tell)
     except (TypeError, ValueError) as error:
         stop_if_told()
-        raise BadCall(f"{options.function} could not be checked: {_said(error)}") from error
-
-
-def _said(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+        raise BadCall(f"{options.function} could not be checked: {said(error)}") from error
 
 
 def show(report: VjpReport) -> None:

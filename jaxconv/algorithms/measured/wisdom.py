@@ -22,7 +22,7 @@ from pathlib import Path
 
 import jax
 
-from jaxconv.algorithms import records
+from jaxconv.algorithms.measured import records
 from jaxconv.algorithms.problem import Problem
 from jaxconv.sizes.arguments import wrong_kind
 

@@ -26,12 +26,12 @@ from typing import Any
 
 from jaxconv._jax.dtypes import DTYPES
 from jaxconv.algorithms.problem import Problem
+from jaxconv.algorithms.reference import MAPS
 from jaxconv.sizes.arguments import integer, one_of
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.terminal.output import write_whole
 
 FORMAT = 1
-MAPS = ("conv", "conv_input_vjp", "conv_weight_vjp")
 _SIZES = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "layout")
 _VECTORS = re.compile("sse|avx|amx|fma|f16c|bmi|asimd|sve|sme(?!p)|neon|bf16|i8mm|fphp")
 
