@@ -1,11 +1,11 @@
 """What is right: JAX's derivative, in float64, of the reference or of the function without its rule; else differences.
 
-Beside it the spread, per unit of u: what rounding in the course of the same derivative may cost each element.
+The rule itself is never asked: where it has no number, f's own values say whether there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,30 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.accuracy.error_model import unit_roundoff
-from jaxconv.accuracy.oracle import to_double
 from jaxconv.check import numeric
-from jaxconv.check.call import (
-    ALL,
-    LINEAR,
-    Subject,
-    grads_of,
-    noisy_pull,
-    outputs,
-    program,
-    pull,
-    pull_each,
-    push,
-    shaken_pull,
-)
+from jaxconv.check.call import ALL, LINEAR, Subject, grads_of, outputs, program, pull, pull_each, push
 from jaxconv.check.compare import doubles
 from jaxconv.check.interpret import narrowest
 from jaxconv.check.protocol import attempt
+from jaxconv.check.spread import typical
 from jaxconv.terminal.progress import step
 
-NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
-FINER = 2.0**-12  # of it: shows whether a deviation is linear in the noise
 LARGE = 200_000  # elements from which fewer draws are made
-Run = tuple[Sequence[Any], Sequence[Any]]  # values and gradients
 
 
 class Truth(NamedTuple):
@@ -165,6 +150,47 @@ def forward(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> 
     return Truth(runs[0], doubles(outputs(call, xs, data)), method, None, known)
 
 
+def at_jumps(truth: Truth, jumps: list[np.ndarray], call: Subject, xs: Any, data: Any, cotangents: Any) -> Truth:
+    """`truth`, JAX's derivative, where noise leaves a branch: there it may be that of the branch alone.
+
+    It stays where differences agree with it; where these settle on another number, they count; else it is unknown.
+    """
+    at = doubles(xs)
+    if not 0 < sum(each.sum() * (1 + np.iscomplexobj(x)) for each, x in zip(jumps, at, strict=True)) <= numeric.FULL:
+        return truth
+    found, errors = numeric.gradient(values_of(call, data), at, [doubles(g) for g in cotangents], jumps)
+    grads, unsure = [], []
+    for c, (by_jax, new, off) in enumerate(zip(truth.grads or [], found, errors, strict=True)):
+        before = truth.uncertainty[c] if truth.uncertainty else [np.zeros(x.shape) for x in at]
+        each = [_agreed(*four) for four in zip(by_jax, new, off, jumps, strict=True)]
+        grads.append([grad for grad, _ in each])
+        unsure.append([np.where(j, e, b) for j, (_, e), b in zip(jumps, each, before, strict=True)])
+    return truth._replace(grads=grads, uncertainty=unsure)
+
+
+def _agreed(by_jax: np.ndarray, found: np.ndarray, off: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """JAX's derivative, or the differences, or NaN; and the error."""
+    size = np.abs(found) + typical(by_jax)
+    with np.errstate(all="ignore"):
+        same = np.abs(found - by_jax) <= 10 * off + 1e-6 * size
+        known = off <= 1e-3 * size
+    grad = np.where(where & ~(same & known), np.where(known, found, np.nan), by_jax)
+    return grad, np.where(same | ~known, 0.0, off)
+
+
+def where_f_is(truth: Truth, call: Subject, xs: Any, data: Any) -> Truth:
+    """`truth`, NaN for what a NaN among the values depends on, as far as JAX's derivative says so."""
+    bad = [np.isnan(v) for v in truth.values or []]
+    if not truth.grads or not any(each.any() for each in bad):
+        return truth
+    random = np.random.default_rng(0)
+    asked = [jnp.asarray(np.where(b, direction(b, random), 0), v.dtype) for b, v in zip(bad, truth.values, strict=True)]
+    run, _ = attempt("", pull, truth.call or replace(call, bare=ALL), xs, data, asked)
+    lost = [each != 0 for each in doubles(run[1])] if run else []  # NaN is not 0
+    kept = [[np.where(w, np.nan, g) for w, g in zip(lost, grads, strict=False)] or grads for grads in truth.grads]
+    return truth._replace(grads=kept)
+
+
 def values_of(call: Subject, data: Any) -> numeric.Values:
     return lambda at: doubles(outputs(call, [jnp.asarray(x) for x in at], data))
 
@@ -182,110 +208,6 @@ def along_directions(
         if np.isnan(got) or abs(got - right) > numeric.tolerance(g, d, off, grad, v):
             return numeric.bisect(values_of(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
     return []
-
-
-def spreads(
-    call: Subject, xs: Any, data: Any, cotangents: Any, exact: Any, draws: int, u: float = NOISE
-) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    """Root of the mean square deviation of the values and of every gradient under noise, per unit of u.
-
-    `exact` holds, for every cotangent, the values and the gradients without noise.
-    """
-
-    def pair(k: int) -> tuple[Run, Run]:
-        step("what rounding may cost")
-        c = k % len(cotangents)
-        return noisy_pull(call, xs, data, cotangents[c], k, u), exact[c]
-
-    try:
-        return _deviations(pair, draws, abs(u))
-    except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
-        return None
-
-
-def steady(
-    call: Subject, xs: Any, data: Any, cotangents: Any, exact: Any, draws: int
-) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    """As `spreads`, but for elements where noise leaves a branch, as that of (xᵃ⁺¹ − 1)/(a + 1) at a = −1.
-
-    Its deviation does not shrink with the noise: there the inputs stay as they are; what jumps then, too, is NaN.
-    """
-    found = spreads(call, xs, data, cotangents, exact, draws)
-    if found is None:
-        return None
-    typical = [np.sqrt(np.mean(np.abs(g[np.isfinite(g)]) ** 2)) if np.isfinite(g).any() else 0.0 for g in exact[0][1]]
-    wild = [NOISE * s > 0.01 * t for s, t in zip(found[1], typical, strict=True)]
-    if not any(each.any() for each in wild):
-        return found
-    few = max(draws // 2, 4)
-    finer = spreads(call, xs, data, cotangents, exact, few, NOISE * FINER)
-    jumps = [w & (b > a / FINER / 64) for w, a, b in zip(wild, found[1], finer[1], strict=True)] if finer else wild
-    held = spreads(call, xs, data, cotangents, exact, few, -NOISE) if any(each.any() for each in jumps) else None
-    if held is None:
-        return found
-    bounded = [np.where(NOISE * h > 0.01 * t, np.nan, h) for h, t in zip(held[1], typical, strict=True)]
-    return found[0], [np.where(j, h, s) for j, h, s in zip(jumps, bounded, found[1], strict=True)]
-
-
-def where_known(
-    truth: Truth, exact: list[np.ndarray], ruled: list[np.ndarray]
-) -> tuple[Truth, tuple[list[np.ndarray], list[np.ndarray]]]:
-    """`truth` without the elements where rounding may cost anything, a spread being NaN; the spreads, 0 there."""
-    lost = [np.isnan(a) | np.isnan(b) for a, b in zip(exact, ruled, strict=True)]
-    kept = [[np.where(w, np.nan, g) for w, g in zip(lost, grads, strict=True)] for grads in truth.grads or []]
-    finite = (
-        [np.nan_to_num(each, posinf=np.inf) for each in exact],
-        [np.nan_to_num(each, posinf=np.inf) for each in ruled],
-    )
-    return truth._replace(grads=kept if truth.grads else truth.grads), finite
-
-
-def of_constants(call: Subject, xs: Any, data: Any, cotangents: Any, i: int) -> np.ndarray | float:
-    """Root of the mean square deviation of gradient i where constants are known to float32 only; 0 without any."""
-
-    def pair(k: int) -> tuple[Run, Run]:
-        g = cotangents[k % len(cotangents)]
-        return shaken_pull(call, xs, data, g, k, unit_roundoff(jnp.float32)), pull(call, xs, data, g)
-
-    try:
-        return _deviations(pair, 6)[1][i]
-    except Exception:  # as in `spreads`
-        return 0.0
-
-
-def spreads_of_inputs(
-    call: Subject, xs: Any, data: Any, cotangents: Any, draws: int, dtype: Any
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """As `spreads`, with inputs and cotangents alone disturbed, in their own dtype."""
-    u = 4 * unit_roundoff(dtype)
-    random = np.random.default_rng(0)
-
-    def disturbed(values: Any) -> list[Any]:
-        return [
-            jnp.asarray(to_double(v) * (1 + u * random.choice([-1, 1], np.shape(v)))).astype(v.dtype) for v in values
-        ]
-
-    def pair(k: int) -> tuple[Run, Run]:
-        g = cotangents[k % len(cotangents)]
-        return pull(call, disturbed(xs), data, disturbed(g)), pull(call, xs, data, g)
-
-    return _deviations(pair, draws, u)
-
-
-def _deviations(
-    pair: Callable[[int], tuple[Run, Run]], draws: int, u: float = 1.0
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Root of the mean square of what the two runs of each pair are apart, per unit of u: of every value and gradient.
-
-    By hypot, since the squares of large float64 overflow.
-    """
-    total: list[list[np.ndarray]] = [[], []]
-    for k in range(draws):
-        for kept, new, old in zip(total, *pair(k), strict=True):
-            off = [np.abs(to_double(a) - to_double(b)) for a, b in zip(new, old, strict=True)]
-            kept[:] = [np.hypot(a, b) for a, b in zip(kept, off, strict=True)] if kept else off
-    values, grads = ([each / np.sqrt(draws) / u for each in kept] for kept in total)
-    return values, grads
 
 
 def own_dtype(xs: Sequence[Any]) -> Any:

@@ -36,6 +36,7 @@ from jaxconv.check.ground_truth import to_x64
 from jaxconv.check.interpret import longest, narrowest
 from jaxconv.check.nonsmooth import forgiven
 from jaxconv.check.protocol import attempt
+from jaxconv.check.spread import LIMIT, of_constants, spreads_of_inputs, steady, typical
 
 FULL = ("highest", "float32", "F32_F32_F32")  # precisions at which a product rounds no factor
 DOUBLE = (jnp.float64, jnp.complex128)
@@ -106,20 +107,23 @@ class Rows:
         truth = self._truth(bool(refused), less)
         if truth is None:
             return None, refused or ""
+        truth = ground_truth.where_f_is(truth, self.call, xs, self.data)
         zeros, rule = [np.zeros(x.shape) for x in self.xs], grads_of(runs) if runs else None
         own = right = narrow = None
         if rule:
             exact = [(runs[0][0], each) for each in rule]
-            own = ground_truth.steady(self.call, xs, self.data, gs, exact, max(self.draws // 2, 4))
+            own = steady(self.call, xs, self.data, gs, exact, max(self.draws // 2, 4))
             narrow = self._narrowest(xs, gs[0])
         if truth.call and truth.grads and truth.values is not None:
             exact = [(truth.values, each) for each in truth.grads]
-            right = ground_truth.steady(truth.call, xs, self.data, gs, exact, self.draws)
-        if runs and own:
-            self._compare_values(runs[0][0], truth, (right or own)[0])
-        spread = (right or own or (0, zeros))[1], (own or (0, zeros))[1]
-        truth, finite = ground_truth.where_known(truth, *spread)
-        return Exact(truth, rule, *finite, narrow or jnp.dtype("f8")), ""
+            right = steady(truth.call, xs, self.data, gs, exact, self.draws)
+            if right and not self.reference and not refused:
+                truth = ground_truth.at_jumps(truth, right.jumps, self.call, xs, self.data, gs)
+        best = right or own
+        if runs and own and best:
+            self._compare_values(runs[0][0], truth, best.values)
+        spread = (best.grads if best else zeros), (own.grads if own else zeros)
+        return Exact(truth, rule, *spread, narrow or jnp.dtype("f8")), ""
 
     def _truth(self, refused: bool, less: bool) -> ground_truth.Truth | None:
         xs, gs = self.xs64, self.gs64
@@ -205,7 +209,7 @@ class Rows:
             return [e.but_for(on) for e in each]
         if self.xs[i].dtype not in DOUBLE and worst_of(beside(jnp.float32)).worst <= 10 * C:
             calls = filter(None, (self.call, known.truth.call))
-            dev = np.asarray(sum(ground_truth.of_constants(call, xs, self.data, gs, i) for call in calls))
+            dev = np.asarray(sum(of_constants(call, xs, self.data, gs, i) for call in calls))
             if np.max(dev, initial=0.0) > 0:
                 return beside(known.truth.dtype, 8 * dev)
         return each
@@ -235,7 +239,7 @@ class Rows:
         others = {p: answers[0][k] for k, p in enumerate(self.paths) if k != i} if truth.grads else {}
         # A rule may round more than JAX's derivative does, but not without bound.
         size = np.abs(answers[0][i]) + known.exact[i]
-        limit = 16 * float(np.sqrt(np.mean(size**2))) if x.size else 0.0
+        limit = LIMIT * typical(size)
         spread = np.maximum(known.exact[i], np.minimum(known.ruled[i], limit))
         kinks = self.nonsmooth.get(i)
 
@@ -275,7 +279,7 @@ class Rows:
             truth, fault = attempt("JAX's derivative", ground_truth.by_jax, *pull_backs, method)
         if fault:
             return self.no_gradient(f"nothing to compare with: {fault}")
-        spread = ground_truth.spreads_of_inputs(*pull_backs, 8, ground_truth.own_dtype(self.xs))[1]
+        spread = spreads_of_inputs(*pull_backs, 8, ground_truth.own_dtype(self.xs))[1]
         rows = []
         for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):
             scale = 4 * (spread[i] + np.sqrt(np.mean(np.abs(truth.grads[0][i]) ** 2)) if x.size else spread[i])

@@ -89,6 +89,40 @@ def test_where_nothing_can_be_judged_nothing_is_called_right():
         found.raise_if_failed()
 
 
+@pytest.mark.parametrize("opaque", [False, True], ids=["by JAX", "by differences"])
+@pytest.mark.parametrize(("third", "passed"), [(1.0, True), (jnp.nan, False), (INF, False)])
+def test_a_rule_without_a_number_is_no_reason_not_to_judge(third, passed, opaque):
+    """Whether there is a right answer f's own values say, never the rule."""
+    f = jnp.sin
+    if opaque:
+        f = lambda x: jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)  # noqa: E731
+    found = report(mk(f, lambda x: jnp.cos(x).at[2].multiply(third)), [0.1, 0.4, 0.7, 1.1])
+    assert found.passed == passed, found
+    assert passed or found.outcome == "WRONG"
+    assert passed or found.rows[0].index == (2,)
+
+
+@pytest.mark.parametrize(("at_zero", "passed"), [(0.0, True), (1.0, False), (jnp.nan, False), (-INF, False)])
+def test_where_jax_has_no_number_f_still_may(at_zero, passed):
+    """sin(x) / x, 1 at 0: the derivative that JAX makes of this `where` is NaN there."""
+    sinc = lambda x: jnp.where(x == 0, 1.0, jnp.sin(x) / x)  # noqa: E731
+
+    def slope(x):
+        y = jnp.where(x == 0, 1.0, x)
+        return jnp.where(x == 0, at_zero, jnp.cos(y) / y - jnp.sin(y) / y**2)
+
+    found = report(mk(sinc, slope), [0.0, 0.4, -1.3])
+    assert found.passed == passed, found
+    assert "not judged" not in str(found)
+
+
+def test_where_f_has_no_number_the_rest_is_judged():
+    for factor, passed in ((1, True), (1.001, False)):
+        found = report(mk(jnp.log, lambda x, factor=factor: factor / jnp.where(x > 0, x, jnp.nan)), [-1.0, 0.4, 2.0])
+        assert found.passed == passed, found
+        assert passed == ("1 of 3 not judged" in str(found))
+
+
 # --------------------------------------------------------------------------------------------- elements of many sizes
 
 
@@ -124,6 +158,13 @@ def test_a_removable_singularity_allows_no_factor(top, passed):
         return g * x**a, g * slope
 
     found = report(vjp_of(power, backward), [2.0, 3.0], [-1.0, 0.5])
+    assert found.passed == passed, found
+
+
+@pytest.mark.parametrize(("at_tie", "passed"), [((0.5, 0.5), True), ((1.0, 0.0), True), ((1.5, -0.5), False)])
+def test_noise_that_breaks_a_tie_allows_no_other_gradient(at_tie, passed):
+    rule = vjp_of(lambda x: jnp.max(x), lambda args, g: (g * jnp.asarray([*at_tie, 0.0]),))
+    found = report(rule, [2.0, 2.0, 1.0])
     assert found.passed == passed, found
 
 
