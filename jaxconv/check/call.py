@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.check.compare import doubles
-from jaxconv.check.interpret import counted, holds, is_float, is_loop, limited, noisy, plain, shaken
-from jaxconv.check.protocol import attempt
+from jaxconv.check.programs.interpret import is_float, limited, plain
 from jaxconv.sizes.arguments import wrong_kind
-from jaxconv.terminal.progress import step
 
 
 class Fixed:
@@ -55,6 +51,7 @@ class Subject:
         laps: how many iterations a while loop may take; 0: no loop, or any number.
         beyond: how many iterations it goes on after its end.
         stamp: of the programs as they are now: a rule registered anew, or another global, is compiled anew.
+        long: whether its programs are run equation by equation, since compiling them would take longer.
     """
 
     f: Fixed
@@ -64,6 +61,7 @@ class Subject:
     laps: int = 0
     beyond: int = 0
     stamp: int = 0
+    long: bool = False
     name: str = field(default="", compare=False)
 
     def whole(self, xs: Sequence[Any], data: Sequence[Any]) -> Any:
@@ -118,132 +116,5 @@ def take_apart(function: str, f: Any, args: Sequence[Any]) -> tuple[Subject, lis
     return Subject(Fixed(f), treedef, tuple(kinds), name=name), xs, data, paths
 
 
-# ------------------------------------------------------------------------------------- what is computed with a call
-
-
-def shapes(call: Subject, xs: Any, data: Any) -> Sequence[Any]:
-    """f's outputs, or what they look like: run one by one, its operations would each be compiled."""
-    try:
-        return jax.eval_shape(lambda xs: call.outputs(xs, data), list(xs))
-    except Exception:  # it may need concrete values; if not, it fails again
-        return call.outputs(xs, data)
-
-
 ALL = ("custom_vjp_call", "custom_vmap_call", "custom_jvp_call")
 LINEAR = ALL[:2]  # those that JAX cannot push forward
-
-
-def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
-    """f's outputs, and the cotangents pulled back to its differentiable leaves."""
-    out, back = jax.vjp(lambda xs: call.outputs(xs, data), list(xs))
-    return out, back(list(cotangents))[0]
-
-
-SMALL = 20_000  # elements of input up to which compiling takes longer than running
-
-
-def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` compiled, once for every call and shape; on a CPU small ones without LLVM's optimisations."""
-    fast = jax.jit(function, static_argnums=0)
-    quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
-
-    def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
-        small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
-        return (quick if small else fast)(call, xs, *rest)
-
-    return compiled
-
-
-def program(call: Subject, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
-    """The pull-back as a program, to be looked at or to be run with something changed."""
-    return jax.make_jaxpr(partial(value_and_pull, call))(xs, data, cotangents)
-
-
-def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
-    """`value_and_pull` under the noise of `interpret.noisy` or `interpret.shaken`, of size u, drawn from a seed."""
-
-    def run(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
-        flat = how(program(call, xs, data, cotangents), [*xs, *data, *cotangents], seed, u, call.loop)
-        return flat[: len(cotangents)], flat[len(cotangents) :]
-
-    return jitted(run)
-
-
-def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
-    """`call` with the stamp of its programs, of the pull-back and of the function without its rule: text, constants."""
-    plain = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
-    programs = [program(call, xs, data, cotangents), plain]
-    constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
-    return replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
-
-
-def _values(call: Subject, xs: Any, data: Any) -> list[Any]:
-    """f's outputs; the iterations of its loops are bounded: f is run at other points, too."""
-    if not call.laps:
-        return call.outputs(xs, data)
-    closed = jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data))
-    return plain(closed, [*xs, *data], ALL, call.loop)
-
-
-def _pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
-    """`value_and_pull`, the iterations of its loops bounded."""
-    if not call.laps:
-        return value_and_pull(call, xs, data, cotangents)
-    flat = plain(program(call, xs, data, cotangents), [*xs, *data, *cotangents], (), call.loop)
-    return flat[: len(cotangents)], flat[len(cotangents) :]
-
-
-def _push(call: Subject, xs: Any, data: Any, vs: Any) -> list[Any]:
-    """f'(x) v for every output, the iterations of its loops bounded."""
-
-    def pushed(xs: Any, data: Any, vs: Any) -> list[Any]:
-        return jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1]
-
-    if not call.laps:
-        return pushed(xs, data, vs)
-    return plain(jax.make_jaxpr(pushed)(xs, data, vs), [*xs, *data, *vs], (), call.loop)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _count(call: Subject, told: Callable[[Any], None], xs: Any, data: Any, cotangents: Any) -> None:
-    counted(program(call, xs, data, cotangents), [*xs, *data, *cotangents], told)
-    counted(jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data)), [*xs, *data], told)
-
-
-def with_laps(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
-    """`call` with a bound on the iterations of its loops: four times what the longest takes here, and 100."""
-    if not holds(program(call, xs, data, cotangents).jaxpr, is_loop):
-        return call
-    found: list[int] = []
-    _count(call, lambda k: found.append(int(np.max(k))), xs, data, cotangents)
-    jax.effects_barrier()
-    return replace(call, laps=4 * max(found, default=0) + 100)
-
-
-outputs = jitted(_values)
-pull = jitted(_pull)
-noisy_pull, shaken_pull = _disturbed(noisy), _disturbed(shaken)
-push = jitted(_push)
-
-
-# ------------------------------------------------------------------------------------------- for every cotangent
-
-
-def pulled(call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
-    """Values and gradients for every cotangent."""
-    runs, fault = attempt("", pull_each, pull, call, xs, data, cotangents, what)
-    return pull_each(value_and_pull, call, xs, data, cotangents, what) if fault else runs  # it may need concrete values
-
-
-def pull_each(how: Callable[..., Any], call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
-    """As `pulled`, by `pull` or, uncompiled, by `value_and_pull`."""
-    runs = []
-    for g in cotangents:
-        step(what)
-        runs.append(how(call, xs, data, g))
-    return runs
-
-
-def grads_of(runs: Any) -> list[list[np.ndarray]]:
-    """The gradients of every run (values, gradients), in float64."""
-    return [doubles(grads) for _, grads in runs]

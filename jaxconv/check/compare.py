@@ -169,6 +169,19 @@ def row(
     return VjpRow.of(path, x, False, verdict, wrong=wrong, pattern=name, cause=cause, **common)
 
 
+def by_directions(path: str, x: Any, found: Any, got_array: np.ndarray, method: str) -> VjpRow:
+    """The row of an input whose wrong elements (flat index, got, right) were told from values along directions."""
+    k, got, right = max(found, key=lambda w: abs(w[1] - w[2]))
+    index = tuple(int(v) for v in np.unravel_index(k, x.shape))
+    name = f"one element: {list(index)}" if len(found) == 1 and np.isfinite(got) else None
+    verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
+    return VjpRow.of(
+        path, x, False, verdict, units=np.inf, index=index, got=got, expected=right, difference=got - right,
+        wrong=len(found), pattern=name, cause="algebra", rerun="wrong in float64 at precision highest too",
+        method=method, got_array=got_array,
+    )  # fmt: skip
+
+
 def named(found: VjpRow, pattern: str | None) -> VjpRow:
     """The row with a `pattern` found later."""
     return replace(found, pattern=pattern, verdict=f"{found.verdict}: {pattern}") if pattern else found

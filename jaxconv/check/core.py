@@ -20,11 +20,13 @@ from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.accuracy.oracle import to_double
 from jaxconv.check import ground_truth
 from jaxconv.check import transforms as under
-from jaxconv.check.call import Fixed, Subject, shapes, stamped, take_apart, value_and_pull, with_laps
+from jaxconv.check.call import Fixed, Subject, take_apart
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.rows import Rows
+from jaxconv.check.runs import shapes, stamped, value_and_pull, with_laps
 from jaxconv.sizes.arguments import integer, wrong_kind, wrong_value
+from jaxconv.terminal.once import printed_once
 from jaxconv.terminal.progress import Tell, shown, step
 
 NAME = "check_vjp"
@@ -101,7 +103,7 @@ def check_vjp(
     # What overflows or is no number is judged, and said in the report. The checker itself takes arrays from device to
     # host and back, whatever f may do in a program of its own.
     quiet = jax.transfer_guard("allow"), np.errstate(all="ignore")
-    with quiet[0], quiet[1], shown(call.name, check.steps(bool(transforms)), progress):
+    with printed_once(), quiet[0], quiet[1], shown(call.name, check.steps(bool(transforms)), progress):
         rows, table = check.run(bool(transforms))
     return VjpReport(call.name, rows, table, tuple(check.faults), time.perf_counter() - start)
 
@@ -162,7 +164,7 @@ class _Check:
             return self._no_gradient(self.faults.pop()), ()
         self._twice(plain)
         given = self.call, self.reference, self.xs, self.data, self.paths, self.cotangents, self.draws, self.random
-        found = Rows(*given, self.faults, self._no_gradient, self.allow)
+        found = Rows(*given, self.faults, self.allow)
         rows = found.made()
         if not transforms:
             return rows, ()

@@ -15,10 +15,11 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check import numeric
-from jaxconv.check.call import ALL, LINEAR, Subject, grads_of, outputs, program, pull, pull_each, push
+from jaxconv.check.call import ALL, LINEAR, Subject
 from jaxconv.check.compare import doubles
-from jaxconv.check.interpret import narrowest
+from jaxconv.check.programs.interpret import narrowest
 from jaxconv.check.protocol import attempt
+from jaxconv.check.runs import Values, grads_of, outputs, program, pull, pull_each, push
 from jaxconv.check.spread import typical
 from jaxconv.terminal.progress import step
 
@@ -62,7 +63,7 @@ def confirmed(call: Subject, bare: Subject, xs: Any, data: Any, random: np.rando
         step("differences of the values")
         vs = [direction(x, random) * numeric.scales(x) for x in at]
         exact = doubles(push(bare, xs, data, [jnp.asarray(v) for v in vs]))
-        found, error = numeric.directional(values_of(call, data), at, vs)
+        found, error = numeric.directional(Values(call, data), at, vs)
         for a, b, e in zip(exact, found, error, strict=True):
             known = np.isfinite(a) & np.isfinite(b) & np.isfinite(e)
             typical = np.sqrt(np.mean(np.abs(a[known]) ** 2)) if known.any() else 0.0
@@ -86,7 +87,7 @@ def without_reference(
     JAX's derivative backward, else forward; differences where that is no number, or for all of it.
     """
     bare, linear = replace(call, bare=ALL), replace(call, bare=LINEAR)
-    count = min(directions, 4) if size_of(xs) < LARGE else 1
+    count = 1 if call.long or size_of(xs) >= LARGE else min(directions, 4)
     coarse, _ = attempt("", lambda: narrowest(program(linear, xs, data, cotangents[0]).jaxpr))
     if coarse is not None and unit_roundoff(coarse) > 1e-6:  # its values are steps: differences say nothing
         method = f"JAX's derivative of the function without its rule; it passes through {coarse}"
@@ -114,7 +115,7 @@ def _by_differences(
     at, values = doubles(xs), doubles(outputs(call, xs, data))
     if sum(each.sum() * (1 + np.iscomplexobj(x)) for each, x in zip(lost, at, strict=True)) > numeric.FULL:
         return Truth(None, values, f"differences of its float64 values along {directions} random directions", None)
-    found, errors = numeric.gradient(values_of(call, data), at, [doubles(g) for g in cotangents], lost)
+    found, errors = numeric.gradient(Values(call, data), at, [doubles(g) for g in cotangents], lost)
     if truth is None:
         return Truth(found, values, "differences of its float64 values, extrapolated, element by element", None, errors)
     pick = lambda new, old: [  # noqa: E731
@@ -158,7 +159,7 @@ def at_jumps(truth: Truth, jumps: list[np.ndarray], call: Subject, xs: Any, data
     at = doubles(xs)
     if not 0 < sum(each.sum() * (1 + np.iscomplexobj(x)) for each, x in zip(jumps, at, strict=True)) <= numeric.FULL:
         return truth
-    found, errors = numeric.gradient(values_of(call, data), at, [doubles(g) for g in cotangents], jumps)
+    found, errors = numeric.gradient(Values(call, data), at, [doubles(g) for g in cotangents], jumps)
     grads, unsure = [], []
     for c, (by_jax, new, off) in enumerate(zip(truth.grads or [], found, errors, strict=True)):
         before = truth.uncertainty[c] if truth.uncertainty else [np.zeros(x.shape) for x in at]
@@ -191,10 +192,6 @@ def where_f_is(truth: Truth, call: Subject, xs: Any, data: Any) -> Truth:
     return truth._replace(grads=kept)
 
 
-def values_of(call: Subject, data: Any) -> numeric.Values:
-    return lambda at: doubles(outputs(call, [jnp.asarray(x) for x in at], data))
-
-
 def along_directions(
     call: Subject, xs: Any, data: Any, i: int, g: Any, grad: np.ndarray, random: np.random.Generator, directions: int
 ) -> list[tuple[int, float, float]]:
@@ -203,10 +200,10 @@ def along_directions(
     for _ in range(directions):
         v = direction(at[i], random) * numeric.scales(at[i])
         vs = [v if k == i else np.zeros_like(x) for k, x in enumerate(at)]
-        d, off = numeric.directional(values_of(call, data), at, vs)
+        d, off = numeric.directional(Values(call, data), at, vs)
         got, right = numeric.pairing([grad], [v]), numeric.pairing(g, d)
         if np.isnan(got) or abs(got - right) > numeric.tolerance(g, d, off, grad, v):
-            return numeric.bisect(values_of(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
+            return numeric.bisect(Values(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
     return []
 
 

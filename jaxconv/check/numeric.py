@@ -55,14 +55,14 @@ def _extrapolated(
     f: Values, xs: list[np.ndarray], vs: list[np.ndarray], h: float, side: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Differences with steps to both sides (`side` 0) or to one, whose error goes with h, not h²."""
-    moved = lambda by: f([x + by * v for x, v in zip(xs, vs, strict=True)])  # noqa: E731
-    base = f(xs) if side else []
+    moved = lambda by: [x + by * v for x, v in zip(xs, vs, strict=True)]  # noqa: E731
+    steps = [h / 4.0**k for k in range(LEVELS)]
+    ups = at_all(f, [moved(side * step if side else step) for step in steps])
+    downs = [f(xs)] * LEVELS if side else at_all(f, [moved(-step) for step in steps])
     ratio, table = (4.0, 16.0)[not side], []  # type: ignore[var-annotated]
     best: list[np.ndarray] = []
     error: list[np.ndarray] = []
-    for k in range(LEVELS):
-        step = h / 4.0**k
-        up, down = (moved(side * step), base) if side else (moved(step), moved(-step))
+    for k, (step, up, down) in enumerate(zip(steps, ups, downs, strict=True)):
         gap = side * step if side else 2 * step
         with np.errstate(all="ignore"):
             line = [[(a - b) / gap for a, b in zip(up, down, strict=True)]]
@@ -80,6 +80,11 @@ def _extrapolated(
                 best, error = list(line[0]), [np.full(np.shape(b), np.inf) for b in line[0]]
         table.append(line)
     return best, error
+
+
+def at_all(f: Values, points: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+    """f at every point: at once, where f knows how."""
+    return f.many(points) if hasattr(f, "many") else [f(at) for at in points]
 
 
 def settled(f: Values, xs: list[np.ndarray], vs: list[np.ndarray], factors: tuple[float, ...]) -> Any:

@@ -16,10 +16,11 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.check import ground_truth
-from jaxconv.check.call import LINEAR, Subject, grads_of, outputs, program, pulled
+from jaxconv.check.call import LINEAR, Subject
 from jaxconv.check.compare import (
     Found,
     approximated,
+    by_directions,
     coarse,
     compare,
     doubles,
@@ -33,9 +34,11 @@ from jaxconv.check.compare import (
 from jaxconv.check.counterfactuals import as_if
 from jaxconv.check.faces.report import VjpRow
 from jaxconv.check.ground_truth import to_x64
-from jaxconv.check.interpret import longest, narrowest
 from jaxconv.check.nonsmooth import forgiven
+from jaxconv.check.programs.interpret import narrowest
+from jaxconv.check.programs.noise import longest
 from jaxconv.check.protocol import attempt
+from jaxconv.check.runs import Values, grads_of, outputs, program, pulled
 from jaxconv.check.spread import LIMIT, of_constants, spreads_of_inputs, steady, typical
 
 FULL = ("highest", "float32", "F32_F32_F32")  # precisions at which a product rounds no factor
@@ -77,7 +80,6 @@ class Rows:
     draws: int
     random: np.random.Generator
     faults: list[str]
-    no_gradient: Callable[[str], tuple[VjpRow, ...]]
     allow: float | None = None
     spread: list[np.ndarray] = field(default_factory=list)
     own: Any = None
@@ -202,7 +204,7 @@ class Rows:
         if worst_of(each).worst <= C:
             return each
         xs, gs = self.xs64, self.gs64
-        values = ground_truth.values_of(self.call, self.data)
+        values = Values(self.call, self.data)
         on, _ = attempt("", forgiven, values, doubles(xs), i, [doubles(g) for g in gs], each, self.large)
         if on is not None:
             self.nonsmooth[i] = on
@@ -220,15 +222,7 @@ class Rows:
         found = ground_truth.along_directions(*at, rule[0][i], self.random, len(self.cotangents))
         if not found:
             return None
-        x, (k, got, right) = self.xs[i], max(found, key=lambda w: abs(w[1] - w[2]))
-        index = tuple(int(v) for v in np.unravel_index(k, x.shape))
-        name = f"one element: {list(index)}" if len(found) == 1 and np.isfinite(got) else None
-        verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
-        return VjpRow.of(
-            self.paths[i], x, False, verdict, units=np.inf, index=index, got=got, expected=right,
-            difference=got - right, wrong=len(found), pattern=name, cause="algebra",
-            rerun="wrong in float64 at precision highest too", method=truth.method, got_array=rule[0][i],
-        )  # fmt: skip
+        return by_directions(self.paths[i], self.xs[i], found, rule[0][i], truth.method)
 
     # ------------------------------------------------------------------------------------------- in its own dtype
 
@@ -278,7 +272,9 @@ class Rows:
         with jax.default_matmul_precision("highest"):
             truth, fault = attempt("JAX's derivative", ground_truth.by_jax, *pull_backs, method)
         if fault:
-            return self.no_gradient(f"nothing to compare with: {fault}")
+            words = f"cannot be judged: there is nothing to compare with; {fault}"
+            each = zip(self.paths, self.xs, strict=True)
+            return tuple(VjpRow.of(path, x, False, words, refused=True) for path, x in each)
         spread = spreads_of_inputs(*pull_backs, 8, ground_truth.own_dtype(self.xs))[1]
         rows = []
         for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):

@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.accuracy.oracle import to_double
-from jaxconv.check.call import Subject, noisy_pull, pull, shaken_pull
-from jaxconv.terminal.progress import step
+from jaxconv.check.call import Subject
+from jaxconv.check.runs import noisy_draws, pull, shaken_pull
 
 NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
 FINER = 2.0**-12  # of it: shows whether a deviation is linear in the noise
@@ -42,11 +42,10 @@ def spreads(
     """
 
     def pair(k: int) -> tuple[Run, Run]:
-        step("what rounding may cost")
-        c = k % len(cotangents)
-        return noisy_pull(call, xs, data, cotangents[c], k, u), exact[c]
+        return runs[k], exact[k % len(cotangents)]
 
     try:
+        runs = noisy_draws(call, xs, data, cotangents, draws, u)
         return _deviations(pair, draws, abs(u))
     except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
         return None

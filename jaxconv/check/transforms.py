@@ -12,10 +12,11 @@ from jax import lax
 
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.accuracy.oracle import to_double
-from jaxconv.check.call import Subject, jitted, value_and_pull
+from jaxconv.check.call import Subject
 from jaxconv.check.compare import floor
 from jaxconv.check.faces.report import TransformRow
 from jaxconv.check.protocol import in_words
+from jaxconv.check.runs import jitted, pull, value_and_pull
 from jaxconv.check.sharding import sharded
 from jaxconv.terminal.progress import step
 
@@ -102,7 +103,14 @@ def _again(call: Subject, xs: Any, data: Any, g: Any) -> tuple[Any, Any]:
     return jax.value_and_grad(product, argnums=(0, 1))(xs, g)
 
 
-under_jit, again = jitted(rule), jitted(_again)
+_rule = jitted(rule)
+
+
+def under_jit(call: Subject, xs: Any, data: Any, g: Any) -> list[Any]:
+    return _rule(call, xs, data, g) if call.laps else pull(call, xs, data, g)[1]
+
+
+again = jitted(_again)
 PLAIN = {"jit": under_jit, "vmap": jitted(_vmap), "remat": jitted(_remat), "scan": jitted(_scan)}
 
 
@@ -158,6 +166,9 @@ def table(scene: Scene, limit: float) -> tuple[TransformRow, ...]:
     tried = {name: partial(f, scene.call, scene.xs, scene.data, scene.g) for name, f in PLAIN.items()}
     for name, transform in tried.items():
         step(f"under {name}")
+        if name == "scan" and scene.call.long:
+            rows.append(TransformRow(name, True, "not tried: so long a program takes minutes to compile"))
+            continue
         try:
             units = scene.distance(transform())
         except CANNOT as error:

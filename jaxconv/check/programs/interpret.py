@@ -1,16 +1,14 @@
 """A JAX program, run equation by equation, with something changed on the way.
 
-Two changes are made. `plain`: a function with a custom rule is replaced by its body, so that JAX's own derivative
-is to be had without the rule. `noisy`: every rounded result is multiplied by 1 + u ξ, ξ random of variance 1, which is
-what rounding does in a dtype of unit roundoff u; a sum of L products has its terms disturbed by u √L, as
-`jaxconv.accuracy.error_model` says. The spread of the noisy results is what rounding may cost, through any program.
+`plain`: a function with a custom rule is replaced by its body, so that JAX's own derivative is to be had without the
+rule. What `noise` changes stands there.
 
 Only names that JAX documents are used: ``jax.make_jaxpr``, ``jax.extend.core`` and a primitive's ``bind``.
 """
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import Any
@@ -18,29 +16,16 @@ from typing import Any
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
-import numpy as np
-from jax import Array, lax
-
-from jaxconv.accuracy.oracle import to_double
+from jax import lax
 
 Loop = Callable[..., Any]  # as lax.while_loop
 Change = Callable[[Any, list[Any], Callable[[list[Any]], list[Any]]], list[Any]]  # (equation, inputs, run) → outputs
 
-# Where data moves and nothing is rounded.
-EXACT = frozenset(
-    """reshape transpose broadcast_in_dim broadcast slice squeeze rev gather copy copy_p concatenate pad select_n neg
-    real imag conj abs max min sign stop_gradient dynamic_slice dynamic_update_slice expand_dims split iota sort
-    reduce_max reduce_min argmax argmin scatter convert_element_type reduce_precision complex reshard device_put
-    sharding_constraint optimization_barrier clamp floor ceil round psum_invariant pvary bitcast_convert_type""".split()  # noqa: SIM905
-)
-# Approximated: a compiler's f32 tanh, erf and their like are off by several units in the last place, not half a one.
-APPROXIMATE = frozenset(
-    """tanh exp exp2 expm1 log log1p logistic erf erfc erf_inv sin cos tan asin acos atan atan2 sinh cosh asinh acosh
-    atanh pow rsqrt cbrt lgamma digamma igamma igammac bessel_i0e bessel_i1e""".split()  # noqa: SIM905
-)
-SEVERAL = 4
 BODIES = ("call_jaxpr", "jaxpr", "fun_jaxpr", "call")
 INLINE = frozenset(("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_vmap_call"))
+
+
+LOOPS = frozenset(("scan", "while", "cond"))
 
 
 def is_float(value: Any) -> bool:
@@ -78,15 +63,6 @@ def narrowest(jaxpr: Any) -> Any:
     return max(dtypes, key=lambda dtype: float(jnp.finfo(dtype).eps), default=None)
 
 
-def longest(jaxpr: Any) -> int:
-    """L of the longest sum, however deep; a sum inside a scan goes on for as many steps."""
-    lengths = [1]
-    for equation in jaxpr.eqns:
-        times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        lengths += [_length(equation), *(times * longest(inner) for inner in bodies(equation))]
-    return max(lengths)
-
-
 def _asked(precision: Any) -> list[Any]:
     """The dtype that a product rounds its factors to, where its algorithm is asked for by name: BF16_BF16_F32."""
     names = {"BF16": jnp.bfloat16, "F16": jnp.float16, "TF32": jnp.float16}  # TF32 keeps as many bits as float16
@@ -113,10 +89,16 @@ def run(
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, jex.Literal) else env[atom]
 
+    variables = lambda atoms: [v for v in atoms if not isinstance(v, jex.Literal)]  # noqa: E731
+    uses = Counter(v for e in jaxpr.eqns for v in variables(e.invars)) + Counter(variables(jaxpr.outvars))
     for equation in jaxpr.eqns:
-        go = partial(_apply, equation, change=change, into=into, loop=loop)
+        go = partial(apply, equation, change=change, into=into, loop=loop)
         results = change(equation, [read(v) for v in equation.invars], go)
-        env.update(zip(equation.outvars, results, strict=True))
+        env.update((v, value) for v, value in zip(equation.outvars, results, strict=True) if uses[v])
+        for v in variables(equation.invars):  # what nobody asks for any more is let go
+            uses[v] -= 1
+            if not uses[v]:
+                del env[v]
     return [read(v) for v in jaxpr.outvars]
 
 
@@ -125,7 +107,7 @@ def bind(equation: Any, inputs: list[Any]) -> list[Any]:
     return list(out) if equation.primitive.multiple_results else [out]
 
 
-def _apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any], bool], loop: Loop) -> list[Any]:
+def apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any], bool], loop: Loop) -> list[Any]:
     name, params = equation.primitive.name, equation.params
 
     def enter(inner: Any, args: Sequence[Any]) -> list[Any]:
@@ -215,91 +197,3 @@ def counted(closed: Any, args: Sequence[Any], told: Callable[[Any], None]) -> li
         return end
 
     return plain(closed, args, ("custom_vjp_call", "custom_vmap_call", "custom_jvp_call"), loop)
-
-
-def noisy(closed: Any, args: Sequence[Any], seed: Any, u: Any, loop: Loop = lax.while_loop) -> list[Any]:
-    """The results of a program, inputs and every rounded result disturbed by u; a negative u leaves the inputs."""
-    salt = iter(range(1, 1 << 30))
-
-    inputs_too = jnp.maximum(u, 0.0)
-    u = jnp.abs(u)
-
-    def disturb(values: Sequence[Any], size: Any = u) -> list[Any]:
-        return [_disturbed(v, seed + next(salt) * 7919, size) if is_float(v) else v for v in values]
-
-    def change(equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
-        length = _length(equation)
-        if length > 1:
-            inputs = disturb(inputs, u * math.sqrt(length))
-        out = go(inputs)
-        # A body that was entered has been disturbed inside.
-        if equation.primitive.name in EXACT or bodies(equation):
-            return out
-        return disturb(out, SEVERAL * u if equation.primitive.name in APPROXIMATE else u)
-
-    return run(closed.jaxpr, closed.consts, disturb(args, inputs_too), change, lambda equation: True, loop)
-
-
-def shaken(closed: Any, args: Sequence[Any], seed: Any, u: float, loop: Loop = lax.while_loop) -> list[Any]:
-    """The results of a program whose constants are disturbed by u: those with more than 12 binary digits are taken for
-    rounded, as 1/√8 written in float32 is.
-    """
-    salt = iter(range(1, 1 << 30))
-
-    def disturb(value: Any) -> Any:
-        return _disturbed(jnp.asarray(value), seed + next(salt) * 7919, u) if _is_rounded(value) else value
-
-    def change(equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
-        return go(
-            [disturb(v) if isinstance(a, jex.Literal) else v for a, v in zip(equation.invars, inputs, strict=True)]
-        )
-
-    return run(closed.jaxpr, [disturb(c) for c in closed.consts], args, change, lambda equation: True, loop)
-
-
-def _is_rounded(constant: Any) -> bool:
-    if not is_float(constant) and not isinstance(constant, (float, complex)):
-        return False
-    value = np.abs(to_double(constant))
-    digits = np.frexp(value[np.isfinite(value)])[0] * 2.0**12
-    return bool(np.any(digits != np.round(digits)))
-
-
-def _length(equation: Any) -> int:
-    """L: how many products an equation sums into one element."""
-    name, params = equation.primitive.name, equation.params
-    shapes = [getattr(v.aval, "shape", ()) for v in equation.invars]
-    if name == "dot_general":
-        return math.prod(shapes[0][axis] for axis in params["dimension_numbers"][0][0])
-    if name == "reduce_sum":
-        return math.prod(shapes[0][axis] for axis in params["axes"])
-    if name == "conv_general_dilated":
-        return math.prod(shapes[1]) // max(shapes[1][params["dimension_numbers"].rhs_spec[0]], 1)
-    if name in ("cumsum", "cumlogsumexp", "cumprod"):
-        return shapes[0][params["axis"]]
-    if name == "reduce_window_sum":
-        return math.prod(params["window_dimensions"])
-    if name in ("scatter-add", "scatter_add"):
-        return 1 + math.prod(shapes[2]) // max(math.prod(shapes[0]), 1)
-    return 1
-
-
-def _disturbed(value: Any, seed: Any, size: Any) -> Array:
-    """value · (1 + size ξ): ξ even in ±√3, told from the bits of the value, its place and the seed, so that no state
-    has to be carried through loops.
-    """
-    part = value.real if jnp.iscomplexobj(value) else value
-    number = part.astype(jnp.float64)
-    bits = lax.bitcast_convert_type(number, jnp.uint64)
-    place = lax.iota(jnp.uint64, max(math.prod(part.shape), 1))[: math.prod(part.shape)].reshape(part.shape)
-    z = (
-        bits
-        ^ ((place + jnp.uint64(1)) * jnp.uint64(0x9E3779B97F4A7C15))
-        ^ (jnp.asarray(seed, jnp.uint64) << jnp.uint64(20))
-    )
-    z = (z ^ (z >> jnp.uint64(30))) * jnp.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> jnp.uint64(27))) * jnp.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> jnp.uint64(31))
-    xi = (z >> jnp.uint64(11)).astype(jnp.float64) * (2.0**-52) - 1
-    wide = jnp.complex128 if jnp.iscomplexobj(value) else jnp.float64
-    return (value.astype(wide) * (1 + size * math.sqrt(3) * xi).astype(wide)).astype(value.dtype)
