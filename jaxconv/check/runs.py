@@ -90,7 +90,7 @@ def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
     programs = [program(call, xs, data, cotangents), plain]
     constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
     stamp = hash((*(str(one.jaxpr) for one in programs), constants))
-    return replace(call, stamp=stamp, long=is_long(programs[0].jaxpr))
+    return replace(call, stamp=stamp, long=is_long(*(one.jaxpr for one in programs)))
 
 
 def _values(call: Subject, xs: Any, data: Any) -> list[Any]:

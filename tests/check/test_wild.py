@@ -1,5 +1,7 @@
 """`check_vjp` on kinds of rules met in public packages: a right and a wrong twin of each."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -243,3 +245,63 @@ def test_a_factor_near_1_and_no_ulp_of_0():
     zero = report(mk(lambda x: 0 * x, lambda x: 1e-3 * jnp.ones_like(x)), [0.1, 0.4])
     assert not zero.passed
     assert "ulp" not in str(zero)
+
+
+def test_what_cannot_be_judged_is_titled_so_everywhere():
+    found = report(mk(lambda x: x * jnp.nan, jnp.ones_like), [1.0, 2.0])
+    for text in (str(found), found._repr_html_(), found.plot().get_suptitle()):
+        assert "NOT JUDGED" in text
+        assert "WRONG" not in text
+
+
+def test_what_a_rule_prints_is_shown_once(capsys):
+    def backward(args, g):
+        print("backward")
+        return (g * jnp.cos(args[0]),)
+
+    assert report(vjp_of(jnp.sin, backward), [0.1, 0.4], transforms=True).passed
+    assert capsys.readouterr().out == "backward\n"
+
+
+# ----------------------------------------------------------------------------------------------------- long programs
+
+
+def unrolled(steps):
+    def body(x, w):
+        for _ in range(steps):
+            x = jnp.sin(x @ w) + 0.9 * x
+        return jax.lax.scan(lambda c, _: (jnp.tanh(c) + x, None), x, None, length=3)[0]
+
+    return body
+
+
+def rule_of(body, factor):
+    def backward(args, g):
+        dx, dw = jax.vjp(body, *args)[1](g)
+        return dx, dw.at[1, 0].multiply(factor)
+
+    return vjp_of(body, backward)
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(1, True), (1.0001, False)])
+def test_a_long_program_is_judged_equation_by_equation(factor, passed, monkeypatch):
+    monkeypatch.setattr("jaxconv.check.programs.long.LONG", 60)
+    x, w = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32)
+    found = report(rule_of(unrolled(12), factor), x, w, transforms=passed)
+    assert found.passed == passed, found
+    assert "derivative" in found.rows[1].method
+    if passed:
+        assert {each.name: each.detail for each in found.transforms}["scan"].startswith("not tried")
+    else:
+        assert (found.rows[0].passed, found.rows[1].index) == (True, (1, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("equations", "seconds"), [(2_000, 20), (8_000, 60)])
+def test_the_time_of_a_long_program(equations, seconds):
+    """Twice the processor time that it takes on an idle machine."""
+    f = rule_of(unrolled(equations // 11), 1)
+    x, w = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32) / 3
+    start = time.process_time()
+    assert check_vjp(f, x, w).passed
+    assert time.process_time() - start < seconds

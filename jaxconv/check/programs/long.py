@@ -19,9 +19,9 @@ LONG = 800  # equations of a pull-back
 MOST = 8  # programs kept
 
 
-def is_long(jaxpr: Any) -> bool:
-    """Whether a program is long; never one with a while loop, whose iterations are bounded as a whole."""
-    return count(jaxpr) > LONG and not holds(jaxpr, is_loop)
+def is_long(*programs: Any) -> bool:
+    """Whether one is long, and none has a while loop, whose iterations are bounded as a whole."""
+    return any(count(each) > LONG for each in programs) and not any(holds(each, is_loop) for each in programs)
 
 
 def count(jaxpr: Any) -> int:
