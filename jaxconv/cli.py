@@ -199,9 +199,12 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     check.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (0)")
     check.add_argument("--no-transforms", action="store_true", help="leave out jit, vmap and the other transforms")
     check.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON, whole or not at all")
+    check.set_defaults(lacking=check.error)
 
 
 def _check(options: argparse.Namespace) -> int:
+    if not (options.all or (options.function and options.args)):
+        options.lacking("needs MODULE:FUNCTION and --args MODULE:MAKE, or --all PACKAGE")
     if _lacks("check", {"rich": "check"}) or not _all_writable("check", _given(options, "json")):
         return 2
     with sigint_guard() as stop_if_told:

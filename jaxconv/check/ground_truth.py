@@ -181,11 +181,12 @@ def _agreed(by_jax: np.ndarray, found: np.ndarray, off: np.ndarray, where: np.nd
 
 def where_f_is(truth: Truth, call: Subject, xs: Any, data: Any) -> Truth:
     """`truth`, NaN for what a NaN among the values depends on, as far as JAX's derivative says so."""
-    bad = [np.isnan(v) for v in truth.values or []]
+    values = truth.values or []
+    bad = [np.isnan(v) for v in values]
     if not truth.grads or not any(each.any() for each in bad):
         return truth
     random = np.random.default_rng(0)
-    asked = [jnp.asarray(np.where(b, direction(b, random), 0), v.dtype) for b, v in zip(bad, truth.values, strict=True)]
+    asked = [jnp.asarray(np.where(b, direction(b, random), 0), v.dtype) for b, v in zip(bad, values, strict=True)]
     run, _ = attempt("", pull, truth.call or replace(call, bare=ALL), xs, data, asked)
     lost = [each != 0 for each in doubles(run[1])] if run else []  # NaN is not 0
     kept = [[np.where(w, np.nan, g) for w, g in zip(lost, grads, strict=False)] or grads for grads in truth.grads]

@@ -78,12 +78,18 @@ def test_check_all(package, status, capsys, tmp_path):
         (["--all", "json", "--args", "no_module_of_this_name"], "ARGUMENTS"),
         (["--all", "json", "--args", "json"], "ARGUMENTS"),
         (["jaxconv:conv", "--all", "json"], "--all"),
-        ([], "--all PACKAGE"),
     ],
 )
 def test_a_bad_call_of_check_all_is_said(options, words, capsys):
     assert main(["check", *options]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_call_without_a_function_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["check"])
+    assert stopped.value.code == 2
+    assert "--all PACKAGE" in capsys.readouterr().err
 
 
 def test_bad_input():

@@ -24,9 +24,6 @@ def check(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
         from jaxconv.check.faces.package import check_all
 
         return check_all(options, stop_if_told)
-    if not (options.function and options.args):
-        complain("jaxconv check: needs MODULE:FUNCTION and --args MODULE:MAKE, or --all PACKAGE")
-        return 2
     try:
         f = found("function", options.function)
         reference = None if options.reference is None else found("--reference", options.reference)

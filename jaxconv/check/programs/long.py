@@ -61,7 +61,7 @@ def traced(function: Callable[..., Any], call: Any, *args: Any) -> Program:
     """`function(call, *args)` as a program, kept while few others were asked for."""
     leaves, tree = jax.tree.flatten(args)
     types = tuple((np.shape(v), str(getattr(v, "dtype", type(v)))) for v in leaves)
-    how = jax.config.jax_enable_x64, getattr(jax.config, "jax_default_matmul_precision", None)
+    how = getattr(jax.config, "jax_enable_x64", None), getattr(jax.config, "jax_default_matmul_precision", None)
     key = function, call, tree, types, how
     if key not in _KEPT:
         _KEPT[key] = Program(partial(function, call), args)
