@@ -16,6 +16,8 @@ from cases import LOWERINGS, assert_same, integers
 from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_sharded, conv_transpose, conv_weight_vjp
 from jaxconv.convolution.config import DERIVATIVES
 
+pytestmark = pytest.mark.unoptimised
+
 X, W, G = integers(0, (2, 4, 9), (6, 2, 3), (2, 6, 5))
 OPTIONS: dict[str, Any] = {"stride": 2, "padding": 1, "groups": 2}
 
