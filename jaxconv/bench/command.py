@@ -137,7 +137,7 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
     finally:
         for peer in against:
             peer.close()
-    names = [peer.name for peer in (*plan.within, *against)]
+    names = [*(each.name for each in plan.within), *(peer.name for peer in against)]
     for entry, (label, _) in zip(entries, plan.jobs, strict=True):
         for facts in entry.facts.values():
             if "error" in facts:
