@@ -154,6 +154,20 @@ def test_a_run_without_peers_writes_its_table(only_tiny, tmp_path, capsys):
     assert "| tiny |" in page.read_text()
 
 
+def test_a_net_of_lax_alone_is_accelerated(only_tiny, tmp_path):
+    written = tmp_path / "nets.json"
+    command = ["bench", "nets", "tiny", "--quick", "--accelerate", "--against", ",", "--layout", "channels_last"]
+    assert cli.main([*command, "--json", str(written)]) == 0
+    entry = json.loads(written.read_text())["entries"][0]
+    assert entry["facts"]["accelerate"]["gradients_apart"] < 1e-5
+    assert entry["ratios"]["accelerate"]["pairs"] == 3
+
+
+def test_accelerate_is_for_nets(capsys):
+    assert cli.main(["bench", "dw3x3", "--accelerate"]) == 2
+    assert "--accelerate is for nets" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_run_against_lax(only_tiny, tmp_path):
     written = tmp_path / "nets.json"
