@@ -72,7 +72,7 @@ def assert_found(f: Function, arguments: tuple[Array, ...], where: str) -> None:
     assert "bug report" not in str(error.value)
 
 
-@pytest.mark.short("^(value|jit|scan|cond|dx|dw|vmap)-auto-hand", "^dw-.*-any")
+@pytest.mark.short("^(value|jit|scan|dx|dw|vmap)-auto-hand", "^dw-gemm-any")
 @ours
 @pytest.mark.parametrize("lowering", ["auto", "gemm", "reference"])
 @pytest.mark.parametrize("place", PLACES)
@@ -81,6 +81,7 @@ def test_conv(place: str, lowering: str, derivative: str) -> None:
     assert_found(transform(partial(conv, derivative=derivative, lowering=lowering)), arguments, where)
 
 
+@pytest.mark.short("vjp-hand", "transpose-any")
 @ours
 @pytest.mark.parametrize("name", MAPS)
 def test_the_other_maps(name: str, derivative: str) -> None:

@@ -69,7 +69,7 @@ def named(precision: Any) -> str:
     return "algorithm" if precision is ALGORITHM else str(precision)
 
 
-@pytest.mark.short("^highest$", "^high1$")
+@pytest.mark.short("^high1$")
 @pytest.mark.parametrize("precision", TAKEN, ids=named)
 def test_what_lax_takes(precision: Any) -> None:
     """Value and both gradients, in every form: on a CPU no precision rounds a factor of lax's convolution."""

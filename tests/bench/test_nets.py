@@ -65,7 +65,7 @@ def test_its_shapes_are_those_that_jax_makes(name):
     assert [value.shape for value in values] == [(graph.batch, *shape) for shape in graph.shapes[1:]]
 
 
-@pytest.mark.short("1-")
+@pytest.mark.slow
 @pytest.mark.parametrize(("axes", "layout"), [(2, "channels_last"), (1, "channels_first")])
 def test_ours_and_lax_agree_on_every_operation(axes, layout):
     graph = tiny(axes)
