@@ -339,10 +339,7 @@ def test_unchanged_under(mode: str, call: str) -> None:
 
 # Under these one call of every function stands for the others; those of the checker that take long stand under `FULL`.
 FIRST = {call.split("-")[0]: call for call in reversed(CALLS)}
-LIGHT = {
-    "strict dtypes", "x64", "explicit x64 dtypes", "debug_infs", "checking_leaks", "enable_checks", "key reuse",
-    "no legacy keys", "threefry not partitionable", "highest precision",
-}  # fmt: skip
+LIGHT = MODES.keys() - {"rank promotion", "strict bfloat16", "strict x64", "transfer guard"}
 LONG, FULL = {"check_vjp-conv", "check_vjp-gated_scan", "smallest_failure"}, {"rank promotion", "strict x64"}
 
 
