@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from jaxconv.plot.style import BLUE, LINES, SKY, VERMILION, axes_or_new, ground, ink
+from jaxconv.plot.style import LINES, axes_or_new, ground, ink
 from jaxconv.sizes.arguments import integer
+from jaxconv.terminal.palette import BLUE, SKY, VERMILION
 
 Point = tuple[float, float]
 
