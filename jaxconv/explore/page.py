@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
+from jaxconv.explore import recurrence
 from jaxconv.explore.translate import javascript
 from jaxconv.sizes import arguments, arithmetic, reads, shapes
 from jaxconv.terminal.palette import ARRAYS, ARRAYS_ON_DARK
@@ -35,10 +36,13 @@ SCRIPTS = (
     "geometry.js",
     "draw.js",
     "words.js",
+    "pointing.js",
     "picture.js",
     "code.js",
     "controls.js",
     "sizes.js",
+    "stack.js",
+    "flow.js",
     "page.js",
 )
 LIMITS = {
@@ -71,7 +75,9 @@ def as_html(address: str = "") -> str:
     digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
     common = files("jaxconv.terminal").joinpath("page.css").read_text(encoding="utf-8")
     css = f"{common}{_colours()}{_read('page.css')}"
-    return _FRAME.format(digest=digest, css=css, js=js, body=_read("page.html"))
+    sizes = {"states": recurrence.STATES, "features": recurrence.FEATURES, "steps": recurrence.STEPS}
+    body = _read("page.html").format(diagram=recurrence.diagram(), **sizes)
+    return _FRAME.format(digest=digest, css=css, js=js, body=body)
 
 
 def _read(name: str) -> str:
@@ -79,7 +85,7 @@ def _read(name: str) -> str:
 
 
 def _script(address: str) -> str:
-    values = {"START": address, "LIMITS": LIMITS, "MOST_LAYERS": MOST_LAYERS}
+    values = {"START": address, "LIMITS": LIMITS, "MOST_LAYERS": MOST_LAYERS, "WEIGHTS": recurrence.weights()}
     told = "".join(f"const {name} = {_json(value)};\n" for name, value in values.items())
     functions = "\n".join(map(javascript, FUNCTIONS))
     head = "// Functions of jaxconv.sizes, put into JavaScript by jaxconv.explore.translate."

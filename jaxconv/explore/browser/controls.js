@@ -117,11 +117,12 @@ class Controls {
     const [keys] = [["n", "k", "s", "d", "lo", "hi", "o"]];
     if (keys.some((key) => state[key][0] !== state[key][1]) && state.axes === 2) this.linked = false;
     this.transposed.checked = state.t;
+    this.rows.get("n").line.querySelector("i").textContent = state.t && !stack ? "m" : "n";
     this.linkedBox.checked = this.linked;
     this.linkedLabel.hidden = state.axes === 1 || stack;
     this.transposedLabel.hidden = stack;
     this.padding.value = state.pad;
-    const named = state.pad && !geometry.error;
+    const named = state.pad && geometry.axes;
     for (const [key, { line, boxes }] of [...this.rows].filter(([, row]) => row.line)) {
       line.hidden = (key === "o" && !state.t) || (stack && key !== "n");
       boxes.forEach((box, axis) => {

@@ -30,6 +30,8 @@ class Grid {
     Object.assign(this, { rows, columns, role, array });
     this.box = svg("g", { class: `grid ${array}`, tabindex: 0, role: "slider", "aria-label": label }, parent);
     this.box.grid = this;
+    const last = rows.length * columns.length - 1;
+    for (const [name, value] of [["min", 0], ["max", last], ["now", 0]]) this.box.setAttribute(`aria-value${name}`, value);
     this.size = small ? 0.8 : 0.88;
     const kinds = new Map(ORDER.map((kind) => [kind, []]));
     rows.forEach((row, i) =>
@@ -96,11 +98,9 @@ class Grid {
   mark(layer, cells) {
     this.layers[layer].setAttribute("d", this.path(cells));
     if (!this.texts.size || layer === "done" || layer === "void") return;
-    this.on[layer] = new Set(cells.map(positionWords));
-    for (const [key, text] of this.texts) {
-      const on = Object.values(this.on).some((keys) => keys.has(key));
-      if (on !== text.classList.contains("on")) text.classList.toggle("on", on);
-    }
+    const on = new Set(cells.map((cell) => cell.join()));
+    for (const key of new Set([...(this.on[layer] ?? []), ...on])) this.texts.get(key)?.classList.toggle(`on-${layer}`, on.has(key));
+    this.on[layer] = on;
   }
 
   // The cell at a point of the drawing, or null.

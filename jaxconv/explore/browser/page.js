@@ -4,6 +4,8 @@
 const $ = (id) => document.getElementById(id);
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
+const STACKED = "Each layer reads windows of the one below. What one output reads of x in the end is its receptive field; every stride makes it grow faster.";
+
 const EXAMPLES = [
   ["a stride that leaves one over", "n=10&k=3&s=2"],
   ["what stride does to dx", "n=9&k=3&s=3&p=1&view=dx"],
@@ -58,6 +60,7 @@ class Page {
     $("picture").addEventListener("goto", (event) => this.go(event.detail));
     $("picture").addEventListener("keydown", pointByKeys);
     $("picture").addEventListener("focusout", () => this.picture?.unprobe());
+    addEventListener("resize", () => this.state.tab === "recurrence" && this.draw());
     $("copy").addEventListener("click", () => this.copy());
     addEventListener("keydown", (event) => {
       if (event.key !== " " || event.target !== document.body || this.state.tab !== "conv") return;
@@ -85,16 +88,26 @@ class Page {
       $(`tab-${tab}`).tabIndex = state.tab === tab ? 0 : -1;
       $(tab).hidden = state.tab !== tab;
     }
-    if (state.tab === "recurrence") return;
-    const geometry = tried(() => geometryOf(state));
+    if (state.tab === "recurrence") {
+      this.flow ??= new FlowTab($("recurrence"), this);
+      this.flow.draw(state);
+      return;
+    }
+    const stack = state.view === "stack";
+    const geometry = tried(() => (stack ? stackOf(state) : geometryOf(state)));
     this.geometry = geometry;
     this.showView(state.view);
     this.controls.show(state, geometry);
     this.drawPicture(state, geometry);
-    sizeCard($("formula"), state, geometry);
-    this.showCode(state.code);
-    $("code").textContent = geometry.error ? "" : codeOf(state, geometry);
+    $("sizes-head").textContent = stack ? "The receptive field" : "The size";
+    $("libraries").hidden = stack;
     $("codes").hidden = Boolean(geometry.error);
+    if (stack) layerControls(this.controls.stack, state, (layers) => this.set({ layers }));
+    if (geometry.error) $("formula").replaceChildren(html("p", { class: "note" }, "There is no output: the error above says what to change."));
+    else if (stack) stackCard($("formula"), geometry);
+    else sizeCard($("formula"), state, geometry);
+    this.showCode(state.code);
+    if (!geometry.error) $("code").textContent = stack ? stackCode(geometry) : codeOf(state, geometry);
   }
 
   drawPicture(state, geometry) {
@@ -103,8 +116,10 @@ class Page {
     for (const id of ["scroll", "player", "readout", "legend", "caption"]) $(id).hidden = Boolean(geometry.error);
     this.picture = null;
     if (geometry.error) return;
-    $("caption").textContent = captionWords(geometry, state.view);
-    this.picture = new Picture($("picture"), geometry, state.view, (parts) => $("readout").replaceChildren(...parts));
+    const told = (parts) => $("readout").replaceChildren(...parts);
+    const stack = state.view === "stack";
+    $("caption").textContent = stack ? STACKED : captionWords(geometry, state.view);
+    this.picture = stack ? new StackPicture($("picture"), geometry, told) : new Picture($("picture"), geometry, state.view, told);
     state.at = clamp(state.at, 0, this.picture.count - 1);
     $("scrub").max = this.picture.count - 1;
     this.go(state.at, 0);
@@ -112,13 +127,14 @@ class Page {
   }
 
   legend() {
-    const kinds = [["unread", this.picture.map === "dx" ? "hatched: 0, no window reads it" : "hatched: not read"], ["padding", "dashed: padding"], ["zero", "dot: a zero between"]];
+    const kinds = [["unread", this.picture.map === "dx" ? "hatched: 0, no window reads it" : "hatched: not read"], ["padding", "dashed: padding"], ["zero", "dot: a zero between two"]];
     $("legend").replaceChildren();
     for (const [kind, words] of kinds) {
       if (!$("picture").querySelector(`.cell.${kind}`)) continue;
       const item = html("li", {});
       const mark = svg("svg", { width: 16, height: 16, "aria-hidden": true }, item);
-      svg("rect", { class: `cell ${kind}`, x: 1, y: 1, width: 14, height: 14, rx: 3 }, mark);
+      if (kind === "zero") svg("circle", { class: "cell zero", cx: 8, cy: 8, r: 2.5 }, mark);
+      else svg("rect", { class: `cell ${kind}`, x: 1, y: 1, width: 14, height: 14, rx: 3 }, mark);
       item.append(words);
       $("legend").append(item);
     }

@@ -4,16 +4,16 @@
 
 const HIGH = 1.8; // from one row of a one-axis picture to the next, in cells
 
-class Picture {
+class Picture extends Pointing {
   constructor(host, geometry, view, changed) {
-    Object.assign(this, { host, geometry, view, changed, grids: [], at: 0, probed: null });
+    super(host, changed);
+    Object.assign(this, { geometry, view });
     this.map = mapOf(view, geometry.transposed);
     this.roles = ROLES[this.map];
     this.names = this.roles.map((role) => nameOf(role, view, geometry.transposed));
     this.motions = geometry.axes.map((axis) => motion(axis, this.map));
     this.results = this.motions.map(({ results }) => results);
     this.count = this.results.reduce((a, b) => a * b, 1);
-    host.replaceChildren();
     host.className = geometry.axes.length === 1 ? "picture one" : "picture two";
     if (geometry.axes.length === 1) this.drawOne();
     else this.drawTwo();
@@ -162,7 +162,7 @@ class Picture {
     this.result.mark("done", range(this.at + 1).map((r) => this.cell(this.position(r))));
     this.result.mark("now", [this.cell(position)]);
     this.markVoid(real);
-    if (!this.probed) this.changed(sumWords(this, position));
+    this.say();
   }
 
   below(axis, position, i) {
@@ -196,22 +196,21 @@ class Picture {
     return real ? ground.map((u, axis) => this.motions[axis].number(u)) : null;
   }
 
-  // Light what a cell meets in the other arrays.
-  probe(grid, cell) {
-    const key = `${grid.which} ${cell}`;
-    if (this.probed === key) return;
-    this.probed = key;
-    this.host.classList.add("probing");
+  words() {
+    return sumWords(this, this.position(this.at));
+  }
+
+  // Light what a cell meets in the other arrays; in words.
+  pointAt(grid, cell) {
     const position = this.positionOf(grid, cell);
     if (!position) {
       this.light([]);
       grid.mark("lit", [cell]);
-      this.changed(["a zero: it stands where the stride steps over, or in the padding"], grid);
-      return;
+      return ["a zero: it stands where the stride steps over, or in the padding"];
     }
     this.light(connectionsOf(this.geometry, { [grid.role]: position }).filter((c) => inside(this.geometry, c.j)));
     grid.mark("lit", [cell]);
-    this.changed(meetsWords(this, grid.role, position), grid);
+    return meetsWords(this, grid.role, position);
   }
 
   light(found) {
@@ -234,13 +233,9 @@ class Picture {
     }
   }
 
-  unprobe() {
-    if (!this.probed) return;
-    this.probed = null;
-    this.host.classList.remove("probing");
-    for (const grid of this.grids) grid.mark("lit", []);
-    this.links?.replaceChildren();
-    this.changed(sumWords(this, this.position(this.at)));
+  // The number of a result that was pressed.
+  numberOf([i, j]) {
+    return this.results.length === 1 ? j : i * this.results[1] + j;
   }
 
   // The result whose window lies nearest to a pointer.
@@ -254,61 +249,4 @@ class Picture {
     });
     return along.length === 1 ? along[0] : along[0] * this.results[1] + along[1];
   }
-
-  hit(event) {
-    const element = event.target.closest("svg");
-    for (const grid of [...this.grids].reverse()) {
-      if (grid.box.ownerSVGElement !== element || grid === this.tiles) continue;
-      const cell = grid.cellAt(...pointIn(grid.box, event));
-      if (cell) return [grid, cell];
-    }
-    return null;
-  }
-
-  listen(element) {
-    let from = null;
-    const drag = (event) => {
-      const at = this.nearest(event);
-      if (at !== null) this.host.dispatchEvent(new CustomEvent("goto", { detail: at }));
-    };
-    element.addEventListener("pointerdown", (event) => {
-      from = [event.clientX, event.clientY];
-      const found = this.hit(event);
-      if (found?.[0] === this.result) {
-        const position = this.positionOf(...found);
-        const at = position.length === 1 ? position[0] : position[0] * this.results[1] + position[1];
-        this.host.dispatchEvent(new CustomEvent("goto", { detail: at }));
-      } else if (event.pointerType === "touch" && found) this.probe(...found);
-    });
-    element.addEventListener("pointermove", (event) => {
-      const far = from && Math.hypot(event.clientX - from[0], event.clientY - from[1]) > 5;
-      if (event.buttons && far) {
-        this.unprobe();
-        element.setPointerCapture(event.pointerId);
-        drag(event);
-      } else if (!event.buttons && event.pointerType !== "touch") {
-        const found = this.hit(event);
-        if (found) this.probe(...found);
-        else this.unprobe();
-      }
-    });
-    element.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && this.unprobe());
-  }
-}
-
-// The keyboard points, too: arrow keys move from cell to cell of the grid that has the focus.
-function pointByKeys(event) {
-  const { grid } = event.target;
-  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
-  if (!grid || !step || event.altKey || event.ctrlKey || event.metaKey) return;
-  event.preventDefault();
-  const flat = grid.rows.length === 1 ? [0, step[1] || -step[0]] : step;
-  const [i, j] = grid.pointed ?? [0, -1];
-  grid.pointed = grid.pointed
-    ? [clamp(i + flat[0], 0, grid.rows.length - 1), clamp(j + flat[1], 0, grid.columns.length - 1)]
-    : [0, 0];
-  grid.picture.probe(grid, grid.pointed);
-  grid.box.setAttribute("aria-valuemin", 0);
-  grid.box.setAttribute("aria-valuemax", grid.rows.length * grid.columns.length - 1);
-  grid.box.setAttribute("aria-valuenow", grid.pointed[0] * grid.columns.length + grid.pointed[1]);
 }

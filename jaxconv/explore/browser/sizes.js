@@ -56,10 +56,6 @@ function axisRemarks(axis, geometry, pad) {
 
 function sizeCard(host, state, geometry) {
   host.replaceChildren();
-  if (geometry.error) {
-    host.append(html("p", { class: "note" }, "There is no output: the error above says what to change."));
-    return;
-  }
   const told = new Map();
   geometry.axes.forEach((axis, i) => {
     const key = ["n", "k", "s", "d", "lo", "hi", "m"].map((each) => axis[each]).join();
