@@ -123,6 +123,7 @@ function drawing(parent, [left, top, right, bottom], { widest, least, label }) {
   const box = `${left * CELL} ${top * CELL} ${wide * CELL} ${high * CELL}`;
   const element = svg("svg", { viewBox: box, role: "group", "aria-label": label }, parent);
   element.style.width = `${Math.round(wide * widest)}px`;
+  element.style.setProperty("--tick", `${Math.round((11 * CELL) / widest)}px`); // 11 pixels on the screen
   element.style.minWidth = `${Math.round(wide * least)}px`;
   return element;
 }
