@@ -164,7 +164,7 @@ ADDRESSES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["jaxconv", "lax"])
-@pytest.mark.parametrize("address", ADDRESSES[1:])
+@pytest.mark.parametrize("address", [ADDRESSES[i] for i in (1, 3, 4, 6)])
 def test_the_code_runs_and_gives_the_numbers(opened, address, library):
     random = np.random.default_rng(0)
     names: dict = {}
