@@ -127,6 +127,8 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default="float32")
     bench.add_argument("--lowering", default="auto", metavar="NAME", help="the algorithm; auto: the fastest")
     bench.add_argument("--limit", type=float, default=30.0, metavar="S", help="seconds that a peer's call may take")
+    bench.add_argument("--accelerate", action="store_true",
+                       help="of nets: beside lax's, compiled under jaxconv.accelerate()")  # fmt: skip
     bench.add_argument("--quick", action="store_true", help="three pairs instead of seven")
     for name in ("json", "markdown"):
         bench.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write it as {name}, whole or not at all")

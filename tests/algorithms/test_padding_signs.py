@@ -70,7 +70,7 @@ def assert_grid(layout: str, dtype: Any, way: str, window: tuple[int, int, int])
             np.testing.assert_array_equal(ours, jnp.asarray(exact).astype(dtype), f"{name} {way} {each}")
 
 
-@pytest.mark.short("auto")
+@pytest.mark.short("first-auto")
 @pytest.mark.parametrize("way", ["auto", "reference", "jax"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_all_signs(layout: str, way: str) -> None:
