@@ -58,7 +58,7 @@ def _node(name: str, at: Point, text: str) -> str:
     x, y = _place(at)
     if name in ("pre", "keep", "write", "sum"):
         return f'<g class="node"><circle cx="{x:g}" cy="{y:g}" r="{0.28 * SCALE:g}"/>{_text(x, y, text)}</g>'
-    wide, high = 0.53 * SCALE, 0.36 * SCALE
+    wide, high = 0.56 * SCALE, 0.36 * SCALE
     shape = f'<rect x="{x - wide:g}" y="{y - high:g}" width="{2 * wide:g}" height="{2 * high:g}" rx="7"/>'
     return f'<g class="node boxed">{shape}{_text(x, y, text)}</g>'
 

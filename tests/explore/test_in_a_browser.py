@@ -164,7 +164,7 @@ ADDRESSES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", ["jaxconv", "lax"])
-@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("address", [ADDRESSES[i] for i in (1, 3, 4, 6)])
 def test_the_code_runs_and_gives_the_numbers(opened, address, library):
     random = np.random.default_rng(0)
     names: dict = {}
@@ -222,10 +222,8 @@ def test_the_stack_is_receptive_field(opened):
         assert found == [sizes, list(field)]
 
 
-@pytest.mark.parametrize(
-    ("scale", "bias"),
-    [(12, 0), *(pytest.param(*each, marks=pytest.mark.slow) for each in [(0.1, 0), (0.1, 10), (30, -3)])],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "bias"), [(12, 0), (0.1, 0), (0.1, 10), (30, -3)])
 def test_the_norms_are_gradient_flow(opened, scale, bias):
     found = opened.do(f"gradientFlow(WEIGHTS, {scale}, {bias}).logs")
     with jax.enable_x64(True):
@@ -279,7 +277,8 @@ def test_the_keyboard_alone_reaches_and_moves_everything(opened):
             break
     text = "\n".join(map(str, seen))
     for wanted in ("size, axis 0", "kernel, axis 0", "stride, axis 0", "dilation, axis 0", "padding by name",
-                   "channels in", "groups", "play", "scrub", "speed", "copy", "tab-conv", "cells of "):  # fmt: skip
+                   "channels in", "groups", "play", "which cell is computed", "speed", "copy",
+                   "tab-conv", "cells of "):  # fmt: skip
         assert wanted in text, wanted
     assert {"size, axis 0", "kernel, axis 0", "stride, axis 0", "dilation, axis 0", "pad before, axis 0"} <= changed
 

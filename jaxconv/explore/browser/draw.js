@@ -86,12 +86,12 @@ class Grid {
 
   writeBeside() {
     const every = Math.ceil(Math.max(this.rows.length, this.columns.length) / 16);
-    const write = (x, y, label) => {
+    const write = (x, y, label, side) => {
       if (label === undefined || label % every) return;
-      svg("text", { x, y, class: "tick" }, this.box).textContent = signed(label);
+      svg("text", { x, y, class: `tick ${side}` }, this.box).textContent = signed(label);
     };
-    this.columns.forEach(({ at, label }) => write(at * CELL, (this.rows[0].at - 0.85) * CELL, label));
-    this.rows.forEach(({ at, label }) => write((this.columns[0].at - 0.9) * CELL, at * CELL, label));
+    this.columns.forEach(({ at, label }) => write(at * CELL, (this.rows[0].at - 0.9) * CELL, label, "top"));
+    this.rows.forEach(({ at, label }) => write((this.columns[0].at - 0.65) * CELL, at * CELL, label, "left"));
   }
 
   // Cells of a layer: done, computed already; now, met by what is computed; lit, met by what is pointed at.
@@ -123,6 +123,7 @@ function drawing(parent, [left, top, right, bottom], { widest, least, label }) {
   const box = `${left * CELL} ${top * CELL} ${wide * CELL} ${high * CELL}`;
   const element = svg("svg", { viewBox: box, role: "group", "aria-label": label }, parent);
   element.style.width = `${Math.round(wide * widest)}px`;
+  element.style.setProperty("--tick", `${Math.round((11 * CELL) / widest)}px`); // 11 pixels on the screen
   element.style.minWidth = `${Math.round(wide * least)}px`;
   return element;
 }

@@ -170,7 +170,7 @@ class FlowTab {
       svg("rect", { class: "gate", x: x(i + 1) - wide, y: TALL + 4, width: wide + 0.3, height: 22, opacity: (0.06 + 0.94 * kept).toFixed(3) }, element);
     });
     const note = svg("text", { x: (LEFT + this.wide) / 2, y: TALL + 44, class: "axis-words" }, element);
-    note.textContent = "mean of c[t]: pale writes anew, dark keeps";
+    note.textContent = "mean of c[t]: faint writes anew, strong keeps";
   }
 
   // The number at the time that is pointed at.

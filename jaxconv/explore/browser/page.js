@@ -113,9 +113,12 @@ class Page {
   drawPicture(state, geometry) {
     $("error").hidden = !geometry.error;
     $("error").querySelector("code").textContent = geometry.error ? `ValueError: ${geometry.error}` : "";
-    for (const id of ["scroll", "player", "readout", "legend", "caption"]) $(id).hidden = Boolean(geometry.error);
+    for (const id of ["player", "readout", "legend", "caption"]) $(id).hidden = Boolean(geometry.error);
     this.picture = null;
-    if (geometry.error) return;
+    if (geometry.error) {
+      drawMisfit($("picture"), state.view === "stack" ? null : misfit(state));
+      return;
+    }
     const told = (parts) => $("readout").replaceChildren(...parts);
     const stack = state.view === "stack";
     $("caption").textContent = stack ? STACKED : captionWords(geometry, state.view);
@@ -138,7 +141,7 @@ class Page {
       item.append(words);
       $("legend").append(item);
     }
-    $("legend").append(html("li", {}, "point at a cell: what it meets; drag: move the window"));
+    $("legend").append(html("li", { class: "hint" }, "point at a cell: what it meets; drag: move the window"));
   }
 
   // ---------------------------------------------------------------------------------------------- the player

@@ -85,17 +85,17 @@ class Picture extends Pointing {
     const parts = Object.fromEntries(words.map(([key, which]) => [key, this.figure(which)]));
     const [below, computed, slides] = [both(2), both(0, true), both(1, true)];
     const beside = Math.max(computed[1].length, slides[1].length);
-    const widest = clamp(780 / (below[1].length + beside + 5), 11, 36);
-    const draw = (key, which, [rows, columns]) => {
+    const scale = clamp(780 / (below[1].length + beside + 5), 11, 36);
+    const draw = (key, which, [rows, columns], widest) => {
       const box = [columns[0].at - 1.4, rows[0].at - 1.4, columns.at(-1).at + 0.7, rows.at(-1).at + 0.7];
       const least = Math.min(widest, 300 / (columns.length + 2));
       const element = drawing(parts[key], box, { widest, least, label: this.names[which].name });
       return [element, this.grid(element, which, rows, columns, { written: "beside" })];
     };
     let element;
-    [element, this.ground] = draw("below", 2, below);
-    [, this.result] = draw("computed", 0, computed);
-    [, this.slider] = draw("slides", 1, slides);
+    [element, this.ground] = draw("below", 2, below, scale);
+    [, this.result] = draw("computed", 0, computed, scale);
+    [, this.slider] = draw("slides", 1, slides, clamp(180 / (slides[1].length + 2), scale, 26));
     this.ring = svg("rect", { class: "ring", x: -19, y: -19, width: 38, height: 38, rx: 8 }, this.result.box.ownerSVGElement);
     this.comb = svg("g", { class: "comb" }, element);
     this.overlay(both(1, false));
@@ -248,5 +248,41 @@ class Picture extends Pointing {
       return clamp(Math.round((at - c - (b * (count - 1)) / 2) / a), 0, results - 1);
     });
     return along.length === 1 ? along[0] : along[0] * this.results[1] + along[1];
+  }
+}
+
+// The axis on which a window is wider than the padded input, and that picture: it sticks out.
+function misfit(state) {
+  const wide = ({ n, k, d, lo, hi }) => window_size(k, d) > n + lo + hi;
+  const axes = range(state.axes).map((i) => {
+    const [n, k, s, d] = [state.n[i], state.k[i], state.s[i], state.d[i]];
+    const [lo, hi] = state.pad ? axis_padding(state.pad, n, k, s, d) : [state.lo[i], state.hi[i]];
+    return { n, k, d, lo, hi };
+  });
+  return state.t || state.s.includes(0) || state.d.includes(0) ? null : axes.find(wide) ?? null;
+}
+
+function drawMisfit(host, axis) {
+  host.replaceChildren();
+  host.className = "picture one misfit";
+  if (!axis) return;
+  const { n, k, d, lo, hi } = axis;
+  const last = Math.max(n + Math.max(hi, 0) - 1, -lo + d * (k - 1));
+  const box = [Math.min(0, -lo) - 2, -0.75, last + 0.8, HIGH + 0.75];
+  const widest = clamp(1100 / (box[2] - box[0]), 24, 52);
+  const element = drawing(host, box, { widest, least: 20, label: "the window sticks out" });
+  const cut = (j) => j < -lo || j >= n + hi;
+  const kind = (j) => (j < 0 || j >= n ? "padding" : cut(j) ? "unread" : "plain");
+  const ground = range(Math.min(0, -lo), Math.max(n, n + hi)).map((j) => ({ at: j, label: j, kind: kind(j) }));
+  const row = (y, name) => {
+    svg("text", { x: (box[0] + 0.5) * CELL, y: y * CELL, class: `row ${name}` }, element).textContent = name;
+    return { rows: [{ at: y, kind: "plain" }], array: name, label: `cells of ${name}` };
+  };
+  if (ground.length) new Grid(element, { ...row(HIGH, "x"), columns: ground });
+  const taps = range(k).map((q) => ({ at: d * q - lo, label: q, kind: "plain", out: cut(d * q - lo) }));
+  for (const out of [false, true]) {
+    const columns = taps.filter((tap) => tap.out === out);
+    const comb = svg("g", { class: "comb" }, element);
+    if (columns.length) new Grid(comb, { ...row(0, "w"), columns, array: out ? "misfit" : "w" });
   }
 }
