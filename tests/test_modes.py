@@ -339,11 +339,10 @@ def test_unchanged_under(mode: str, call: str) -> None:
 
 # Under these some calls stand for the others; those of the checker that take long stand under `FULL`.
 FIRST = {
-    "conv-hand", "conv-any", "conv_transpose-hand", "conv_weight_vjp", "conv_general_dilated", "conv_input_jacobian",
-    "gated_init", "gated_step_jacobian", "gated_scan-recompute", "gru_scan", "lstm_scan_both", "gradient_flow",
-    "conv_sharded-hand", "check_vjp-right", "explain",
+    "conv-hand", "conv_transpose-hand", "conv_weight_vjp", "conv_general_dilated", "gated_init", "gated_scan-recompute",
+    "gru_scan", "lstm_scan", "gradient_flow", "conv_sharded-hand", "check_vjp-right", "explain",
 }  # fmt: skip
-LIGHT = MODES.keys() - {"rank promotion", "strict bfloat16", "strict x64", "transfer guard"}
+LIGHT = MODES.keys() - {"rank promotion", "strict bfloat16", "strict x64"}
 LONG, FULL = {"check_vjp-conv", "check_vjp-gated_scan", "smallest_failure"}, {"rank promotion", "strict x64"}
 
 

@@ -88,8 +88,9 @@ def test_all_signs_of_other_windows(layout: str, way: str, window: tuple[int, in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.complex64, jnp.float64], ids=lambda d: d.__name__)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "dtype"), zip(2 * LAYOUTS, (jnp.bfloat16, jnp.float16, jnp.complex64, jnp.float64), strict=True), ids=str
+)
 def test_all_signs_in_every_dtype(layout: str, dtype: Any) -> None:
     with jax.enable_x64(dtype == jnp.float64):
         for window in WINDOWS[1:3]:
