@@ -284,6 +284,19 @@ def test_the_keyboard_alone_reaches_and_moves_everything(opened):
 
 
 @pytest.mark.slow
+def test_a_number_is_typed_stepped_and_kept_within_its_limits(opened):
+    go(opened, "n=9&k=3&p=-1")
+    field = "document.querySelector('[aria-label=\"pad before, axis 0\"]')"
+    opened.do(f"{field}.focus()")
+    for _ in range(2):
+        opened.press("ArrowDown", 40)
+    assert opened.do(f"[{field}.value, page.state.lo[0]]") == ["−3", -3]
+    for typed, kept in {"2": 2, "-2": -2, "−1": -1, "x": -1, "999": LIMITS["lo"][1]}.items():
+        opened.do(f"{field}.value = {typed!r}, {field}.dispatchEvent(new Event('change'))")
+        assert opened.do("page.state.lo[0]") == kept
+
+
+@pytest.mark.slow
 def test_arrow_keys_point_at_cells_and_say_what_they_meet(opened):
     go(opened, "n=9&k=3&s=2&p=1")
     opened.do("page.picture.ground.box.focus()")
