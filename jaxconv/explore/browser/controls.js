@@ -10,11 +10,12 @@ function stepper(name, label, set) {
   field.setAttribute("aria-valuemin", low);
   field.setAttribute("aria-valuemax", high);
   const least = ["s", "d", "g"].includes(name) ? 1 : low; // typed they may be 0, which is then an error to be read
-  const by = (step) => () => set(clamp(Number(field.value) + step, least, high));
+  const value = () => within(name, field.value.trim().replace("−", "-"), Number(field.dataset.value));
+  const by = (step) => () => set(clamp(value() + step, least, high));
   const [less, more] = ["−", "+"].map((sign, i) => html("button", { type: "button", tabindex: "-1", "aria-label": `${label}, one ${i ? "more" : "less"}` }, sign));
   less.addEventListener("click", by(-1));
   more.addEventListener("click", by(1));
-  field.addEventListener("change", () => set(within(name, field.value.trim().replace("−", "-"), Number(field.dataset.value))));
+  field.addEventListener("change", () => set(value()));
   field.addEventListener("keydown", (event) => {
     const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
     if (!step) return;
@@ -22,13 +23,13 @@ function stepper(name, label, set) {
     by(step)();
   });
   const box = html("span", { class: "stepper" }, less, field, more);
-  box.show = (value, disabled = false) => {
-    field.value = String(value).replace("-", "−");
-    field.dataset.value = value;
-    field.setAttribute("aria-valuenow", value);
+  box.show = (number, disabled = false) => {
+    field.value = signed(number);
+    field.dataset.value = number;
+    field.setAttribute("aria-valuenow", number);
     for (const each of [field, less, more]) each.disabled = disabled;
-    less.disabled ||= value <= least;
-    more.disabled ||= value >= high;
+    less.disabled ||= number <= least;
+    more.disabled ||= number >= high;
   };
   return box;
 }

@@ -19,6 +19,8 @@ function sumWords(picture, at) {
   if (found.length > TERMS) parts.push(` + ${found.length - TERMS} more`);
   const zeros = found.filter((c) => !inside(geometry, c.j)).length;
   if (zeros) parts.push(html("span", { class: "quiet" }, ` (${zeros} of ${found.length} meet padding, a zero)`));
+  const channels = { y: geometry.w[1], dx: geometry.w[0] / geometry.groups, dw: 1 }[map];
+  if (channels > 1) parts.push(html("span", { class: "quiet" }, ` (each product summed over ${channels} channels)`));
   return parts;
 }
 
