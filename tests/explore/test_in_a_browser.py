@@ -314,35 +314,40 @@ def test_arrow_keys_point_at_cells_and_say_what_they_meet(opened):
 @pytest.mark.parametrize("view", ["y", "dx", "dw"])
 @pytest.mark.parametrize("address", ["n=9&k=3&s=2&p=1", "n=6x5&k=3x2&s=2x1&d=1x2&p=1x0", "n=4&k=3&s=3&p=1&t=1"])
 def test_every_cell_lights_what_it_meets(opened, address, view):
-    """In the picture itself: of every cell of all three arrays the cells that become lit are those of `connections`."""
+    """In the picture itself: the cells lit, of every cell of all three arrays, and those below every result."""
     go(opened, f"{address}&view={view}")
     axes = opened.do("page.geometry.axes.map(({ n, k, s, d, lo, hi }) => [n, k, s, d, lo, hi])")
     n, k, s, d, lo, hi = zip(*axes, strict=True)
     geometry = Geometry.of("conv", n, k, stride=s, padding=list(zip(lo, hi, strict=True)), dilation=d)
     found = [c for c in connections(geometry) if inside(geometry, c.j)]
-    lit = opened.do("""(() => {
+    pointed, computed = opened.do("""(() => {
       const picture = page.picture;
-      const said = [];
-      for (const grid of picture.grids) {
-        if (grid === picture.tiles) continue;
-        for (const i of range(grid.rows.length)) for (const j of range(grid.columns.length)) {
-          const at = picture.positionOf(grid, [i, j]);
-          if (!at) continue;
-          picture.probe(grid, [i, j]);
-          const marks = picture.grids.filter((each) => each !== picture.tiles).map((each) =>
-            [each.role, (each.layers.lit.getAttribute("d").match(/M/g) ?? []).length]);
-          said.push([grid.role, at, Object.fromEntries(marks)]);
-        }
-      }
+      const grids = picture.grids.filter((grid) => grid !== picture.tiles);
+      const positions = (grid, layer) => grid.cells[layer].map((cell) => picture.positionOf(grid, cell));
+      const pointed = grids.flatMap((grid) => grid.rows.flatMap((_, i) => grid.columns.flatMap((_, j) => {
+        const at = picture.positionOf(grid, [i, j]);
+        if (!at) return [];
+        picture.probe(grid, [i, j]);
+        const others = grids.filter((each) => each !== grid);
+        return [[grid.role, at, others.map((each) => [each.role, positions(each, "lit")])]];
+      })));
       picture.unprobe();
-      return said;
+      const computed = range(picture.count).map((at) => {
+        picture.show(at, 0);
+        return [picture.position(at), positions(picture.ground, "now")];
+      });
+      return [pointed, computed.map((each) => [picture.result.role, picture.ground.role, ...each])];
     })()""")
-    assert len(lit) >= sum(geometry.output_size) + 2
-    for role, at, counts in lit:
-        met = [c for c in found if list(getattr(c, role)) == at]
-        for other in "pqj":
-            number = len({getattr(c, other) for c in met})
-            assert counts[other] == (number if other != role else 1), (role, at, other)
+
+    def met(role, at, other):
+        return sorted({getattr(c, other) for c in found if list(getattr(c, role)) == at})
+
+    assert len(pointed) >= len({c.p for c in found} | {c.j for c in found})
+    for role, at, lit in pointed:
+        for other, positions in lit:
+            assert sorted(map(tuple, positions)) == met(role, at, other), (role, at, other)
+    for role, other, at, positions in computed:
+        assert sorted(map(tuple, positions)) == met(role, at, other), (role, at, "below it")
 
 
 @pytest.mark.slow

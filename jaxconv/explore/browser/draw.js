@@ -44,7 +44,7 @@ class Grid {
     for (const [kind, cells] of kinds) {
       if (cells.length) svg("path", { class: `cell ${kind}`, d: this.path(cells, kind === "zero") }, this.box);
     }
-    this.layers = {};
+    [this.layers, this.cells] = [{}, {}];
     for (const name of ["done", "void", "now", "lit"]) this.layers[name] = svg("path", { class: name }, this.box);
     this.texts = new Map();
     this.on = {};
@@ -96,6 +96,7 @@ class Grid {
 
   // Cells of a layer: done, computed already; now, met by what is computed; lit, met by what is pointed at.
   mark(layer, cells) {
+    this.cells[layer] = cells;
     this.layers[layer].setAttribute("d", this.path(cells));
     if (!this.texts.size || layer === "done" || layer === "void") return;
     const on = new Set(cells.map((cell) => cell.join()));
