@@ -66,9 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_bench(commands)
     _add_tune(commands)
     _add_check(commands)
+    _add_explore(commands)
     options = parser.parse_args(arguments)
     options.given = list(sys.argv[1:] if arguments is None else arguments)
-    run = {"size": _size, "bench": _bench, "tune": _tune, "check": _check, "verify": _verify}[options.command]
+    run = {"size": _size, "bench": _bench, "tune": _tune, "check": _check, "verify": _verify, "explore": _explore}[
+        options.command
+    ]
     try:
         return run(options)
     except OutputError as error:  # while it shows how far it has come
@@ -124,6 +127,8 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     bench.add_argument("--dtype", choices=("float32", "float64", "bfloat16", "float16"), default="float32")
     bench.add_argument("--lowering", default="auto", metavar="NAME", help="the algorithm; auto: the fastest")
     bench.add_argument("--limit", type=float, default=30.0, metavar="S", help="seconds that a peer's call may take")
+    bench.add_argument("--accelerate", action="store_true",
+                       help="of nets: beside lax's, compiled under jaxconv.accelerate()")  # fmt: skip
     bench.add_argument("--quick", action="store_true", help="three pairs instead of seven")
     for name in ("json", "markdown"):
         bench.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write it as {name}, whole or not at all")
@@ -211,6 +216,34 @@ def _check(options: argparse.Namespace) -> int:
         from jaxconv.check.faces.command import check
 
         return check(options, stop_if_told)
+
+
+def _add_explore(commands: argparse._SubParsersAction) -> None:
+    explore = commands.add_parser(
+        "explore",
+        help="a page to see and touch: which output reads which input, forward and in both gradients",
+        description="Write one page for a browser, which needs no server and no network, and open it where there is a "
+        "display. Without options it starts with an example; everything can be changed in the page.",
+    )
+    explore.add_argument("--output", type=Path, metavar="FILE", help="write it here, and open nothing")
+    explore.add_argument("--size", help="input size, one or two axes: 9, or 10x11")
+    for name, what in {"kernel": "kernel size: 3, or 3x5", "stride": "stride", "dilation": "dilation"}.items():
+        explore.add_argument(f"--{name}", help=what)
+    explore.add_argument("--padding", help="1, 1:2 (before, behind), 1x2 (per axis), or by name: SAME")
+    explore.add_argument("--groups", help="so many groups of one channel each")
+    explore.add_argument("--transposed", action="store_true", help="a transposed convolution of that size")
+
+
+def _explore(options: argparse.Namespace) -> int:
+    if not _all_writable("explore", _given(options, "output")):
+        return 2
+    from jaxconv.explore.command import explore
+
+    try:
+        return explore(options)
+    except ValueError as error:
+        complain(str(error))
+        return 2
 
 
 _SIZE = """Each layer's output size with the numbers put into the formula, its cost and its receptive field.

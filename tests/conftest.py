@@ -40,6 +40,6 @@ def _programs(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 # Each drawn geometry is compiled, so few are drawn by default; `pytest --hypothesis-profile thorough` draws many.
-settings.register_profile("quick", max_examples=30, deadline=None, derandomize=True)
+settings.register_profile("quick", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile("quick")

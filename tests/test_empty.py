@@ -43,7 +43,7 @@ def none_of(tree):
     return jax.tree.map(lambda a: a[:0], tree)
 
 
-@pytest.mark.short("hand-(plain|groups)|any-reflect-both")
+@pytest.mark.short("hand-groups|any-reflect-both")
 @pytest.mark.parametrize("mapped", MAPPED.values(), ids=MAPPED)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("derivative", ["hand", "any"])
@@ -88,7 +88,7 @@ RUNS = {
 }
 
 
-@pytest.mark.short("recompute-3-0", "every 2-0-4-True", "lengths-0-4-False", "save-0-0-True")
+@pytest.mark.short("recompute-3-0-True", "lengths-0-4-False", "save-0-0-True")
 @pytest.mark.parametrize("recurrent", [True, False])
 @pytest.mark.parametrize(("n", "m"), [(3, 0), (0, 4), (0, 0)])
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)

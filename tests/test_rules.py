@@ -35,6 +35,7 @@ def pull_back(f, arguments, i):
     return lambda: pull(jnp.ones_like(y))[0]
 
 
+@pytest.mark.short("gated|transpose|scan")
 @pytest.mark.parametrize(("f", "arguments"), PRODUCTS.values(), ids=PRODUCTS)
 def test_interleaved_pull_backs(f, arguments):
     y, pull = jax.vjp(f, *arguments)

@@ -89,8 +89,7 @@ def lowered(
 ) -> Array:
     """The map by the algorithm that serves it; jitted, so that it is traced once for a value and its derivative.
 
-    Where the algorithm named cannot serve this map, since it was named for the value and this is a derivative, the
-    choice is automatic.
+    Where an algorithm named for the value cannot serve this derivative of it, the choice is automatic.
     """
     plain = getattr(reference, which)
     if lowering == "reference" or not _static(a, b, geometry):

@@ -82,6 +82,7 @@ def _products(problem: Problem) -> dict[str, float]:
         "products, 1x1": mac * (g.taps == 1),
         "products, strided": mac * (max(g.stride) > 1),
         "products, windows apart": mac * (not problem.overlap),
+        "products, one axis": mac * (g.axes == 1),
         "products, three axes": mac * (g.axes == 3),
         "products, with zeros between": zeros,  # a strided dx as one convolution, or all positions of x
         "products, with zeros between, three axes": zeros * (g.axes == 3 and max(g.stride) > 1),

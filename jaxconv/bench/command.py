@@ -55,16 +55,20 @@ class Plan(NamedTuple):
         default: how many.
         jobs: labels of what is measured one after the other, and each measurement.
         show: the module that has `table`, `markdown` and `as_json` of the entries.
+        within: contestants of this process.
     """
 
     peers: Sequence[str]
     default: int
-    jobs: Sequence[tuple[str, Callable[[list[Peer]], Any]]]
+    jobs: Sequence[tuple[str, Callable[[list[Any]], Any]]]
     show: Any
+    within: Sequence[of_net.Accelerated] = ()
 
 
 def of_layers(options: argparse.Namespace) -> Plan:
     """Every map of the convolutions or recurrences asked for. ValueError names what does not fit."""
+    if options.accelerate:
+        raise ValueError("jaxconv bench: --accelerate is for nets; leave it out without that word")
     cell = cell_of(options.names)
     work = chosen(options.names, options.file)
     layout: Layout = options.layout or "channels_first"
@@ -93,7 +97,7 @@ def of_nets(options: argparse.Namespace) -> Plan:
     layouts = of_net.LAYOUTS if options.layout is None else (options.layout,)
     pairs = 3 if options.quick else measure.PAIRS
     jobs = [(name, lambda peers, name=name: of_net.entry(NETS[name](), peers, layouts, pairs)) for name in names]
-    return Plan(of_net.PEERS, 1, jobs, show_nets)
+    return Plan(of_net.PEERS, 1, jobs, show_nets, [of_net.Accelerated()] if options.accelerate else [])
 
 
 def peers(plan: Plan, against: str | None, python: str | None, limit: float) -> list[Peer]:
@@ -119,7 +123,7 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
                 display.update(bar, description=label)
                 stop_if_told()
                 try:
-                    entries.append(measured(against))
+                    entries.append(measured([*plan.within, *against]))
                 except (MemoryError, OverflowError, jax.errors.JaxRuntimeError) as error:
                     said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
                     raise ValueError(f"jaxconv bench: {label} cannot be run here: {said}") from error
@@ -133,7 +137,7 @@ def bench(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda
     finally:
         for peer in against:
             peer.close()
-    names = [peer.name for peer in against]
+    names = [*(each.name for each in plan.within), *(peer.name for peer in against)]
     for entry, (label, _) in zip(entries, plan.jobs, strict=True):
         for facts in entry.facts.values():
             if "error" in facts:

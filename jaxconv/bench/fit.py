@@ -44,7 +44,7 @@ STEPS = 1500  # of gradient descent
 WORST = 1.5  # of the logarithm of a regret: what is 4.5 times as long or more is as bad
 FOLDS = 10  # groups of models, each left out once
 FEWEST = 8  # measurements of an algorithm that prices are made from
-APART = ("onednn", "reference")  # chosen by wisdom or by name alone
+APART = ("onednn", "reference", "blocks")  # chosen by wisdom or by name; "blocks" also over several devices
 
 
 def evidence(paths: Sequence[Path] | None = None) -> list[records.Record]:

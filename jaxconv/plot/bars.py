@@ -7,8 +7,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from jaxconv.plot.style import BLUE, GREEN, LINES, ORANGE, PURPLE, axes_or_new, ink
+from jaxconv.plot.style import LINES, axes_or_new, ink
 from jaxconv.sizes.arguments import wrong_value
+from jaxconv.terminal.palette import BLUE, GREEN, ORANGE, PURPLE
 
 HATCHES = ("", "///", "...", "xx")
 

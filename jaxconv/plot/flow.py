@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jaxconv.plot.style import BLUE, LINES, VERMILION, axes_or_new, colour, ink
+from jaxconv.plot.style import LINES, axes_or_new, colour, ink
 from jaxconv.recurrence.flow import GradientFlow
 from jaxconv.sizes.arguments import wrong_kind, wrong_value
+from jaxconv.terminal.palette import BLUE, VERMILION
 
 MARKERS = ("^", "s", "o", "D", "v", "P")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from jaxconv.plot.style import axes_or_new, bare, cell_inches, colour, ink, marks_told, square
+from jaxconv.plot.style import axes_or_new, bare, cell_inches, ink, marks_told, square
 from jaxconv.sizes.connections import Position, connections, inside
 from jaxconv.sizes.geometry import Geometry
+from jaxconv.terminal.palette import ARRAYS
 
 Marked = dict[Position, Position]  # a cell, and the numbers that stand in it
 
@@ -52,7 +53,7 @@ def grids(
 
 def _cell(ax: Axes, at: tuple[int, int], number: Position, marked: Marked, which: int, kind: str, size: float) -> None:
     text = name(marked[number]) if number in marked else ""
-    fill = colour(which) if number in marked else None
+    fill = ARRAYS["xy"[which]] if number in marked else None
     square(ax, *at, text, fill=fill, kind=kind, strong=number in marked, size=size)
     end = ":marked" if number in marked else ""
     ax.patches[-1].set_gid(f"{('input', 'output')[which]}:{number[0]}:{number[1]}:{kind}{end}")

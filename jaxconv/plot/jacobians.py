@@ -11,10 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
-from jaxconv.plot.style import ON_COLOUR, axes_or_new, bare, colour, ground, ink
+from jaxconv.plot.style import axes_or_new, bare, colour, ground, ink
 from jaxconv.sizes.arguments import wrong_value
 from jaxconv.sizes.connections import check, connections, inside
 from jaxconv.sizes.geometry import Geometry
+from jaxconv.terminal.palette import ON_COLOUR
 
 WRITTEN = 600  # a larger matrix is drawn without the symbols in its cells
 _UNWRITTEN = "coloured where not always zero"

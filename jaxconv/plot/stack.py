@@ -8,13 +8,14 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from jaxconv.plot.style import SKY, axes_or_new, bare, cell_inches, ink, marks_told, square
+from jaxconv.plot.style import axes_or_new, bare, cell_inches, ink, marks_told, square
 from jaxconv.sizes.arguments import integer, is_sequence, wrong_kind, wrong_value
 from jaxconv.sizes.arithmetic import transpose_output_size
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.sizes.reads import AxisLayer
 from jaxconv.sizes.receptive import TransposedWindow, Window
 from jaxconv.sizes.receptive import receptive_field as field_of
+from jaxconv.terminal.palette import SKY
 
 LEVEL = 2.2  # from one row of positions to the next, in cells
 

@@ -1,8 +1,4 @@
-"""Colours, marks and the few shapes that all pictures are made of.
-
-Source of the palette: M. Okabe and K. Ito, "Color universal design", 2008; yellow and black are left out, since one
-vanishes on white and the other on black.
-"""
+"""Marks and the few shapes that all pictures are made of; their colours are those of `jaxconv.terminal.palette`."""
 
 from __future__ import annotations
 
@@ -15,12 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from jaxconv.sizes.arguments import wrong_value
+from jaxconv.terminal.palette import ON_COLOUR, PALETTE
 
-VERMILION, BLUE, GREEN = "#D55E00", "#0072B2", "#009E73"
-ORANGE, PURPLE, SKY = "#E69F00", "#CC79A7", "#56B4E9"
-PALETTE = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
-ON_COLOUR = {VERMILION: "white", BLUE: "white", GREEN: "white", PURPLE: "black", ORANGE: "black", SKY: "black"}
 
 
 WIDEST = 13.0  # inches, of a figure that is made here

@@ -63,12 +63,12 @@ def _shapes(m: Any, n: Any) -> dict[str, tuple]:
 
 
 def _prepare_after(params: GRUParams) -> Any:
-    w_hh, m = to_accumulator(params.w_hh), params.w_hh.shape[-1]
-    return w_hh[: 2 * m], w_hh[2 * m :], held(w_hh.T), params.b_ih, params.b_hh
+    w_hh = to_accumulator(params.w_hh)
+    return w_hh, held(w_hh.T), params.b_ih, params.b_hh
 
 
 def _step_after(w: Any, state: State, a: Array) -> tuple[State, tuple[Array, ...]]:
-    (_, _, turned, b_ih, b_hh), (h,) = w, state
+    (_, turned, b_ih, b_hh), (h,) = w, state
     p, m = biased(h @ turned, b_hh), h.shape[-1]
     a = biased(a, b_ih)
     rz = held(jax.nn.sigmoid(a[..., : 2 * m] + p[..., : 2 * m]))
@@ -81,14 +81,14 @@ def _slopes_after(w: Any, before: State, gates: Any) -> tuple[Array, ...]:
     (h,), (rz, n, q) = before, gates
     r, z = parts(rz, 2)
     s_n = (1 - z) * (1 - n**2)
-    return jnp.concatenate([s_n * q * r * (1 - r), (h - n) * z * (1 - z)], -1), s_n, s_n * r, z
+    return jnp.concatenate([s_n * q * r * (1 - r), (h - n) * z * (1 - z), s_n * r], -1), s_n, z
 
 
 def _adjoint_after(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Any]]:
-    (w_rz, w_n, *_), (s_rz, s_n, s_q, z), (g_h,) = w, slopes, g
-    d_rz, d_n, d_q = spread(g_h, s_rz), g_h * s_n, g_h * s_q  # δ_r and δ_z, δ_n, r ⊙ δ_n
-    of_x, of_h = (d_rz, d_n), (d_rz, d_q)
-    return (z * g_h + d_rz @ w_rz + d_q @ w_n,), {"w_ih": of_x, "b_ih": of_x, "w_hh": of_h, "b_hh": of_h}
+    (w_hh, *_), (s_h, s_n, z), (g_h,) = w, slopes, g
+    of_h = spread(g_h, s_h)  # δ_r, δ_z, r ⊙ δ_n
+    of_x = of_h[..., : 2 * s_n.shape[-1]], g_h * s_n
+    return (z * g_h + of_h @ w_hh,), {"w_ih": of_x, "b_ih": of_x, "w_hh": of_h, "b_hh": of_h}
 
 
 def _prepare_before(params: GRUParams) -> Any:

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, export
 
-from jaxconv.recurrence.cell import Cell, State, biased, held, parts, product, spread, to_accumulator
+from jaxconv.recurrence.cell import Cell, State, biased, held, parts, product, to_accumulator
 
 
 class LSTMParams(NamedTuple):
@@ -57,12 +57,12 @@ with suppress(ValueError):  # registered already, where this module is loaded a 
 
 
 def _prepare(params: LSTMParams) -> Any:
-    w_hh, m = to_accumulator(params.w_hh), params.w_hh.shape[-1]
-    return w_hh[: 3 * m], w_hh[3 * m :], held(w_hh.T), params.b_ih, params.b_hh
+    w_hh = to_accumulator(params.w_hh)
+    return w_hh, held(w_hh.T), params.b_ih, params.b_hh
 
 
 def _step(w: Any, state: State, a: Array) -> tuple[State, tuple[Array, ...]]:
-    (_, _, turned, b_ih, b_hh), (h, c) = w, state
+    (_, turned, b_ih, b_hh), (h, c) = w, state
     pre, m = biased(biased(a, b_ih), b_hh) + h @ turned, h.shape[-1]
     i_f = held(jax.nn.sigmoid(pre[..., : 2 * m]))
     u, o = held((jnp.tanh(pre[..., 2 * m : 3 * m]), jax.nn.sigmoid(pre[..., 3 * m :])))
@@ -75,16 +75,15 @@ def _step(w: Any, state: State, a: Array) -> tuple[State, tuple[Array, ...]]:
 def _slopes(w: Any, before: State, gates: Any) -> tuple[Array, ...]:
     (_, c), (i_f, u, o, t) = before, gates
     i, f = parts(i_f, 2)
-    of_c = jnp.concatenate([u * i * (1 - i), c * f * (1 - f), i * (1 - u**2)], -1)
-    return o * (1 - t**2), of_c, t * o * (1 - o), f
+    of_c = [u * i * (1 - i), c * f * (1 - f), i * (1 - u**2)]
+    return o * (1 - t**2), jnp.concatenate([*of_c, t * o * (1 - o)], -1), f
 
 
 def _adjoint(w: Any, slopes: Any, g: State) -> tuple[State, dict[str, Any]]:
-    (w_ifu, w_o, *_), (s_c, s_ifu, s_o, f), (g_h, g_c) = w, slopes, g
+    (w_hh, *_), (s_c, s_pre, f), (g_h, g_c) = w, slopes, g
     g_c = held(g_c + g_h * s_c)
-    delta: Any = spread(g_c, s_ifu), g_h * s_o  # δ_i, δ_f and δ_u, δ_o
-    before = delta[0] @ w_ifu + delta[1] @ w_o
-    return (before, f * g_c), dict.fromkeys(("w_ih", "b_ih", "w_hh", "b_hh"), delta)
+    delta = jnp.concatenate([g_c, g_c, g_c, g_h], -1) * s_pre  # δ_i, δ_f, δ_u, δ_o
+    return (delta @ w_hh, f * g_c), dict.fromkeys(("w_ih", "b_ih", "w_hh", "b_hh"), delta)
 
 
 LSTM = Cell(

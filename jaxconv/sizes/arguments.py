@@ -72,9 +72,14 @@ def integer(function: str, name: str, value: object, *, least: int | None = None
             wrong_kind(function, f"`{name}` must be an integer known while tracing", f"{got}: {advice}")
         wrong_kind(function, f"`{name}` must be an integer", got)
     number = operator.index(value)  # type: ignore[arg-type]  # it is one
-    if least is not None and number < least:
-        wrong_value(function, f"`{name}` must be at least {least}", f"{name}={number}")
+    if least is not None:
+        at_least(function, name, number, least)
     return number
+
+
+def at_least(function: str, name: str, number: int, least: int) -> None:
+    if number < least:
+        wrong_value(function, f"`{name}` must be at least {least}", f"{name}={number}")
 
 
 def is_sequence(value: object) -> TypeGuard[Sequence[Any]]:

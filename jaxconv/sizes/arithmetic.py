@@ -33,6 +33,22 @@ def axis_output(n: Size, k: int, s: int, lo: int, hi: int, d: int) -> Size:
     return (n + lo + hi - d * (k - 1) - 1) // s + 1
 
 
+def axis_transposed(function: str, axis: int, m: Size, k: int, s: int, lo: Size, hi: Size, e: int, d: int) -> Size:
+    """n = s(m − 1) + d(k − 1) + 1 − lo − hi + e, with e the output padding; raises where nothing is left."""
+    n = s * (m - 1) + window_size(k, d) - lo - hi + e
+    if not holds(lambda: n >= 1):
+        rule = "`padding` must leave at least one position of the output"
+        wrong_value(function, rule, f"an output of {n} on spatial axis {axis} (size={m}, padding=({lo}, {hi}))")
+    return n
+
+
+def axis_inputs(m: int, k: int, s: int, lo: int, hi: int, d: int, same: bool) -> range:
+    """Every n ≥ 1 with `axis_output` m; where the padding follows n so that m = ⌈n/s⌉, `same`, with that."""
+    first = s * (m - 1) + (1 if same else window_size(k, d) - lo - hi)
+    last = first + s - 1
+    return range(max(first, 1), last + 1) if m >= 1 and last >= 1 else range(0)
+
+
 def _same_pair(n: Size, k: int, s: int, d: int, lower: bool) -> tuple[Size, Size]:
     """The padding that gives m = ⌈n/s⌉; the odd position goes behind, or before where `lower`."""
     m = -(-n // s)
@@ -220,14 +236,10 @@ def transposed(
         return tuple(m_ * s_ for m_, s_ in zip(m, s, strict=True))
     pads = padding_pairs(function, padding, m, k, s, d)
     check_output_padding(function, extra, s)
-    sizes = []
-    for axis, (m_, k_, s_, (lo, hi), e, d_) in enumerate(zip(m, k, s, pads, extra, d, strict=True)):
-        n = s_ * (m_ - 1) + window_size(k_, d_) - lo - hi + e
-        if not holds(lambda n=n: n >= 1):
-            rule = "`padding` must leave at least one position of the output"
-            wrong_value(function, rule, f"an output of {n} on spatial axis {axis} (size={m_}, padding=({lo}, {hi}))")
-        sizes.append(n)
-    return tuple(sizes)
+    return tuple(
+        axis_transposed(function, axis, m_, k_, s_, lo, hi, e, d_)
+        for axis, (m_, k_, s_, (lo, hi), e, d_) in enumerate(zip(m, k, s, pads, extra, d, strict=True))
+    )
 
 
 def check_output_padding(function: str, extra: Sequence[int], s: Sequence[int]) -> None:
@@ -268,12 +280,9 @@ def input_sizes(output: Any, kernel: Any, *, stride: Any = 1, padding: Any = 0, 
     d = per_axis(function, "dilation", dilation, len(m), least=1)
     same = isinstance(padding, str) and padding in ("SAME", "SAME_LOWER")
     pads = padding_pairs(function, "VALID" if same else single_axis(axes, padding), m, k, s, d)
-    ranges = []
-    for m_, k_, s_, (lo, hi), d_ in zip(m, k, s, pads, d, strict=True):
-        first = s_ * (m_ - 1) + (1 if same else window_size(k_, d_) - lo - hi)
-        last = first + s_ - 1
-        ranges.append(range(max(first, 1), last + 1) if m_ >= 1 and last >= 1 else range(0))
-    return tuple(ranges) if axes else ranges[0]
+    axes_ = zip(m, k, s, pads, d, strict=True)
+    ranges = tuple(axis_inputs(m_, k_, s_, lo, hi, d_, same) for m_, k_, s_, (lo, hi), d_ in axes_)
+    return ranges if axes else ranges[0]
 
 
 def same_padding(size: Any, kernel: Any, *, stride: Any = 1, dilation: Any = 1, lower: bool = False) -> Any:

@@ -33,8 +33,8 @@ class AxisLayer(NamedTuple):
 
     def reads(self, p: int) -> range:
         """r(p), ascending."""
-        _, k, s, lo, d = self
-        if not self.transposed:
+        transposed, k, s, lo, d = self
+        if not transposed:
             return range(s * p - lo, s * p - lo + window_size(k, d), d)
         g = gcd(s, d)
         if (p + lo) % g:

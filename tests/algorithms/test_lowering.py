@@ -78,7 +78,7 @@ def test_a_kernel_longer_than_what_it_slides_over(n, k, options, layout, dtype):
     assert_exact(canonical, geometry, x, w, g)
 
 
-@pytest.mark.short("float32-channels_first|together-bfloat16-channels_last")
+@pytest.mark.short("image-float32-channels_first|together-bfloat16-channels_last")
 @pytest.mark.parametrize(
     "options",
     [
@@ -184,7 +184,7 @@ def test_a_dw_tap_by_tap(n, k, options, dtype, images, monkeypatch):
     assert_exact(taps, geometry, x, w, g, (WEIGHTS,))
 
 
-@pytest.mark.short("x[056]-")
+@pytest.mark.short("x[05]-")
 @pytest.mark.parametrize(
     ("x", "w", "options"),
     [
@@ -240,7 +240,7 @@ def test_gradients_example_by_example_make_no_grouped_convolution(layout):
     assert set(re.findall(r"feature_group_count = (\d+)", text)) <= {"1"}
 
 
-@pytest.mark.short("^1-400|^256-1-")
+@pytest.mark.short("^1-400.*[13]$|^256-1-.*[023]$")
 @pytest.mark.parametrize(
     "options", [{}, {"stride": (2, 1)}, {"stride": (1, 3), "dilation": (2, 1), "padding": 2}, {"groups": 3}]
 )
@@ -264,7 +264,7 @@ def test_a_dw_of_two_images_at_a_time_or_one(positions, monkeypatch):
     assert_same(gemm.conv_weight_vjp(x, g, geometry), by_loops(WEIGHTS, geometry, x, g))
 
 
-@pytest.mark.short("^2048|^1-float32-n0")
+@pytest.mark.short("^2048-.*last|^1-float32-n0")
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize(
     ("dtype", "n", "k", "options"),
@@ -323,7 +323,7 @@ SHIFTED = [
 ]
 
 
-@pytest.mark.short("^1-3.*first|^3-2-float32.*last|^3-2-bfloat16.*n5.*first")
+@pytest.mark.short("^1-3.*(n0|n3|n5).*first|^3-2-float32.*(n1|n4).*last|^3-2-bfloat16.*n5.*first")
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
 @pytest.mark.parametrize(("n", "k", "options"), SHIFTED)
 @pytest.mark.parametrize(

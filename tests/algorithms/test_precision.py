@@ -16,6 +16,8 @@ from cases import LOWERINGS, assert_same, integers
 from jaxconv import conv, conv_input_jacobian, conv_input_vjp, conv_sharded, conv_transpose, conv_weight_vjp
 from jaxconv.convolution.config import DERIVATIVES
 
+pytestmark = pytest.mark.unoptimised
+
 X, W, G = integers(0, (2, 4, 9), (6, 2, 3), (2, 6, 5))
 OPTIONS: dict[str, Any] = {"stride": 2, "padding": 1, "groups": 2}
 
@@ -67,8 +69,12 @@ def named(precision: Any) -> str:
     return "algorithm" if precision is ALGORITHM else str(precision)
 
 
-@pytest.mark.short("^highest$", "^high1$")
-@pytest.mark.parametrize("precision", TAKEN, ids=named)
+# Of every kind one: `test_the_program_asks_for_what_lax_asks` has them all.
+KINDS_TAKEN = [None, lax.Precision.HIGHEST, "high", "float32", lax.DotAlgorithmPreset.TF32_TF32_F32, "BF16_BF16_F32"]
+
+
+@pytest.mark.short("^high$")
+@pytest.mark.parametrize("precision", [*KINDS_TAKEN, ALGORITHM, *PAIRS], ids=named)
 def test_what_lax_takes(precision: Any) -> None:
     """Value and both gradients, in every form: on a CPU no precision rounds a factor of lax's convolution."""
     y, pull = jax.vjp(partial(by_lax, precision=precision), X, W)

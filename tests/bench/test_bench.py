@@ -138,6 +138,7 @@ def test_a_wrong_file_is_named_with_line_and_rule(tmp_path, text, line, rule):
     assert f"{path}, line {line}: " in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_run_against_lax_writes_what_the_picture_reads(tmp_path, capsys):
     written, table = tmp_path / "bench.json", tmp_path / "bench.md"
     wanted = ["bench", "conv1d_s2", "--quick", "--json", str(written), "--markdown", str(table)]

@@ -65,6 +65,7 @@ def test_its_shapes_are_those_that_jax_makes(name):
     assert [value.shape for value in values] == [(graph.batch, *shape) for shape in graph.shapes[1:]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("axes", "layout"), [(2, "channels_last"), (1, "channels_first")])
 def test_ours_and_lax_agree_on_every_operation(axes, layout):
     graph = tiny(axes)
@@ -153,6 +154,20 @@ def test_a_run_without_peers_writes_its_table(only_tiny, tmp_path, capsys):
     assert "| tiny |" in page.read_text()
 
 
+def test_a_net_of_lax_alone_is_accelerated(only_tiny, tmp_path):
+    written = tmp_path / "nets.json"
+    command = ["bench", "nets", "tiny", "--quick", "--accelerate", "--against", ",", "--layout", "channels_last"]
+    assert cli.main([*command, "--json", str(written)]) == 0
+    entry = json.loads(written.read_text())["entries"][0]
+    assert entry["facts"]["accelerate"]["gradients_apart"] < 1e-5
+    assert entry["ratios"]["accelerate"]["pairs"] == 3
+
+
+def test_accelerate_is_for_nets(capsys):
+    assert cli.main(["bench", "dw3x3", "--accelerate"]) == 2
+    assert "--accelerate is for nets" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_run_against_lax(only_tiny, tmp_path):
     written = tmp_path / "nets.json"
@@ -163,10 +178,8 @@ def test_a_run_against_lax(only_tiny, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", ["mnist", "mobilenet_v2", "convnext_tiny", "unet", "resnet1d"])
 def test_ours_and_lax_agree_on_a_whole_net(name):
     graph = NETS[name]()
     graph.batch = 1
-    if name == "resnext50":
-        pytest.skip("lax takes minutes for the gradients of its groups")
     run.agreement(graph, *(flat(graph, conv, "channels_last") for conv in (run.convolution, nets_jax.convolution)))

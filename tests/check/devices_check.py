@@ -78,6 +78,7 @@ def test_a_right_rule_passes() -> None:
     assert row.passed, row.detail
 
 
+@pytest.mark.short("psum")
 @pytest.mark.parametrize("spoilt", [summed(over=False), local_mean], ids=["no psum", "device-local shape"])
 def test_a_rule_wrong_only_when_sharded_is_found(spoilt: Any) -> None:
     rows = {row.name: row for row in check_vjp(ruled(spoilt), *ARGS, reference=product, directions=1).transforms}
@@ -85,6 +86,7 @@ def test_a_rule_wrong_only_when_sharded_is_found(spoilt: Any) -> None:
     assert all(row.passed for row in rows.values()), "on one device it is right"
 
 
+@pytest.mark.slow
 def test_ours_passes() -> None:
     row = sharding(partial(conv, padding=1), normal(8, 2, 6), normal(4, 2, 3))
     assert row.passed, row.detail

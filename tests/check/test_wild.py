@@ -1,5 +1,6 @@
 """`check_vjp` on kinds of rules met in public packages: a right and a wrong twin of each."""
 
+import os
 import time
 
 import jax
@@ -283,6 +284,7 @@ def rule_of(body, factor):
     return vjp_of(body, backward)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "passed"), [(1, True), (1.0001, False)])
 def test_a_long_program_is_judged_equation_by_equation(factor, passed, monkeypatch):
     monkeypatch.setattr("jaxconv.check.programs.long.LONG", 60)
@@ -296,10 +298,10 @@ def test_a_long_program_is_judged_equation_by_equation(factor, passed, monkeypat
         assert (found.rows[0].passed, found.rows[1].index) == (True, (1, 0))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("equations", "seconds"), [(2_000, 20), (8_000, 60)])
+@pytest.mark.skipif("JAXCONV_TIMED" not in os.environ, reason="measures time, where JAXCONV_TIMED=1 asks for it")
+@pytest.mark.parametrize(("equations", "seconds"), [(2_000, 10), (8_000, 30)])
 def test_the_time_of_a_long_program(equations, seconds):
-    """Twice the processor time that it takes on an idle machine."""
+    """Seconds of processor time."""
     f = rule_of(unrolled(equations // 11), 1)
     x, w = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32) / 3
     start = time.process_time()

@@ -35,6 +35,7 @@ def value_and_pull_back(options):
     return jax.jit(f)
 
 
+@pytest.mark.short("^stride and dilation", "^SAME, stride 2", "last", "groups")
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_exported_with_symbolic_batch_and_space(options):
     last = options.get("layout") == "channels_last"

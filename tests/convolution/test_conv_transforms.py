@@ -123,6 +123,7 @@ def gradient_along(f: Callable[..., Array], direction: Sequence[Array]) -> Calla
     return lambda x, w: sum(jnp.vdot(t, d) for t, d in zip(direction, gradient(x, w), strict=True))
 
 
+@pytest.mark.short("last")
 @pytest.mark.parametrize("case", [named("1d-remainder"), named("1d-groups-last")], ids=lambda c: c.id)
 def test_third_order(case: Case) -> None:
     x, w, *t = integers(4, *(case.x_shape, case.w_shape) * 3, most=1)
@@ -149,6 +150,7 @@ def test_jacobians_are_made_of_the_gradients(derivative: str) -> None:
     assert_same((jnp.tensordot(g, into_x, g.ndim), jnp.tensordot(g, into_w, g.ndim)), (dx, dw))
 
 
+@pytest.mark.slow
 def test_hessian_through_jax() -> None:
     """Where forward mode is asked for, derivative="jax" has it; reverse over reverse by hand agrees."""
     x, w = integers(5, (2, 3, 6), (2, 3, 3), most=1)
@@ -267,6 +269,7 @@ def remade(derivative: str, named: bool, policy: Any) -> int:
     return found(jax.make_jaxpr(gradient)(x, w).jaxpr) - 3
 
 
+@pytest.mark.short("hand")
 @pytest.mark.parametrize("derivative", ["hand", "any", "jax"])
 def test_rematerialisation_keeps_a_named_result(derivative: str) -> None:
     """A policy by lax's names remakes a convolution of ours; one by the result's own name does not."""
@@ -313,6 +316,7 @@ def test_nothing_but_the_factors_is_kept() -> None:
 INTERLEAVED = [("x", "w"), ("w", "x"), ("b", "x"), ("x", "b"), ("w", "b")]
 
 
+@pytest.mark.short("^w-then-x", "^x-then-b")
 @pytest.mark.parametrize("names", INTERLEAVED, ids="-then-".join)
 def test_pull_backs_alive_together(names: tuple[str, ...]) -> None:
     """Each pull-back keeps to its own factor, however many were made before it is called.

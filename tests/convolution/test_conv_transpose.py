@@ -18,7 +18,7 @@ from jaxconv.sizes.arithmetic import input_sizes
 pytestmark = pytest.mark.unoptimised
 
 
-@pytest.mark.short("reference")
+@pytest.mark.short("^(1d|3d).*reference")
 @pytest.mark.parametrize("lowering", LOWERINGS[1:])
 @pytest.mark.parametrize("case", **by_id(FEW))
 def test_adjoint(case: Case, lowering: str) -> None:
@@ -112,7 +112,7 @@ def test_forward_mode_through_jax() -> None:
 COPIES = [mode for mode in PADDING_MODES if mode != "zeros"]
 
 
-@pytest.mark.short("2d-padded-same", "1d-cut-before-reflect")
+@pytest.mark.short("2d-padded-same-(edge|circular)", "1d-cut-before-reflect")
 @pytest.mark.parametrize("mode", PADDING_MODES)
 @pytest.mark.parametrize("case", **by_id(PADDED))
 def test_adjoint_of_every_padding_mode(case: Case, mode: str) -> None:

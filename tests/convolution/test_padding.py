@@ -10,6 +10,8 @@ import pytest
 
 from jaxconv.convolution.padding import cut_and_added, zeros_around
 
+pytestmark = pytest.mark.unoptimised
+
 
 @pytest.mark.parametrize(("lo", "hi"), [*product((-2, 0, 3), repeat=2)])
 def test_a_padding_is_what_is_cut_off_and_what_is_added(lo: int, hi: int) -> None:

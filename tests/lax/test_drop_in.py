@@ -50,7 +50,7 @@ TRANSFORMS = {  # what is made of the loss, and how many different convolutions 
 }
 
 
-@pytest.mark.short("^(gradients|shard_map|vmap)-", "^(eager|second order|hessian|remat in a scan|cond)-drop-in")
+@pytest.mark.short("^(gradients|second order|cond)-drop-in", "^(eager|vmap|shard_map)-accelerate")
 @pytest.mark.parametrize("way", ["drop-in", "accelerate"])
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_under(name, way):

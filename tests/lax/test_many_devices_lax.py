@@ -9,7 +9,7 @@ from many_devices import on_eight_devices
 
 @pytest.mark.slow
 def test_sharded_arrays():
-    run = on_eight_devices(["tests/lax/devices_lax.py"], seconds=900)
+    run = on_eight_devices(["tests/lax/calls_on_devices.py"], seconds=900)
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads(run.stdout.splitlines()[-1])
     assert len(found) == 2 * 3 * 3 + 2

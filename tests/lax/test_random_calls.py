@@ -41,6 +41,7 @@ def every_derivative(convolve, lhs, rhs, g, u, v):
     }
 
 
+@pytest.mark.short("^[0-9]$")
 @pytest.mark.parametrize("seed", range(20))
 def test_value_and_gradients_are_those_of_lax(seed):
     check(seed, value_and_gradients)

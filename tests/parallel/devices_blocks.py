@@ -37,12 +37,14 @@ def triple(case: Case, lowering: str) -> Any:
     return all_three
 
 
+@pytest.mark.short("stride-over|halo|cut|groups")
 @pytest.mark.parametrize("case", **by_id(CASES))
 def test_as_lax(case: Case) -> None:
     inputs = integers(1, case.x_shape, case.w_shape, case.y_shape)
     assert_same(triple(case, "gemm")(*inputs), triple(case, "reference")(*inputs))
 
 
+@pytest.mark.short("5")
 @pytest.mark.parametrize("k", [3, 5, 9])
 def test_a_wide_kernel_sends_no_more(k: int) -> None:
     """Two permutes for each of y, dx and dw, however many taps there are, and one sum."""
@@ -63,6 +65,7 @@ def test_whole_groups_over_the_devices_send_nothing() -> None:
     assert collectives(triple(case, "auto").lower(*placed).compile()) == {}
 
 
+@pytest.mark.short("stride-over|halo")
 @pytest.mark.parametrize("case", **by_id(CASES))
 def test_a_number_that_no_sum_has_stays_out(case: Case) -> None:
     """NaN in one position of x: y and dw are NaN where the loops' are."""

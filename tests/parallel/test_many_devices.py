@@ -12,8 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("devices_*.py"))
 
 
-@pytest.mark.short("blocks|check")
+def run(file: str, which: str) -> None:
+    done = on_eight_devices(["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", which, file])
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if "blocks" in file or "check" in file])
+def test_the_short_part(file: str) -> None:
+    run(file, "not slow")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
-def test_on_eight_devices(file: str) -> None:
-    run = on_eight_devices(["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "", file])
-    assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
+def test_both_parts(file: str) -> None:
+    run(file, "")

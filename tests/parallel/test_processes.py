@@ -164,6 +164,7 @@ def test_the_axis_may_come_from_an_array() -> None:
         assert global_batch(np.ones((2, 3)), mesh=mesh, axis_name="data", axis=one).sharding.spec[1] == "data"
 
 
+@pytest.mark.slow
 def test_scaling_on_paper_is_at_its_limit() -> None:
     """On one device nothing is sent."""
     (row,) = example.scaling([1])

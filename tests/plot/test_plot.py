@@ -112,6 +112,7 @@ def marked(ax, kind):
 # ---------------------------------------------------------------------------------------------- one axis, two axes
 
 
+@pytest.mark.short("stride|dilation")
 @on_a_line
 def test_lines_are_the_support_of_the_jacobians(name):
     shape, (by_input, by_tap) = geometry(name), supports(name)

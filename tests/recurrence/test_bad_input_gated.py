@@ -7,6 +7,8 @@ import pytest
 
 from jaxconv import GatedParams, gated_init, gated_scan, gated_scan_both, gated_step, gated_step_jacobian, gradient_flow
 
+pytestmark = pytest.mark.unoptimised
+
 KEY = jax.random.key(0)
 GOOD = gated_init(KEY, 3, 4)
 X, H = jnp.zeros((5, 2, 3)), jnp.zeros((2, 4))  # (time, batch, n), (batch, m)

@@ -22,6 +22,8 @@ from jaxconv import (
 )
 from jaxconv.accuracy import error_model
 
+pytestmark = pytest.mark.unoptimised
+
 TIME, BATCH, N, M = 6, 3, 4, 5
 LIBRARIES = ("torch", "flax", "linen", "equinox", "haiku", "keras", "onnx")
 RESET = {"haiku": "before"}
@@ -74,6 +76,7 @@ def agrees(kind, weights, theirs, library, reset="after", **options):
 # ------------------------------------------------------------------------------------------------- there and back
 
 
+@pytest.mark.short("^gru-[^-]*-biases", "^lstm-[^-]*-no-biases")
 @pytest.mark.parametrize("bias", [True, False], ids=["biases", "no-biases"])
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("kind", ["gru", "lstm"])

@@ -16,6 +16,8 @@ from jaxconv.recurrence.engine import ScanConfig
 from jaxconv.recurrence.gated_cell import GATED
 from jaxconv.recurrence.time_chunks import TimeChunks
 
+pytestmark = pytest.mark.unoptimised
+
 
 def params_of(a):
     return GatedParams(*map(a.get, WEIGHTS))

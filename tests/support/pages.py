@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 EVIL = "</td><script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\"> ' & \" [b]"
-VOID = {"meta", "link", "rect", "path"}  # the last two close themselves
+VOID = {"meta", "link", "input", "rect", "path"}  # the last two close themselves
 
 
 class Tree(HTMLParser):

@@ -101,6 +101,7 @@ def test_training_agrees_and_learns():
     assert outcome.accuracy_hand > 0.3
 
 
+@pytest.mark.slow
 def test_training_with_a_model_off_by_a_thousandth_disagrees():
     model = digits.MODELS[1]
     hand_is_wrong = {"hand": 1e-3, "jax": 0.0}

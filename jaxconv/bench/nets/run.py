@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jax import Array
@@ -17,6 +18,7 @@ from jaxconv.bench import measure
 from jaxconv.bench.nets.graph import Graph
 from jaxconv.bench.processes import Peer, PeerError, here
 from jaxconv.convolution.api import conv
+from jaxconv.lax.accelerated import accelerate
 from jaxconv.sizes.arithmetic import Layout
 
 PEERS = ("lax", "torch")
@@ -66,13 +68,29 @@ class Ours:
         return self._run(number)
 
 
+class Accelerated(Ours):
+    """The same step written with lax alone and compiled under `jaxconv.accelerate()`, in this process, too."""
+
+    name = "accelerate"
+    versions: ClassVar[dict[str, str]] = {}
+    limit = math.inf
+
+    def build(self, call: dict[str, Any]) -> dict[str, Any]:
+        """Compile the step; what is known of it."""
+        of_jax = here("nets_jax")
+        with accelerate():
+            step, facts = of_jax.built(call, of_jax.convolution)
+        self._run = measure.timed(step)
+        return facts
+
+
 def convolution(node: dict[str, Any], x: Array, w: Array, b: Array, layout: Layout) -> Array:
     """A node of the graph, as a user writes it."""
     return conv(x, w, b, stride=node["stride"], padding=node["padding"], groups=node["groups"], layout=layout)
 
 
 def entry(
-    graph: Graph, peers: Sequence[Peer], layouts: Sequence[Layout] = LAYOUTS, pairs: int = measure.PAIRS
+    graph: Graph, peers: Sequence[Peer | Accelerated], layouts: Sequence[Layout] = LAYOUTS, pairs: int = measure.PAIRS
 ) -> Entry:
     """Build the net for every contestant, compare their losses and gradients, and time it beside every peer."""
     call, ours = graph.call(), Ours()

@@ -1,0 +1,208 @@
+// The page itself: one state, what shows it, and what changes it.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+
+const STACKED = "Each layer reads windows of the one below. What one output reads of x in the end is its receptive field; every stride makes it grow faster.";
+
+const EXAMPLES = [
+  ["a stride that leaves one over", "n=10&k=3&s=2"],
+  ["what stride does to dx", "n=9&k=3&s=3&p=1&view=dx"],
+  ["dw, dilated", "n=12&k=3&s=2&d=2&p=1&view=dw"],
+  ["SAME, the odd one behind", "n=9&k=4&s=2&p=SAME"],
+  ["causal and dilated", "n=12&k=3&d=3&p=CAUSAL"],
+  ["negative padding", "n=10&k=3&p=-2:1"],
+  ["a window that does not fit", "n=4&k=3&d=2"],
+  ["transposed: twice the size", "n=5&k=4&s=2&p=1&t=1"],
+  ["an image", "n=10x11&k=3x3&s=2x2"],
+  ["the gradient of an image", "n=9x9&k=3x3&s=2x2&p=1x1&view=dx"],
+  ["groups", "n=8&k=3&c=6&f=4&g=2"],
+  ["a stack of layers", "n=23&view=stack&layers=k3p1,k3s2p1,k3p1,k3s2p1"],
+];
+
+class Page {
+  constructor() {
+    this.state = stateOf(location.hash || START);
+    this.playing = false;
+    this.controls = new Controls(document.querySelector("form.controls"), this);
+    const views = [
+      ["y", [html("b", { class: "name y" }, "y"), " output"]], ["dx", [html("b", { class: "name x" }, "dx"), " gradient of x"]],
+      ["dw", [html("b", { class: "name w" }, "dw"), " gradient of w"]], ["stack", ["a stack of layers"]],
+    ];
+    this.showView = segments(document.querySelector(".views"), "view", views, (view) => this.set({ view, at: 0 }));
+    this.showCode = segments($("libraries"), "library", LIBRARIES.map((each) => [each, each]), (code) => this.set({ code }));
+    for (const tab of ["conv", "recurrence"]) $(`tab-${tab}`).addEventListener("click", () => this.set({ tab }));
+    document.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
+      if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+      this.set({ tab: this.state.tab === "conv" ? "recurrence" : "conv" });
+      $(`tab-${this.state.tab}`).focus();
+    });
+    this.listen();
+    for (const [words, address] of EXAMPLES) {
+      $("examples").append(html("li", {}, html("a", { href: `#${address}` }, words)));
+    }
+    this.draw();
+  }
+
+  listen() {
+    addEventListener("hashchange", () => {
+      if (location.hash.slice(1) === addressOf(this.state)) return;
+      this.stop();
+      this.controls.linked = true;
+      this.state = stateOf(location.hash);
+      this.draw();
+    });
+    $("play").addEventListener("click", () => (this.playing ? this.stop() : this.play()));
+    $("back").addEventListener("click", () => this.step(-1));
+    $("forth").addEventListener("click", () => this.step(1));
+    $("scrub").addEventListener("input", () => this.go(Number($("scrub").value)));
+    $("picture").addEventListener("goto", (event) => this.go(event.detail));
+    $("picture").addEventListener("keydown", pointByKeys);
+    $("picture").addEventListener("focusout", () => this.picture?.unprobe());
+    addEventListener("resize", () => this.state.tab === "recurrence" && this.draw());
+    $("copy").addEventListener("click", () => this.copy());
+    addEventListener("keydown", (event) => {
+      if (event.key !== " " || event.target !== document.body || this.state.tab !== "conv") return;
+      event.preventDefault();
+      $("play").click();
+    });
+  }
+
+  // Change the state, and draw what follows from it.
+  set(change) {
+    this.stop();
+    this.state = { ...this.state, ...change };
+    this.draw();
+    this.keep();
+  }
+
+  keep() {
+    history.replaceState(null, "", `#${addressOf(this.state)}`);
+  }
+
+  draw() {
+    const { state } = this;
+    for (const tab of ["conv", "recurrence"]) {
+      $(`tab-${tab}`).setAttribute("aria-selected", state.tab === tab);
+      $(`tab-${tab}`).tabIndex = state.tab === tab ? 0 : -1;
+      $(tab).hidden = state.tab !== tab;
+    }
+    if (state.tab === "recurrence") {
+      this.flow ??= new FlowTab($("recurrence"), this);
+      this.flow.draw(state);
+      return;
+    }
+    const stack = state.view === "stack";
+    const geometry = tried(() => (stack ? stackOf(state) : geometryOf(state)));
+    this.geometry = geometry;
+    this.showView(state.view);
+    this.controls.show(state, geometry);
+    this.drawPicture(state, geometry);
+    $("sizes-head").textContent = stack ? "The receptive field" : "The size";
+    $("libraries").hidden = stack;
+    $("codes").hidden = Boolean(geometry.error);
+    if (stack) layerControls(this.controls.stack, state, (layers) => this.set({ layers }));
+    if (geometry.error) $("formula").replaceChildren(html("p", { class: "note" }, "There is no output: the error above says what to change."));
+    else if (stack) stackCard($("formula"), geometry);
+    else sizeCard($("formula"), state, geometry);
+    this.showCode(state.code);
+    if (!geometry.error) $("code").textContent = stack ? stackCode(geometry) : codeOf(state, geometry);
+  }
+
+  drawPicture(state, geometry) {
+    $("error").hidden = !geometry.error;
+    $("error").querySelector("code").textContent = geometry.error ? `ValueError: ${geometry.error}` : "";
+    for (const id of ["player", "readout", "legend", "caption"]) $(id).hidden = Boolean(geometry.error);
+    this.picture = null;
+    if (geometry.error) {
+      drawMisfit($("picture"), state.view === "stack" ? null : misfit(state));
+      return;
+    }
+    const told = (parts) => $("readout").replaceChildren(...parts);
+    const stack = state.view === "stack";
+    $("caption").textContent = stack ? STACKED : captionWords(geometry, state.view);
+    this.picture = stack ? new StackPicture($("picture"), geometry, told) : new Picture($("picture"), geometry, state.view, told);
+    state.at = clamp(state.at, 0, this.picture.count - 1);
+    $("scrub").max = this.picture.count - 1;
+    this.go(state.at, 0);
+    this.legend();
+  }
+
+  legend() {
+    const kinds = [["unread", this.picture.map === "dx" ? "hatched: 0, no window reads it" : "hatched: not read"], ["padding", "dashed: padding"], ["zero", "dot: a zero between two"]];
+    $("legend").replaceChildren();
+    for (const [kind, words] of kinds) {
+      if (!$("picture").querySelector(`.cell.${kind}`)) continue;
+      const item = html("li", {});
+      const mark = svg("svg", { width: 16, height: 16, "aria-hidden": true }, item);
+      if (kind === "zero") svg("circle", { class: "cell zero", cx: 8, cy: 8, r: 2.5 }, mark);
+      else svg("rect", { class: `cell ${kind}`, x: 1, y: 1, width: 14, height: 14, rx: 3 }, mark);
+      item.append(words);
+      $("legend").append(item);
+    }
+    $("legend").append(html("li", { class: "hint" }, "point at a cell: what it meets; drag: move the window"));
+  }
+
+  // ---------------------------------------------------------------------------------------------- the player
+
+  go(at, duration = Math.min(Number($("speed").value) * 0.7, 450)) {
+    if (!this.picture) return;
+    this.picture.show(at, still.matches ? 0 : duration);
+    this.state.at = this.picture.at;
+    $("scrub").value = this.picture.at;
+    const where = positionWords(this.picture.position(this.picture.at));
+    $("scrub").setAttribute("aria-valuetext", `${this.picture.names[0].name}[${where}]`);
+    if (!this.playing) {
+      clearTimeout(this.keeper);
+      this.keeper = setTimeout(() => this.keep(), 300);
+    }
+  }
+
+  step(by) {
+    this.stop();
+    this.go((this.state.at + by + this.picture.count) % this.picture.count);
+  }
+
+  play() {
+    if (!this.picture) return;
+    this.playing = true;
+    $("play").textContent = "Pause";
+    $("readout").setAttribute("aria-live", "off");
+    if (this.state.at === this.picture.count - 1) this.go(0, 0);
+    let last = performance.now();
+    const frame = (now) => {
+      if (!this.playing) return;
+      const period = Number($("speed").value);
+      if (now - last >= period) {
+        last = now - last > 2 * period ? now : last + period;
+        if (this.state.at === this.picture.count - 1) return this.stop();
+        this.go(this.state.at + 1);
+      }
+      return requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  }
+
+  stop() {
+    if (!this.playing) return;
+    this.playing = false;
+    $("play").textContent = "Play";
+    $("readout").setAttribute("aria-live", "polite");
+    this.keep();
+  }
+
+  async copy() {
+    const text = $("code").textContent;
+    try {
+      await navigator.clipboard.writeText(text);
+      $("copy").textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren($("code")); // where the clipboard is not to be had
+      $("copy").textContent = "Selected";
+    }
+    setTimeout(() => ($("copy").textContent = "Copy"), 1500);
+  }
+}
+
+const page = new Page();

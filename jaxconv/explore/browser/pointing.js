@@ -1,0 +1,86 @@
+// What pictures have in common: a cell that is pointed at lights what it meets, a drag moves what is computed.
+"use strict";
+
+class Pointing {
+  constructor(host, changed) {
+    Object.assign(this, { host, changed, grids: [], at: 0, probed: null });
+    host.replaceChildren();
+  }
+
+  say() {
+    if (!this.probed) this.changed(this.words());
+  }
+
+  probe(grid, cell) {
+    const key = `${this.grids.indexOf(grid)} ${cell}`;
+    if (this.probed === key) return;
+    this.probed = key;
+    this.host.classList.add("probing");
+    const words = this.pointAt(grid, cell);
+    const heard = words.map((part) => part.textContent ?? part).join("");
+    grid.box.setAttribute("aria-valuetext", heard);
+    this.changed(words);
+  }
+
+  unprobe() {
+    if (!this.probed) return;
+    this.probed = null;
+    this.host.classList.remove("probing");
+    for (const grid of this.grids) grid.mark("lit", []);
+    this.links?.replaceChildren();
+    this.say();
+  }
+
+  hit(event) {
+    const element = event.target.closest("svg");
+    for (const grid of [...this.grids].reverse()) {
+      if (grid.box.ownerSVGElement !== element || grid === this.tiles) continue;
+      const cell = grid.cellAt(...pointIn(grid.box, event));
+      if (cell) return [grid, cell];
+    }
+    return null;
+  }
+
+  listen(element) {
+    let from = null;
+    const drag = (event) => {
+      const at = this.nearest(event);
+      if (at !== null) this.host.dispatchEvent(new CustomEvent("goto", { detail: at }));
+    };
+    element.addEventListener("pointerdown", (event) => {
+      from = [event.clientX, event.clientY];
+      const found = this.hit(event);
+      if (found?.[0] === this.result) {
+        this.host.dispatchEvent(new CustomEvent("goto", { detail: this.numberOf(found[1]) }));
+      } else if (event.pointerType === "touch" && found) this.probe(...found);
+    });
+    element.addEventListener("pointermove", (event) => {
+      const far = from && Math.hypot(event.clientX - from[0], event.clientY - from[1]) > 5;
+      if (event.buttons && far) {
+        this.unprobe();
+        element.setPointerCapture(event.pointerId);
+        drag(event);
+      } else if (!event.buttons && event.pointerType !== "touch") {
+        const found = this.hit(event);
+        if (found) this.probe(...found);
+        else this.unprobe();
+      }
+    });
+    element.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && this.unprobe());
+  }
+}
+
+// The keyboard points, too: arrow keys move from cell to cell of the grid that has the focus.
+function pointByKeys(event) {
+  const { grid } = event.target;
+  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+  if (!grid || !step || event.altKey || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const flat = grid.rows.length === 1 ? [0, step[1] || -step[0]] : step;
+  const [i, j] = grid.pointed ?? [0, -1];
+  grid.pointed = grid.pointed
+    ? [clamp(i + flat[0], 0, grid.rows.length - 1), clamp(j + flat[1], 0, grid.columns.length - 1)]
+    : [0, 0];
+  grid.box.setAttribute("aria-valuenow", grid.pointed[0] * grid.columns.length + grid.pointed[1]);
+  grid.picture.probe(grid, grid.pointed);
+}

@@ -1,0 +1,76 @@
+// The size formula with the numbers put in, and every input size that gives this output.
+"use strict";
+
+const inBrackets = (number) => (number < 0 ? `(${signed(number)})` : `${number}`);
+
+function fraction(above, below) {
+  const unseen = (text) => html("span", { class: "unseen" }, text); // heard, and copied
+  const top = html("span", {}, unseen("("), above, unseen(")/"));
+  return html("span", { class: "fraction" }, top, html("span", { class: "over" }, below));
+}
+
+const edge = (sign) => html("span", { class: "edge" }, sign);
+const floor = (...inner) => html("span", { class: "floor" }, edge("⌊"), ...inner, edge("⌋"));
+
+// m = ⌊(n + lo + hi − d(k − 1) − 1)/s⌋ + 1 of one axis, in letters, in numbers, and what comes.
+function forwardLines({ n, k, s, d, lo, hi, m }) {
+  const top = n + lo + hi - d * (k - 1) - 1;
+  return [
+    ["m = ", floor(fraction("n + lo + hi − d(k − 1) − 1", "s")), " + 1"],
+    ["= ", floor(fraction(`${n} + ${inBrackets(lo)} + ${inBrackets(hi)} − ${d}·(${k} − 1) − 1`, s)), " + 1"],
+    ["= ", floor(fraction(signed(top), s)), " + 1 = ", html("strong", {}, m)],
+  ];
+}
+
+function transposedLines({ n, k, s, d, lo, hi, m, e }, same) {
+  if (same) return [["n = s·m"], [`= ${s}·${m} = `, html("strong", {}, n)]];
+  return [
+    ["n = s(m − 1) + d(k − 1) + 1 − lo − hi + o"],
+    [`= ${s}·(${m} − 1) + ${d}·(${k} − 1) + 1 − ${inBrackets(lo)} − ${inBrackets(hi)} + ${e}`],
+    ["= ", html("strong", {}, n)],
+  ];
+}
+
+function listWords(numbers) {
+  if (numbers.length > 8) return `${numbers[0]} to ${numbers.at(-1)}`;
+  return numbers.length < 2 ? numbers.join("") : `${numbers.slice(0, -1).join(", ")} and ${numbers.at(-1)}`;
+}
+
+// Remarks below the formula of one axis.
+function axisRemarks(axis, geometry, pad) {
+  const { n, k, s, d, lo, hi, m } = axis;
+  const numbers = axis_inputs(m, k, s, lo, hi, d, geometry.same);
+  const one = numbers.length === 1;
+  const what = geometry.transposed ? "output" : "input";
+  const gives = geometry.transposed ? `The convolution that it is the adjoint of maps ${listWords(numbers)} to ${m}` : `${listWords(numbers)} give${one ? "s" : ""} ${m}`;
+  const remarks = [`${geometry.transposed ? "" : `Input size${one ? "" : "s"} `}${gives}${geometry.transposed && s > 1 ? ": output padding picks one." : "."}`];
+  if (pad) remarks.push(`"${pad}" is (${lo}, ${hi}) here.`);
+  const unread = range(n).filter((j) => !readInputs(axis).has(j));
+  if (unread.length) {
+    const is = unread.length === 1 ? "is" : "are";
+    remarks.push(geometry.transposed ? `Output ${listWords(unread)} ${is} reached by no window: 0.` : `Input ${listWords(unread)} ${is} read by no window: the gradient there is 0.`);
+  }
+  if (k > 1) remarks.push(`A window covers d(k − 1) + 1 = ${window_size(k, d)} positions.`);
+  return [remarks, what];
+}
+
+function sizeCard(host, state, geometry) {
+  host.replaceChildren();
+  const told = new Map();
+  geometry.axes.forEach((axis, i) => {
+    const key = ["n", "k", "s", "d", "lo", "hi", "m"].map((each) => axis[each]).join();
+    if (told.has(key)) return told.get(key).push(i);
+    return told.set(key, [i]);
+  });
+  for (const indices of told.values()) {
+    const axis = geometry.axes[indices[0]];
+    const lines = geometry.transposed ? transposedLines(axis, geometry.same) : forwardLines(axis);
+    if (geometry.axes.length > 1) host.append(html("p", { class: "axis" }, indices.length > 1 ? "both axes" : `axis ${indices[0]}`));
+    const formula = html("div", { class: "formula" });
+    for (const line of lines) formula.append(html("div", {}, ...line));
+    host.append(formula, html("ul", { class: "remarks" }, ...axisRemarks(axis, geometry, state.pad)[0].map((text) => html("li", {}, text))));
+  }
+  const shapes = [["x", geometry.x, "x"], ["w", geometry.w, "w"], ["y", geometry.y, "y"]];
+  const words = shapes.flatMap(([name, shape, array], i) => [i ? "  " : "", html("span", { class: `name ${array}` }, name), ` ${str(shape)}`]);
+  host.append(html("p", { class: "shapes" }, ...words), html("p", { class: "note" }, "dx has the shape of x, dw that of w."));
+}
