@@ -189,19 +189,27 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     check = commands.add_parser(
         "check",
         help="is a function's custom gradient right, and if not, where",
-        description="Check the custom gradient of a function against float64. Exit status 0 right, 1 wrong, 2 a bad "
-        "call. Names are written package.module:name; modules are found from the current folder, as with python -m.",
+        description="Check the custom gradient of a function against float64. Exit status 0 right, 1 wrong or not "
+        "judged, 2 a bad call. Names are written package.module:name; modules are found from the current folder, as "
+        "with python -m.",
     )
-    check.add_argument("function", metavar="MODULE:FUNCTION", help="the function with the rule")
-    check.add_argument("--args", required=True, metavar="MODULE:MAKE", help="a function that returns its arguments")
+    check.add_argument("function", nargs="?", metavar="MODULE:FUNCTION", help="the function with the rule")
+    check.add_argument(
+        "--args", metavar="MODULE:MAKE", help="a function that returns its arguments; with --all a MODULE"
+    )
+    check.add_argument("--all", metavar="PACKAGE", help="every custom rule of a package; --args names a module whose "
+                       "ARGUMENTS is a dict: name of a function → its arguments")  # fmt: skip
     check.add_argument("--reference", metavar="MODULE:FUNCTION", help="the same function without the rule")
     check.add_argument("--directions", type=int, default=8, metavar="N", help="random cotangents (8)")
     check.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (0)")
     check.add_argument("--no-transforms", action="store_true", help="leave out jit, vmap and the other transforms")
     check.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON, whole or not at all")
+    check.set_defaults(lacking=check.error)
 
 
 def _check(options: argparse.Namespace) -> int:
+    if not (options.all or (options.function and options.args)):
+        options.lacking("needs MODULE:FUNCTION and --args MODULE:MAKE, or --all PACKAGE")
     if _lacks("check", {"rich": "check"}) or not _all_writable("check", _given(options, "json")):
         return 2
     with sigint_guard() as stop_if_told:

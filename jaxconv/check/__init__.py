@@ -8,3 +8,4 @@ from jaxconv.check.core import check_vjp as check_vjp
 from jaxconv.check.faces.report import TransformRow as TransformRow
 from jaxconv.check.faces.report import VjpReport as VjpReport
 from jaxconv.check.faces.report import VjpRow as VjpRow
+from jaxconv.check.rules import custom_rules as custom_rules

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from jaxconv.check.compare import doubles
-from jaxconv.check.interpret import is_float, noisy, plain, shaken
-from jaxconv.check.protocol import attempt
+from jaxconv.check.programs.interpret import is_float, limited, plain
 from jaxconv.sizes.arguments import wrong_kind
-from jaxconv.terminal.progress import step
 
 
 class Fixed:
@@ -50,15 +47,21 @@ class Subject:
     Attributes:
         f: the function.  treedef: of the arguments.
         kinds: of every leaf: "x" differentiable, "data" another array, else `Fixed`.
-        bare: whether custom rules inside f are replaced by the bodies they belong to.
+        bare: which custom rules inside f are replaced by the bodies they belong to: names of primitives.
+        laps: how many iterations a while loop may take; 0: no loop, or any number.
+        beyond: how many iterations it goes on after its end.
         stamp: of the programs as they are now: a rule registered anew, or another global, is compiled anew.
+        long: whether its programs are run equation by equation, since compiling them would take longer.
     """
 
     f: Fixed
     treedef: Any
     kinds: tuple[Any, ...]
-    bare: bool = False
+    bare: tuple[str, ...] = ()
+    laps: int = 0
+    beyond: int = 0
     stamp: int = 0
+    long: bool = False
     name: str = field(default="", compare=False)
 
     def whole(self, xs: Sequence[Any], data: Sequence[Any]) -> Any:
@@ -76,7 +79,12 @@ class Subject:
         if not self.bare:
             return direct(xs, data)
         closed = jax.make_jaxpr(direct)(list(xs), list(data))
-        return plain(closed, [*xs, *data])
+        return plain(closed, [*xs, *data], self.bare)
+
+    @property
+    def loop(self) -> Any:
+        """What runs while loops."""
+        return limited(self.laps, self.beyond) if self.laps else lax.while_loop
 
 
 def inexact(value: Any) -> bool:
@@ -108,85 +116,5 @@ def take_apart(function: str, f: Any, args: Sequence[Any]) -> tuple[Subject, lis
     return Subject(Fixed(f), treedef, tuple(kinds), name=name), xs, data, paths
 
 
-# ------------------------------------------------------------------------------------- what is computed with a call
-
-
-def shapes(call: Subject, xs: Any, data: Any) -> Sequence[Any]:
-    """f's outputs, or what they look like: run one by one, its operations would each be compiled."""
-    try:
-        return jax.eval_shape(lambda xs: call.outputs(xs, data), list(xs))
-    except Exception:  # it may need concrete values; if not, it fails again
-        return call.outputs(xs, data)
-
-
-def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
-    """f's outputs, and the cotangents pulled back to its differentiable leaves."""
-    out, back = jax.vjp(lambda xs: call.outputs(xs, data), list(xs))
-    return out, back(list(cotangents))[0]
-
-
-SMALL = 20_000  # elements of input up to which compiling takes longer than running
-
-
-def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` compiled, once for every call and shape; on a CPU small ones without LLVM's optimisations."""
-    fast = jax.jit(function, static_argnums=0)
-    quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
-
-    def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
-        small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
-        return (quick if small else fast)(call, xs, *rest)
-
-    return compiled
-
-
-def program(call: Subject, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
-    """The pull-back as a program, to be looked at or to be run with something changed."""
-    return jax.make_jaxpr(partial(value_and_pull, call))(xs, data, cotangents)
-
-
-def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
-    """`value_and_pull` under the noise of `interpret.noisy` or `interpret.shaken`, of size u, drawn from a seed."""
-
-    def run(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
-        flat = how(program(call, xs, data, cotangents), [*xs, *data, *cotangents], seed, u)
-        return flat[: len(cotangents)], flat[len(cotangents) :]
-
-    return jitted(run)
-
-
-def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
-    """`call` with the stamp of its programs, of the pull-back and of the function without its rule: text, constants."""
-    plain = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
-    programs = [program(call, xs, data, cotangents), plain]
-    constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
-    return replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
-
-
-outputs = jitted(lambda call, xs, data: call.outputs(xs, data))
-pull = jitted(value_and_pull)
-noisy_pull, shaken_pull = _disturbed(noisy), _disturbed(shaken)
-push = jitted(lambda call, xs, data, vs: jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1])
-
-
-# ------------------------------------------------------------------------------------------- for every cotangent
-
-
-def pulled(call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
-    """Values and gradients for every cotangent."""
-    runs, fault = attempt("", pull_each, pull, call, xs, data, cotangents, what)
-    return pull_each(value_and_pull, call, xs, data, cotangents, what) if fault else runs  # it may need concrete values
-
-
-def pull_each(how: Callable[..., Any], call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
-    """As `pulled`, by `pull` or, uncompiled, by `value_and_pull`."""
-    runs = []
-    for g in cotangents:
-        step(what)
-        runs.append(how(call, xs, data, g))
-    return runs
-
-
-def grads_of(runs: Any) -> list[list[np.ndarray]]:
-    """The gradients of every run (values, gradients), in float64."""
-    return [doubles(grads) for _, grads in runs]
+ALL = ("custom_vjp_call", "custom_vmap_call", "custom_jvp_call")
+LINEAR = ALL[:2]  # those that JAX cannot push forward

@@ -8,7 +8,7 @@ digits to spare, and what is looked for there is algebra. uncertainty is what th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -86,7 +86,7 @@ def compare(got: Any, right: Any, spread: np.ndarray, dtype: Any, uncertainty: A
         units = np.abs(got - right) / allowed
         units = np.where(np.isnan(units) | np.isinf(got), np.inf, units)
         over = np.isinf(got) & (size > 0.9 * float(info.max))
-        same = np.isinf(got) & np.isinf(right) & (got == right)
+        same = np.isinf(right) & ((got == right) | np.isnan(got))
     return Found(got, right, np.where(~np.isfinite(right) & ~np.isinf(right) | over | same, 0.0, units))
 
 
@@ -94,12 +94,48 @@ def scalar(value: Any) -> Any:
     return np.asarray(value)[()]
 
 
-def ulp(difference: Any, right: Any, dtype: Any) -> float:
-    """|difference| in units in the last place of `dtype` at `right`."""
+def ulp(difference: Any, right: Any, dtype: Any) -> float | None:
+    """|difference| in units in the last place of `dtype` at `right`; None where that is 0."""
     info = jnp.finfo(dtype)
+    if not right:
+        return None
     size = max(float(np.abs(right)), float(info.tiny))
     unit = 2.0 ** np.floor(np.log2(size)) * float(info.eps)
     return float(np.abs(difference)) / unit if np.isfinite(size) else np.inf
+
+
+def in_ulp(found: Found, spread: Any, dtype: Any) -> float:
+    """The largest |got − right| / (ε (|right| + spread)), ε of `dtype`, the spread at most what is typical of right."""
+    with np.errstate(all="ignore"):
+        judged, known = found.units > 0, np.isfinite(found.right)
+        typical = np.sqrt(np.mean(np.abs(found.right[known]) ** 2)) if known.any() else 0.0
+        size = np.abs(found.right) + np.minimum(np.nan_to_num(spread), typical)
+        off = np.where(judged, np.abs(found.got - found.right) / (float(jnp.finfo(dtype).eps) * size), 0.0)
+    return float(np.where(np.isnan(off), np.inf, off).max(initial=0.0))
+
+
+def digits(found: Found) -> float:
+    """To how many digits of the largest element both agree."""
+    known = ~np.isnan(found.right)
+    with np.errstate(all="ignore"):
+        apart = found.got - found.right
+    size, off = (np.abs(each[known]).max(initial=0.0) for each in (found.right, apart))
+    return float(-np.log10(off / size)) if off and size and np.isfinite(off) else 0.0
+
+
+def approximated(row: VjpRow, found: Found, spread: Any, allow: float | None) -> VjpRow:
+    """The row of a gradient that is off in float64, but by little: a remark, or the cause.
+
+    Right is what is off by `allow` ulp of the input's dtype, and by one of float32 at any rate.
+    """
+    off, unit = in_ulp(found, spread, row.dtype), max(row.dtype, "float32", key=lambda d: -unit_roundoff(d))
+    near = f"approximation: agrees to {digits(found):.1f} digits, {off:.2g} ulp of {row.dtype} off"
+    if off <= (allow or 0) or in_ulp(found, spread, unit) <= 1:
+        return replace(row, passed=True, verdict=f"right: {near}", wrong=0, pattern=None, cause=None)
+    unnamed = row.pattern is None or row.pattern.startswith(("rounded", "one element", "one slice"))
+    if row.cause == "algebra" and unnamed and digits(found) >= 5:
+        return replace(row, cause="approximation", rerun=f"agrees to {digits(found):.0f} digits; see `allow`")
+    return row
 
 
 def row(
@@ -117,8 +153,11 @@ def row(
     common |= {"index": found.at, "got": scalar(got), "expected": scalar(right), "difference": scalar(difference)}
     common |= {"ulp": ulp(difference, right, x.dtype)}
     if found.worst <= C:
-        judged = int(np.isfinite(found.right).sum())
-        rest = "" if judged == size else f"; {size - judged} of {size} not judged: JAX's derivative is no number there"
+        judged = int((~np.isnan(found.right)).sum())
+        if not judged:
+            words = "cannot be judged: neither JAX's derivative nor differences of the values are numbers here"
+            return VjpRow.of(path, x, False, words, refused=True, **common)
+        rest = "" if judged == size else f"; {size - judged} of {size} not judged: the right answer is no number there"
         return VjpRow.of(path, x, True, f"right: within {found.worst:.2g} units, {C:g} allowed{rest}", **common)
     wrong = int((found.units > C).sum())
     close = 1e-9 if cause == "algebra" and not own else min(32 * unit_roundoff(x.dtype), 1e-4)
@@ -128,6 +167,19 @@ def row(
     what = "rounds too much" if cause == "rounding" else "is wrong"
     verdict = f"the gradient {what} in {wrong:,} of {size:,} elements" + (f": {name}" if name else "")
     return VjpRow.of(path, x, False, verdict, wrong=wrong, pattern=name, cause=cause, **common)
+
+
+def by_directions(path: str, x: Any, found: Any, got_array: np.ndarray, method: str) -> VjpRow:
+    """The row of an input whose wrong elements (flat index, got, right) were told from values along directions."""
+    k, got, right = max(found, key=lambda w: abs(w[1] - w[2]))
+    index = tuple(int(v) for v in np.unravel_index(k, x.shape))
+    name = f"one element: {list(index)}" if len(found) == 1 and np.isfinite(got) else None
+    verdict = "the gradient is wrong" + (f": {name}" if name else ", as directions that halve show")
+    return VjpRow.of(
+        path, x, False, verdict, units=np.inf, index=index, got=got, expected=right, difference=got - right,
+        wrong=len(found), pattern=name, cause="algebra", rerun="wrong in float64 at precision highest too",
+        method=method, got_array=got_array,
+    )  # fmt: skip
 
 
 def named(found: VjpRow, pattern: str | None) -> VjpRow:
@@ -144,3 +196,20 @@ def measured(by_jax: Any, answers: Any, i: int) -> np.ndarray | float:
         finite = np.where(np.isfinite(off), off, 0.0)
         largest = np.maximum(largest, np.maximum(finite, np.sqrt(np.mean(finite**2)) if finite.size else 0.0))
     return largest
+
+
+def coarse(narrow: Any, pattern: str) -> bool:
+    """Whether the rule passes through a dtype as coarse as the one that `pattern` ends in: "rounded as in float16"."""
+    return narrow is None or unit_roundoff(narrow) >= unit_roundoff(pattern.split()[-1])
+
+
+def rule_itself(found: VjpRow, narrow: Any, within: Callable[[Any], bool], wrong: str) -> VjpRow:
+    """The row of a rule that is off at precision highest: it rounds by itself, to `narrow` perhaps, or is `wrong`.
+
+    `within(narrow)`: whether its gradients are right for that dtype.
+    """
+    coarse = narrow and unit_roundoff(narrow) > unit_roundoff(found.dtype)
+    if found.pattern is None and coarse and within(narrow):
+        found = replace(named(found, f"rounded as in {narrow}"), cause="rounding")
+    itself = found.cause == "rounding"
+    return replace(found, rerun="at precision highest too: the rule itself rounds" if itself else wrong)

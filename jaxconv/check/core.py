@@ -13,17 +13,20 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.accuracy.error_model import C, unit_roundoff
 from jaxconv.accuracy.oracle import to_double
 from jaxconv.check import ground_truth
 from jaxconv.check import transforms as under
-from jaxconv.check.call import Fixed, Subject, shapes, stamped, take_apart, value_and_pull
+from jaxconv.check.call import Fixed, Subject, take_apart
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.rows import Rows
+from jaxconv.check.runs import shapes, stamped, value_and_pull, with_laps
 from jaxconv.sizes.arguments import integer, wrong_kind, wrong_value
+from jaxconv.terminal.once import printed_once
 from jaxconv.terminal.progress import Tell, shown, step
 
 NAME = "check_vjp"
@@ -36,6 +39,7 @@ def check_vjp(
     directions: int = 8,
     seed: int = 0,
     transforms: bool = True,
+    allow: float | None = None,
     progress: bool | Tell | None = None,
 ) -> VjpReport:
     """Is the custom gradient of f right at `args`, and if not, where and in what way?
@@ -55,6 +59,7 @@ def check_vjp(
         directions: how many random cotangents (and directions) are tried.
         seed: of what is drawn.
         transforms: whether to try the rule under jit, vmap, remat, scan, sharding and grad of grad too.
+        allow: by how many ulp of the input's dtype an approximate gradient may be off; None: the error model alone.
         progress: whether to show on stderr how far a long check has come, or a function that is told (steps done, of
             how many about, what comes next). None: where stderr is a terminal.
 
@@ -84,6 +89,8 @@ def check_vjp(
         wrong_kind(NAME, "`transforms` must be True or False", f"transforms={transforms!r}")
     if progress is not None and not isinstance(progress, (bool, np.bool_)) and not callable(progress):
         wrong_kind(NAME, "`progress` must be True, False, None or a function", f"progress={progress!r}")
+    if allow is not None and not (isinstance(allow, (int, float, np.number)) and allow >= 0):
+        wrong_value(NAME, "`allow` must be a number of ulp, at least 0, or None", f"allow={allow!r}")
     if reference is not None and not callable(reference):
         wrong_kind(NAME, "`reference` must be a function or None", f"reference={reference!r}")
     with jax.transfer_guard("allow"):
@@ -92,11 +99,11 @@ def check_vjp(
         wrong_kind(NAME, "`args` must hold an array of floats", f"{len(args)} arguments without any")
     if any(isinstance(x, jax.core.Tracer) for x in (*xs, *data)):
         wrong_value(NAME, "`args` must be concrete: call it outside jit, vmap and grad", "traced values")
-    check = _Check(call, xs, data, paths, reference, directions, seed)
+    check = _Check(call, xs, data, paths, reference, directions, seed, allow)
     # What overflows or is no number is judged, and said in the report. The checker itself takes arrays from device to
     # host and back, whatever f may do in a program of its own.
     quiet = jax.transfer_guard("allow"), np.errstate(all="ignore")
-    with quiet[0], quiet[1], shown(call.name, check.steps(bool(transforms)), progress):
+    with printed_once(), quiet[0], quiet[1], shown(call.name, check.steps(bool(transforms)), progress):
         rows, table = check.run(bool(transforms))
     return VjpReport(call.name, rows, table, tuple(check.faults), time.perf_counter() - start)
 
@@ -104,7 +111,18 @@ def check_vjp(
 class _Check:
     """One run; what it finds beside the rows it adds to `faults`."""
 
-    def __init__(self, call: Subject, xs: Any, data: Any, paths: list[str], reference: Any, directions: int, seed: int):
+    def __init__(
+        self,
+        call: Subject,
+        xs: Any,
+        data: Any,
+        paths: list[str],
+        reference: Any,
+        directions: int,
+        seed: int,
+        allow: float | None,
+    ):
+        self.allow = allow
         self.call, self.xs, self.data, self.paths = call, xs, data, paths
         self.directions, self.random = directions, np.random.default_rng(seed)
         self.reference = reference and replace(call, f=Fixed(reference))
@@ -126,10 +144,19 @@ class _Check:
         self.cotangents = [[draw(v) for v in out] for _ in range(self.directions)]
         g = self.cotangents[0]
         plain, fault = attempt("the rule", value_and_pull, self.call, self.xs, self.data, g)
+        if not fault and any(np.isnan(to_double(v)).any() for v in plain[0]):
+            # Of an output that is no number nothing is asked.
+            self.cotangents = [numbers_alone(each, plain[0]) for each in self.cotangents]
+            g = self.cotangents[0]
+            plain, fault = attempt("the rule", value_and_pull, self.call, self.xs, self.data, g)
         if fault:
             return self._no_gradient(fault), ()
         self.call, self.reference = (
             each and (attempt("", stamped, each, self.xs, self.data, g)[0] or each)  # it may need concrete values
+            for each in (self.call, self.reference)
+        )
+        self.call, self.reference = (
+            each and (attempt("", with_laps, each, self.xs, self.data, g)[0] or each)
             for each in (self.call, self.reference)
         )
         self.faults += gradient_faults(self.paths, self.xs, plain[1])
@@ -137,7 +164,7 @@ class _Check:
             return self._no_gradient(self.faults.pop()), ()
         self._twice(plain)
         given = self.call, self.reference, self.xs, self.data, self.paths, self.cotangents, self.draws, self.random
-        found = Rows(*given, self.faults, self._no_gradient)
+        found = Rows(*given, self.faults, self.allow)
         rows = found.made()
         if not transforms:
             return rows, ()
@@ -160,7 +187,9 @@ class _Check:
             if not self._same(first, second):
                 self.faults.append(f"not deterministic: two calls with the same arguments give another {what}")
                 return
-        later, _ = attempt("", self._after_another)
+        later, fault = attempt("", self._after_another)
+        if fault and self.call.laps and "leaks a residual" in fault:
+            self.faults.append(fault)
         if later is not None and not self._same(plain[1], later):
             words = "the rule leaks a residual: its gradient changes if the function is called again in between"
             self.faults.append(f"{words}, so that it uses what was kept outside the forward pass")
@@ -169,7 +198,10 @@ class _Check:
         """The gradient, pulled back after a forward pass at other arguments."""
         forward = lambda xs: self.call.outputs(xs, self.data)  # noqa: E731
         back = jax.vjp(forward, list(self.xs))[1]
-        jax.vjp(forward, [x * 0.5 for x in self.xs])
+        if self.call.laps:  # elsewhere its loops may have no end
+            jax.eval_shape(lambda xs: jax.vjp(forward, xs)[0], [x * 0.5 for x in self.xs])
+        else:
+            jax.vjp(forward, [x * 0.5 for x in self.xs])
         return back(self.cotangents[0])[0]
 
     def _same(self, first: list[Any], second: list[Any]) -> bool:
@@ -180,3 +212,8 @@ class _Check:
             if not np.allclose(a, b, rtol=0, atol=1e4 * u * size, equal_nan=True):
                 return False
         return True
+
+
+def numbers_alone(cotangents: Any, values: Any) -> list[Any]:
+    """The cotangents, 0 where the value is NaN."""
+    return [jnp.where(jnp.isnan(v), jnp.zeros_like(g), g) for g, v in zip(cotangents, values, strict=True)]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from jaxconv.accuracy.oracle import to_double
-from jaxconv.check.call import Subject, pull
+from jaxconv.check.call import Subject
 from jaxconv.check.patterns import near
+from jaxconv.check.runs import pull
 
 MOST, MOST_LARGE = 64, 32  # pull-backs tried
 

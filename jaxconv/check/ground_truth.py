@@ -1,11 +1,11 @@
 """What is right: JAX's derivative, in float64, of the reference or of the function without its rule; else differences.
 
-Beside it the spread, per unit of u: what rounding in the course of the same derivative may cost each element.
+The rule itself is never asked: where it has no number, f's own values say whether there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.accuracy.error_model import unit_roundoff
-from jaxconv.accuracy.oracle import to_double
 from jaxconv.check import numeric
-from jaxconv.check.call import Subject, grads_of, noisy_pull, outputs, program, pull, pull_each, push, shaken_pull
+from jaxconv.check.call import ALL, LINEAR, Subject
 from jaxconv.check.compare import doubles
-from jaxconv.check.interpret import narrowest
+from jaxconv.check.programs.interpret import narrowest
+from jaxconv.check.protocol import attempt
+from jaxconv.check.runs import Values, grads_of, outputs, program, pull, pull_each, push
+from jaxconv.check.spread import typical
 from jaxconv.terminal.progress import step
 
-NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
 LARGE = 200_000  # elements from which fewer draws are made
-Run = tuple[Sequence[Any], Sequence[Any]]  # values and gradients
 
 
 class Truth(NamedTuple):
@@ -54,16 +54,20 @@ def by_jax(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> T
 
 
 def confirmed(call: Subject, bare: Subject, xs: Any, data: Any, random: np.random.Generator, directions: int) -> bool:
-    """Whether differences of f's values agree with JAX's derivative of f without its rule, along random directions."""
-    at = doubles(xs)
+    """Whether differences of f's values agree with JAX's derivative of f without its rule, along random directions.
+
+    An element in a hundred is free, for kinks, and one that is no number. What a loop ends at is known less well.
+    """
+    at, close = doubles(xs), 1e-3 if call.laps else 1e-6
     for _ in range(directions):
         step("differences of the values")
-        vs = [direction(x, random) for x in at]
+        vs = [direction(x, random) * numeric.scales(x) for x in at]
         exact = doubles(push(bare, xs, data, [jnp.asarray(v) for v in vs]))
-        found, error = numeric.directional(values_of(call, data), at, vs)
+        found, error = numeric.directional(Values(call, data), at, vs)
         for a, b, e in zip(exact, found, error, strict=True):
-            typical = np.sqrt(np.mean(np.abs(a) ** 2)) if a.size else 0.0
-            bad = ~(np.abs(a - b) <= 10 * e + 1e-6 * (np.abs(a) + typical))
+            known = np.isfinite(a) & np.isfinite(b) & np.isfinite(e)
+            typical = np.sqrt(np.mean(np.abs(a[known]) ** 2)) if known.any() else 0.0
+            bad = known & ~(np.abs(a - b) <= 10 * e + close * (np.abs(a) + typical))
             if bad.mean() > 0.01 if bad.size else False:
                 return False
     return True
@@ -78,33 +82,115 @@ def direction(x: Any, random: np.random.Generator) -> np.ndarray:
 def without_reference(
     call: Subject, xs: Any, data: Any, cotangents: Any, random: np.random.Generator, directions: int, differences: bool
 ) -> Truth | None:
-    """The best that can be had: see the module; None where that is differences and they are not wanted."""
-    bare = replace(call, bare=True)
-    count = min(directions, 4) if size_of(xs) < LARGE else 1
-    try:
-        coarse = narrowest(program(bare, xs, data, cotangents[0]).jaxpr)
-        if unit_roundoff(coarse) > 1e-6:  # its values are steps: differences say nothing
-            method = f"JAX's derivative of the function without its rule; it passes through {coarse}"
-            return by_jax(bare, xs, data, cotangents, method)
-        if confirmed(call, bare, xs, data, random, count):
-            method = "JAX's derivative of the function without its rule, in float64"
-            method += f", confirmed by differences of its values along {count} random direction{'s' * (count > 1)}"
-            truth = by_jax(bare, xs, data, cotangents, method)
-            if all(np.isfinite(g).all() for grads in truth.grads or [] for g in grads):
-                return truth
-    except Exception:  # whatever stands in the way of JAX's derivative, values can still be had
-        bare = call
-    if not differences:
-        return None
+    """The best that can be had: see the module; None where that is differences and they are not wanted.
+
+    JAX's derivative backward, else forward; differences where that is no number, or for all of it.
+    """
+    bare, linear = replace(call, bare=ALL), replace(call, bare=LINEAR)
+    count = 1 if call.long or size_of(xs) >= LARGE else min(directions, 4)
+    coarse, _ = attempt("", lambda: narrowest(program(linear, xs, data, cotangents[0]).jaxpr))
+    if coarse is not None and unit_roundoff(coarse) > 1e-6:  # its values are steps: differences say nothing
+        method = f"JAX's derivative of the function without its rule; it passes through {coarse}"
+        return by_jax(linear, xs, data, cotangents, method)
+    sure, _ = attempt("", confirmed, call, bare, xs, data, random, count)
+    method = "derivative of the function without its rule, in float64"
+    method += f", confirmed by differences of its values along {count} random direction{'s' * (count > 1)}"
+    truth = None
+    if sure:
+        truth, _ = attempt("", by_jax, bare, xs, data, cotangents, f"JAX's {method}")
+        if truth is None and len(numeric.basis(doubles(xs))) <= numeric.FULL:
+            truth, _ = attempt("", forward, bare, xs, data, cotangents, f"JAX's forward {method}")
+    lost = [np.zeros(x.shape, bool) | (truth is None) for x in xs]
+    for grads in truth.grads if truth else []:
+        lost = [a | ~np.isfinite(g) for a, g in zip(lost, grads, strict=True)]
+    if truth and not any(each.any() for each in lost):
+        return truth
+    return _by_differences(call, xs, data, cotangents, truth, lost, directions) if differences else None
+
+
+def _by_differences(
+    call: Subject, xs: Any, data: Any, cotangents: Any, truth: Truth | None, lost: list[np.ndarray], directions: int
+) -> Truth:
+    """`truth`, where there is one, with the elements that are `lost` by differences; else all of them by these."""
     at, values = doubles(xs), doubles(outputs(call, xs, data))
-    if len(numeric.basis(at)) > numeric.FULL:
+    if sum(each.sum() * (1 + np.iscomplexobj(x)) for each, x in zip(lost, at, strict=True)) > numeric.FULL:
         return Truth(None, values, f"differences of its float64 values along {directions} random directions", None)
-    grads, errors = numeric.gradient(values_of(call, data), at, [doubles(g) for g in cotangents])
-    return Truth(grads, values, "differences of its float64 values, extrapolated, element by element", None, errors)
+    found, errors = numeric.gradient(Values(call, data), at, [doubles(g) for g in cotangents], lost)
+    if truth is None:
+        return Truth(found, values, "differences of its float64 values, extrapolated, element by element", None, errors)
+    pick = lambda new, old: [  # noqa: E731
+        [np.where(where, a, b) for where, a, b in zip(lost, *each, strict=True)] for each in zip(new, old, strict=True)
+    ]
+    before = truth.uncertainty or [[np.zeros(x.shape) for x in at] for _ in found]
+    method = f"{truth.method}; where that is no number, with differences"
+    return truth._replace(grads=pick(found, truth.grads), uncertainty=pick(errors, before), method=method)
 
 
-def values_of(call: Subject, data: Any) -> numeric.Values:
-    return lambda at: doubles(outputs(call, [jnp.asarray(x) for x in at], data))
+def forward(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> Truth:
+    """JAX's derivative pushed forward, one direction at a time: through a while loop there is no other.
+
+    A loop that runs to a tolerance is known to what one more iteration changes, ten times that, where the next one
+    changes less; a loop that counts is not run on.
+    """
+    runs = [[[np.zeros(x.shape, np.asarray(x).dtype) for x in xs] for _ in cotangents] for _ in range(3)]
+    at = doubles(xs)
+    for i, k, unit in numeric.basis(at):
+        vs = [np.zeros_like(x) for x in at]
+        vs[i].flat[k] = unit
+        for beyond, kept in enumerate(runs[: 3 if call.laps else 1]):
+            d = doubles(push(replace(call, beyond=beyond), xs, data, [jnp.asarray(v) for v in vs]))
+            for c, g in enumerate(cotangents):
+                value = numeric.pairing(doubles(g), d)
+                kept[c][i].flat[k] += value if unit == 1 else -1j * value
+    known = [[np.zeros(x.shape) for x in xs] for _ in cotangents]
+    for c, (first, second, third) in enumerate(zip(*runs, strict=True)):
+        for i, (p, q, r) in enumerate(zip(first, second, third, strict=True)):
+            off, size = np.abs(q - p).max(initial=0.0), np.abs(p).max(initial=0.0)
+            if call.laps and off <= 1e-3 * size and np.abs(r - q).max(initial=0.0) < 0.9 * off:
+                known[c][i] += off
+    return Truth(runs[0], doubles(outputs(call, xs, data)), method, None, known)
+
+
+def at_jumps(truth: Truth, jumps: list[np.ndarray], call: Subject, xs: Any, data: Any, cotangents: Any) -> Truth:
+    """`truth`, JAX's derivative, where noise leaves a branch: there it may be that of the branch alone.
+
+    It stays where differences agree with it; where these settle on another number, they count; else it is unknown.
+    """
+    at = doubles(xs)
+    if not 0 < sum(each.sum() * (1 + np.iscomplexobj(x)) for each, x in zip(jumps, at, strict=True)) <= numeric.FULL:
+        return truth
+    found, errors = numeric.gradient(Values(call, data), at, [doubles(g) for g in cotangents], jumps)
+    grads, unsure = [], []
+    for c, (by_jax, new, off) in enumerate(zip(truth.grads or [], found, errors, strict=True)):
+        before = truth.uncertainty[c] if truth.uncertainty else [np.zeros(x.shape) for x in at]
+        each = [_agreed(*four) for four in zip(by_jax, new, off, jumps, strict=True)]
+        grads.append([grad for grad, _ in each])
+        unsure.append([np.where(j, e, b) for j, (_, e), b in zip(jumps, each, before, strict=True)])
+    return truth._replace(grads=grads, uncertainty=unsure)
+
+
+def _agreed(by_jax: np.ndarray, found: np.ndarray, off: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """JAX's derivative, or the differences, or NaN; and the error."""
+    size = np.abs(found) + typical(by_jax)
+    with np.errstate(all="ignore"):
+        same = np.abs(found - by_jax) <= 10 * off + 1e-6 * size
+        known = off <= 1e-3 * size
+    grad = np.where(where & ~(same & known), np.where(known, found, np.nan), by_jax)
+    return grad, np.where(same | ~known, 0.0, off)
+
+
+def where_f_is(truth: Truth, call: Subject, xs: Any, data: Any) -> Truth:
+    """`truth`, NaN for what a NaN among the values depends on, as far as JAX's derivative says so."""
+    values = truth.values or []
+    bad = [np.isnan(v) for v in values]
+    if not truth.grads or not any(each.any() for each in bad):
+        return truth
+    random = np.random.default_rng(0)
+    asked = [jnp.asarray(np.where(b, direction(b, random), 0), v.dtype) for b, v in zip(bad, values, strict=True)]
+    run, _ = attempt("", pull, truth.call or replace(call, bare=ALL), xs, data, asked)
+    lost = [each != 0 for each in doubles(run[1])] if run else []  # NaN is not 0
+    kept = [[np.where(w, np.nan, g) for w, g in zip(lost, grads, strict=False)] or grads for grads in truth.grads]
+    return truth._replace(grads=kept)
 
 
 def along_directions(
@@ -113,79 +199,13 @@ def along_directions(
     """The wrong elements of one gradient, told from values alone; empty where every direction agrees."""
     at, g = doubles(xs), doubles(g)
     for _ in range(directions):
-        v = direction(at[i], random)
+        v = direction(at[i], random) * numeric.scales(at[i])
         vs = [v if k == i else np.zeros_like(x) for k, x in enumerate(at)]
-        d, off = numeric.directional(values_of(call, data), at, vs)
-        if not abs(numeric.pairing([grad], [v]) - numeric.pairing(g, d)) <= numeric.tolerance(g, d, off, grad, v):
-            return numeric.bisect(values_of(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
+        d, off = numeric.directional(Values(call, data), at, vs)
+        got, right = numeric.pairing([grad], [v]), numeric.pairing(g, d)
+        if np.isnan(got) or abs(got - right) > numeric.tolerance(g, d, off, grad, v):
+            return numeric.bisect(Values(call, data), at, i, g, grad, v) or [(0, np.nan, np.nan)]
     return []
-
-
-def spreads(
-    call: Subject, xs: Any, data: Any, cotangents: Any, exact: Any, draws: int, u: float = NOISE
-) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
-    """Root of the mean square deviation of the values and of every gradient under noise, per unit of u.
-
-    `exact` holds, for every cotangent, the values and the gradients without noise.
-    """
-
-    def pair(k: int) -> tuple[Run, Run]:
-        step("what rounding may cost")
-        c = k % len(cotangents)
-        return noisy_pull(call, xs, data, cotangents[c], k, u), exact[c]
-
-    try:
-        return _deviations(pair, draws, u)
-    except Exception:  # a primitive that cannot be run by itself: the inputs alone are disturbed, by the caller
-        return None
-
-
-def of_constants(call: Subject, xs: Any, data: Any, cotangents: Any, i: int) -> np.ndarray | float:
-    """Root of the mean square deviation of gradient i where constants are known to float32 only; 0 without any."""
-
-    def pair(k: int) -> tuple[Run, Run]:
-        g = cotangents[k % len(cotangents)]
-        return shaken_pull(call, xs, data, g, k, unit_roundoff(jnp.float32)), pull(call, xs, data, g)
-
-    try:
-        return _deviations(pair, 6)[1][i]
-    except Exception:  # as in `spreads`
-        return 0.0
-
-
-def spreads_of_inputs(
-    call: Subject, xs: Any, data: Any, cotangents: Any, draws: int, dtype: Any
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """As `spreads`, with inputs and cotangents alone disturbed, in their own dtype."""
-    u = 4 * unit_roundoff(dtype)
-    random = np.random.default_rng(0)
-
-    def disturbed(values: Any) -> list[Any]:
-        return [
-            jnp.asarray(to_double(v) * (1 + u * random.choice([-1, 1], np.shape(v)))).astype(v.dtype) for v in values
-        ]
-
-    def pair(k: int) -> tuple[Run, Run]:
-        g = cotangents[k % len(cotangents)]
-        return pull(call, disturbed(xs), data, disturbed(g)), pull(call, xs, data, g)
-
-    return _deviations(pair, draws, u)
-
-
-def _deviations(
-    pair: Callable[[int], tuple[Run, Run]], draws: int, u: float = 1.0
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Root of the mean square of what the two runs of each pair are apart, per unit of u: of every value and gradient.
-
-    By hypot, since the squares of large float64 overflow.
-    """
-    total: list[list[np.ndarray]] = [[], []]
-    for k in range(draws):
-        for kept, new, old in zip(total, *pair(k), strict=True):
-            off = [np.abs(to_double(a) - to_double(b)) for a, b in zip(new, old, strict=True)]
-            kept[:] = [np.hypot(a, b) for a, b in zip(kept, off, strict=True)] if kept else off
-    values, grads = ([each / np.sqrt(draws) / u for each in kept] for kept in total)
-    return values, grads
 
 
 def own_dtype(xs: Sequence[Any]) -> Any:

@@ -67,13 +67,18 @@ def one_element(got: Array, right: Array, wrong: Array) -> str | None:
     return f"one element: {[int(i) for i in np.argwhere(wrong)[0]]}"
 
 
+def _factor(value: complex) -> str:
+    """1 + 3e-07 where six digits would say 1."""
+    return f"1 {'+' if value.real > 1 else '-'} {abs(value - 1):.2g}" if 0 < abs(value - 1) < 1e-5 else f"{value:.6g}"
+
+
 def factor(got: Array, right: Array, wrong: Array) -> str | None:
     with np.errstate(all="ignore"):
         ratio = np.vdot(right, got) / np.vdot(right, right)
     if wrong.size < 2 or not near(got, ratio * right):
         return None
     value = ratio if np.iscomplexobj(right) and abs(ratio.imag) > 1e-9 * abs(ratio) else ratio.real
-    return f"all by one factor: {value:.6g}"
+    return f"all by one factor: {_factor(value)}"
 
 
 def clipped(got: Array, right: Array, wrong: Array) -> str | None:

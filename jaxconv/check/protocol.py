@@ -16,7 +16,7 @@ WORDS: tuple[tuple[type[BaseException], str, str], ...] = (
     (Exception, r"tree structure|container structure", "the rule's cotangents have the wrong structure"),
     (
         Exception,
-        r"same shape|shape/dtype|equal to the.*shape|aval|Unexpected input type.*shape",
+        r"(?=.*(bwd|VJP|vjp|cotangent|[Uu]nexpected input type))(?=.*(shape|aval))",
         "a cotangent has the wrong shape or dtype",
     ),
     (Exception, r"[Ii]ncompatible shapes|got shape|shapes? mismatch", "shapes do not fit together"),
@@ -44,7 +44,12 @@ def in_words(what: str, error: BaseException) -> str:
     known = (m for kind, rx, m in WORDS if isinstance(error, kind) and re.search(rx, text))
     meaning = _returned(text) or next(known, "")
     lead = f"{what} fails{': ' + meaning if meaning else ''}"
-    return f"{lead} ({type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''})"
+    return f"{lead} ({type(error).__name__}: {_shortened(text)})"
+
+
+def _shortened(text: str) -> str:
+    """Its beginning and its end: what came stands in the one or the other."""
+    return text if len(text) <= 360 else f"{text[:180]} … {text[-180:]}"
 
 
 def attempt(what: str, function: Callable[..., Any], *args: Any) -> tuple[Any, str | None]:

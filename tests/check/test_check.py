@@ -192,6 +192,7 @@ def low_rule(factor):
     return ruled(product, lambda args, g: (factor * (low(g) @ low(args[1]).T), args[0].T @ g))
 
 
+@pytest.mark.short("None")
 @pytest.mark.parametrize("reference", [None, product])
 def test_rounding_agrees_at_precision_highest(reference):
     with jax.default_matmul_precision("default"):
@@ -235,6 +236,7 @@ def test_bfloat16_inside_is_rounding_at_any_precision():
     assert "bfloat16" in row.pattern
 
 
+@pytest.mark.slow
 def test_a_product_asked_for_by_name_is_known_to_round():
     """XLA's CPU rounds the factors of a float64 product, too, where the algorithm is asked for by name."""
     dot = partial(jax.lax.dot, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32)
@@ -295,6 +297,7 @@ def test_rounded_constants_are_no_algebra():
 # ---------------------------------------------------------------------------------------- where rules are met with
 
 
+@pytest.mark.slow
 def test_rules_inside_loops_and_with_symbolic_zeros():
     def step(slope):
         return ruled(lambda h, x: jnp.tanh(h + x), lambda args, g: (slope(args[0] + args[1]) * g,) * 2)
@@ -411,6 +414,7 @@ def test_ours():
     check_vjp(f, normal(4, 4, 7), normal(4, 2, 3, seed=1), directions=2).raise_if_failed()
 
 
+@pytest.mark.slow
 def test_our_cell():
     params = gated_init(jax.random.key(0), 3, 4)
     check_vjp(gated_step, params, normal(2, 4), normal(2, 3), directions=2).raise_if_failed()

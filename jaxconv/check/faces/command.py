@@ -16,10 +16,14 @@ from jaxconv.terminal.output import complain, shown, written
 
 
 def check(options: argparse.Namespace, stop_if_told: Callable[[], None] = lambda: None) -> int:
-    """Run `jaxconv check`; returns the exit status: 0 right, 1 wrong, 2 a bad call. `stop_if_told` raises when ctrl-C
-    was pressed.
+    """Run `jaxconv check`; returns the exit status: 0 right, 1 wrong or not judged, 2 a bad call. `stop_if_told` raises
+    when ctrl-C was pressed.
     """
     look_here()
+    if options.all:
+        from jaxconv.check.faces.package import check_all
+
+        return check_all(options, stop_if_told)
     try:
         f = found("function", options.function)
         reference = None if options.reference is None else found("--reference", options.reference)
@@ -74,8 +78,8 @@ def show(report: VjpReport) -> None:
             style = None if each.passed else "bold red"
             table.add_row("ok" if each.passed else "WRONG", each.name, each.detail, style=style)
         console.print(table)
-    outcome = "right" if report.passed else "WRONG"
-    style = "green" if report.passed else "bold red"
+    outcome = report.outcome
+    style = {"right": "green", "WRONG": "bold red"}.get(outcome, "bold yellow")
     console.print(f"check_vjp of {report.name}: {outcome} ({report.seconds:.2f} s)", style=style, soft_wrap=True)
 
 
@@ -90,7 +94,9 @@ def _inputs(report: VjpReport) -> Table:
         more = [text for text in (row.pattern, cause(row)) if text and not row.passed]
         told = cells(row) | {"verdict": "\n".join([row.verdict, *more]), "units": rounded(row.units)}
         columns = "", "input", "verdict", "units", "worst at", "got", "right", "wrong"
-        table.add_row(*map(told.get, columns), style=None if row.passed else "bold red")
+        table.add_row(
+            *map(told.get, columns), style=None if row.passed else "bold yellow" if row.refused else "bold red"
+        )
     return table
 
 
@@ -104,6 +110,7 @@ def as_json(report: VjpReport) -> str:
     return json_text(
         function=report.name,
         passed=report.passed,
+        outcome=report.outcome,
         seconds=report.seconds,
         faults=report.faults,
         rows=[flat(row) for row in report.rows],

@@ -18,11 +18,13 @@ from jaxconv.terminal import picture
 
 BOX = "jaxconv-check"
 MOST_PICTURES = 4
+KINDS = {"right": "right", "WRONG": "wrong"}
 
 
 def html(report: VjpReport) -> str:
     """The report as a fragment, all text escaped."""
-    kind, word = ("right", "right") if report.passed else ("wrong", "WRONG")
+    word = report.outcome
+    kind = KINDS.get(word, "unknown")
     sentence = f"check_vjp of {report.name}: {len(report.rows)} inputs, {report.seconds:.2f} s"
     faults = "".join(f'<li class="wrong">{escape(fault)}</li>' for fault in report.faults)
     return (
@@ -57,7 +59,7 @@ def _inputs(report: VjpReport) -> str:
     heads = "".join(f'<th scope="col">{name or "outcome"}</th>' for name in shown)
     body = ""
     for row, line in zip(report.rows, lines, strict=True):
-        kind = "right" if row.passed else "wrong"
+        kind = "right" if row.passed else "unknown" if row.refused else "wrong"
         entries = (f'<td class="{"" if name else kind}">{escape(line[name])}</td>' for name in shown)
         body += f"<tr>{''.join(entries)}</tr>"
     return _table("inputs", heads, body)

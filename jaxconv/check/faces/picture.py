@@ -26,7 +26,7 @@ def plot(report: VjpReport) -> Any:
         raise ImportError("VjpReport.plot: needs matplotlib; pip install 'jaxconv[check]'") from error
     rows = sorted((row for row in report.rows if heat_of(row) is not None), key=lambda row: row.passed)[:MOST_PICTURES]
     figure = plt.figure(figsize=(11, 0.6 + 2.6 * max(len(rows), 1)), layout="constrained", facecolor=ground())
-    figure.suptitle(f"check_vjp of {report.name}: {'right' if report.passed else 'WRONG'}", color=ink())
+    figure.suptitle(f"check_vjp of {report.name}: {report.outcome}", color=ink())
     if not rows:
         figure.text(0.5, 0.4, "No picture: no input was compared element by element.", ha="center", color=ink())
     for axes, row in zip(figure.subplots(len(rows), 3, squeeze=False) if rows else (), rows, strict=True):

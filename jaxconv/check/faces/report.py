@@ -40,6 +40,7 @@ class VjpRow:
         got_array: the whole gradient, for pictures; None where there is none.
         expected_array: the right one; where it was found along directions only, None.
         units_array: the distance of every element.
+        refused: whether nothing could be judged; then `passed` is False, without anything wrong having been found.
 
     >>> VjpRow("args[0]", (2,), "float32", True, "right", 0.2).units
     0.2
@@ -66,6 +67,7 @@ class VjpRow:
     got_array: np.ndarray | None = field(default=None, repr=False, compare=False)
     expected_array: np.ndarray | None = field(default=None, repr=False, compare=False)
     units_array: np.ndarray | None = field(default=None, repr=False, compare=False)
+    refused: bool = False
 
     @classmethod
     def of(cls, path: str, x: Any, passed: bool, verdict: str, **found: Any) -> VjpRow:
@@ -136,6 +138,13 @@ class VjpReport:
         rows: tuple[VjpRow | TransformRow, ...] = (*self.rows, *self.transforms)
         return not self.faults and all(row.passed for row in rows)
 
+    @property
+    def outcome(self) -> str:
+        """In a word: "right", "WRONG" or, where nothing wrong was found but not all could be judged, "NOT JUDGED"."""
+        rows: tuple[VjpRow | TransformRow, ...] = (*self.rows, *self.transforms)
+        wrong = self.faults or not all(row.passed or getattr(row, "refused", False) for row in rows)
+        return "WRONG" if wrong else "right" if self.passed else "NOT JUDGED"
+
     def raise_if_failed(self) -> VjpReport:
         """Raise AssertionError with the whole report as its text unless `passed`.
 
@@ -188,11 +197,16 @@ def cause(row: VjpRow) -> str:
     return ": ".join(filter(None, (row.cause, row.rerun)))
 
 
+def mark(row: VjpRow) -> str:
+    """ok, WRONG, or a question mark where nothing could be judged."""
+    return "ok" if row.passed else "?" if row.refused else "WRONG"
+
+
 def cells(row: VjpRow) -> dict[str, str]:
     """What a table shows of a row: column → text."""
     known = row.expected is not None
     return {
-        "": "ok" if row.passed else "WRONG",
+        "": mark(row),
         "input": f"{row.input} {row.dtype}{list(row.shape)}",
         "verdict": row.verdict,
         "pattern": "; ".join(filter(None, (row.pattern, cause(row)))),
@@ -201,14 +215,13 @@ def cells(row: VjpRow) -> dict[str, str]:
         "right": number(row.expected) if known else "",
         "ulp": "" if row.ulp is None else f"{row.ulp:.3g}",
         "units": f"{row.units:.3g} (≤ {row.limit:g})",
-        "wrong": "" if row.passed else f"{row.wrong:,} of {row.size:,}",
+        "wrong": "" if row.passed or row.refused else f"{row.wrong:,} of {row.size:,}",
         "compared with": row.method,
     }
 
 
 def _lines(report: VjpReport) -> Iterator[str]:
-    outcome = "right" if report.passed else "WRONG"
-    yield f"check_vjp of {report.name}: {outcome} ({report.seconds:.2f} s)"
+    yield f"check_vjp of {report.name}: {report.outcome} ({report.seconds:.2f} s)"
     for fault in report.faults:
         yield f"  FAULT  {fault}"
     for row in report.rows:
@@ -219,8 +232,8 @@ def _lines(report: VjpReport) -> Iterator[str]:
 
 
 def _row_lines(row: VjpRow) -> Iterator[str]:
-    yield f"  {'ok   ' if row.passed else 'WRONG'}  {row.input} {row.dtype}{list(row.shape)}: {row.verdict}"
-    if row.passed:
+    yield f"  {mark(row):<5}  {row.input} {row.dtype}{list(row.shape)}: {row.verdict}"
+    if row.passed or row.refused:
         return
     if row.pattern:
         yield f"           pattern    {row.pattern}"

@@ -1,0 +1,5 @@
+"""JAX programs, taken apart and run with something changed.
+
+Read `interpret` (equation by equation, rules replaced by bodies, loops bounded), `noise` (what rounding may do), and
+`long` (programs that would take longer to compile than to run).
+"""

@@ -1,0 +1,226 @@
+"""What is computed with a call: its values, its derivative backward and forward, and these under noise.
+
+A short program is compiled; a long one is run equation by equation, several cotangents or draws at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.check.call import ALL, Subject
+from jaxconv.check.compare import doubles
+from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, plain
+from jaxconv.check.programs.long import is_long, traced
+from jaxconv.check.programs.noise import noisy, shaken
+from jaxconv.check.protocol import attempt
+from jaxconv.terminal.progress import step
+
+
+def shapes(call: Subject, xs: Any, data: Any) -> Sequence[Any]:
+    """f's outputs, or what they look like: run one by one, its operations would each be compiled."""
+    try:
+        return jax.eval_shape(lambda xs: call.outputs(xs, data), list(xs))
+    except Exception:  # it may need concrete values; if not, it fails again
+        return call.outputs(xs, data)
+
+
+def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
+    """f's outputs, and the cotangents pulled back to its differentiable leaves."""
+    out, back = jax.vjp(lambda xs: call.outputs(xs, data), list(xs))
+    return out, back(list(cotangents))[0]
+
+
+SMALL = 20_000  # elements of input up to which compiling takes longer than running
+
+
+def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` compiled, once for every call and shape; on a CPU small ones without LLVM's optimisations.
+
+    Where the call is long it is traced once, and run equation by equation.
+    """
+    fast = jax.jit(function, static_argnums=0)
+    quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+
+    def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
+        if call.long:
+            return traced(function, call, xs, *rest)(xs, *rest)
+        small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
+        return (quick if small else fast)(call, xs, *rest)
+
+    return compiled
+
+
+def program(call: Subject, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
+    """The pull-back as a program, to be looked at or to be run with something changed."""
+    if call.long:
+        return traced(value_and_pull, call, xs, data, cotangents).closed
+    return jax.make_jaxpr(partial(value_and_pull, call))(xs, data, cotangents)
+
+
+def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
+    """`value_and_pull` under the noise of `interpret.noisy` or `interpret.shaken`, of size u, drawn from a seed."""
+
+    def run(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
+        flat = how(program(call, xs, data, cotangents), [*xs, *data, *cotangents], seed, u, call.loop)
+        return flat[: len(cotangents)], flat[len(cotangents) :]
+
+    compiled = jitted(run)
+
+    def disturbed(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> Any:
+        if not call.long:
+            return compiled(call, xs, data, cotangents, seed, u)
+        kept = traced(value_and_pull, call, xs, data, cotangents)
+        flat = how(kept.closed, [*xs, *data, *cotangents], seed, u, call.loop, kept.once)
+        return flat[: len(cotangents)], flat[len(cotangents) :]
+
+    return disturbed
+
+
+def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
+    """`call` with the stamp of its programs, of the pull-back and of the function without its rule: text, constants."""
+    plain = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
+    programs = [program(call, xs, data, cotangents), plain]
+    constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
+    stamp = hash((*(str(one.jaxpr) for one in programs), constants))
+    return replace(call, stamp=stamp, long=is_long(*(one.jaxpr for one in programs)))
+
+
+def _values(call: Subject, xs: Any, data: Any) -> list[Any]:
+    """f's outputs; the iterations of its loops are bounded: f is run at other points, too."""
+    if not call.laps:
+        return call.outputs(xs, data)
+    closed = jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data))
+    return plain(closed, [*xs, *data], ALL, call.loop)
+
+
+def _pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
+    """`value_and_pull`, the iterations of its loops bounded."""
+    if not call.laps:
+        return value_and_pull(call, xs, data, cotangents)
+    flat = plain(program(call, xs, data, cotangents), [*xs, *data, *cotangents], (), call.loop)
+    return flat[: len(cotangents)], flat[len(cotangents) :]
+
+
+def _push(call: Subject, xs: Any, data: Any, vs: Any) -> list[Any]:
+    """f'(x) v for every output, the iterations of its loops bounded."""
+
+    def pushed(xs: Any, data: Any, vs: Any) -> list[Any]:
+        return jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1]
+
+    if not call.laps:
+        return pushed(xs, data, vs)
+    return plain(jax.make_jaxpr(pushed)(xs, data, vs), [*xs, *data, *vs], (), call.loop)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _count(call: Subject, told: Callable[[Any], None], xs: Any, data: Any, cotangents: Any) -> None:
+    counted(program(call, xs, data, cotangents), [*xs, *data, *cotangents], told)
+    counted(jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data)), [*xs, *data], told)
+
+
+def with_laps(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
+    """`call` with a bound on the iterations of its loops: four times what the longest takes here, and 100."""
+    if not holds(program(call, xs, data, cotangents).jaxpr, is_loop):
+        return call
+    found: list[int] = []
+    _count(call, lambda k: found.append(int(np.max(k))), xs, data, cotangents)
+    jax.effects_barrier()
+    return replace(call, laps=4 * max(found, default=0) + 100)
+
+
+outputs = jitted(_values)
+pull = jitted(_pull)
+noisy_pull, shaken_pull = _disturbed(noisy), _disturbed(shaken)
+push = jitted(_push)
+
+
+# -------------------------------------------------------------------------------- for every cotangent, draw, point
+
+
+def pulled(call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
+    """Values and gradients for every cotangent."""
+    runs, fault = attempt("", pull_each, pull, call, xs, data, cotangents, what)
+    return pull_each(value_and_pull, call, xs, data, cotangents, what) if fault else runs  # it may need concrete values
+
+
+def pull_each(how: Callable[..., Any], call: Subject, xs: Any, data: Any, cotangents: Any, what: str) -> list[Any]:
+    """As `pulled`, by `pull` or, uncompiled, by `value_and_pull`."""
+    if call.long and how is pull and len(cotangents) > 1:
+        step(what)
+        stacked = [jnp.stack(each) for each in zip(*cotangents, strict=True)]
+        together, fault = attempt("", _pull_all, call, xs, data, stacked)
+        if not fault:
+            return [(together[0], [grad[c] for grad in together[1]]) for c in range(len(cotangents))]
+    runs = []
+    for g in cotangents:
+        step(what)
+        runs.append(how(call, xs, data, g))
+    return runs
+
+
+@jitted
+def _pull_all(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
+    """`value_and_pull` for a stack of cotangents."""
+    return jax.vmap(partial(value_and_pull, call, xs, data), out_axes=(None, 0))(cotangents)
+
+
+def _pull_stacks(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
+    return jax.vmap(lambda x, g: value_and_pull(call, x, data, g))(xs, cotangents)
+
+
+def noisy_draws(call: Subject, xs: Any, data: Any, cotangents: Any, draws: int, u: float) -> list[Any]:
+    """Values and gradients under `draws` noises of size u, of the cotangents in turn."""
+    each = [cotangents[k % len(cotangents)] for k in range(draws)]
+    if call.long:
+        step("what rounding may cost")
+        many = [jnp.broadcast_to(x, (draws, *np.shape(x))) for x in xs]
+        gs = [jnp.stack(g) for g in zip(*each, strict=True)]
+        kept, fault = attempt("", traced, _pull_stacks, call, many, data, gs)
+        if not fault:
+            flat = noisy(kept.closed, [*many, *data, *gs], 0, u, call.loop, kept.once)
+            runs = [[v[k] for v in flat] for k in range(draws)]
+            return [(run[: len(gs)], run[len(gs) :]) for run in runs]
+    runs = []
+    for k, g in enumerate(each):
+        step("what rounding may cost")
+        runs.append(noisy_pull(call, xs, data, g, k, u))
+    return runs
+
+
+def _outputs_stack(call: Subject, xs: Any, data: Any) -> list[Any]:
+    return jax.vmap(lambda x: call.outputs(x, data))(xs)
+
+
+class Values:
+    """f's outputs as a function of its differentiable leaves alone, in float64."""
+
+    def __init__(self, call: Subject, data: Any) -> None:
+        self.call, self.data = call, data
+
+    def __call__(self, at: list[np.ndarray]) -> list[np.ndarray]:
+        return doubles(outputs(self.call, [jnp.asarray(x) for x in at], self.data))
+
+    def many(self, points: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+        """Those of many points."""
+        if self.call.long:
+            stacks = [jnp.stack(each) for each in zip(*points, strict=True)]
+            found, fault = attempt("", lambda: doubles(outputs_of_stack(self.call, stacks, self.data)))
+            if not fault:
+                return [[v[k] for v in found] for k in range(len(points))]
+        return [self(at) for at in points]
+
+
+outputs_of_stack = jitted(_outputs_stack)
+
+
+def grads_of(runs: Any) -> list[list[np.ndarray]]:
+    """The gradients of every run (values, gradients), in float64."""
+    return [doubles(grads) for _, grads in runs]

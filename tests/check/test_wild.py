@@ -1,0 +1,309 @@
+"""`check_vjp` on kinds of rules met in public packages: a right and a wrong twin of each."""
+
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv import check_vjp
+
+INF = jnp.inf
+
+
+def vjp_of(f, backward):
+    rule = jax.custom_vjp(f)
+    rule.defvjp(lambda *args: (f(*args), args), backward)
+    return rule
+
+
+def mk(f, slope):
+    return vjp_of(f, lambda args, g: (slope(args[0]) * g,))
+
+
+def jvp_of(f, slope):
+    rule = jax.custom_jvp(f)
+    rule.defjvp(lambda at, by: (f(*at), slope(*at) * by[0]))
+    return rule
+
+
+def report(f, *args, **options):
+    args = (jnp.asarray(each, jnp.float32) if isinstance(each, list) else each for each in args)
+    return check_vjp(f, *args, **({"transforms": False, "directions": 2} | options))
+
+
+# ------------------------------------------------------------------------------------------------ loops to a tolerance
+
+
+def fixed_point(tolerance, factor):
+    """c = cos(a c), with the implicit derivative −c sin(a c) / (1 + a sin(a c)), times `factor`."""
+
+    def solve(a):
+        cos = lambda c: jnp.cos(a * c)  # noqa: E731
+        apart = lambda c: jnp.max(jnp.abs(c - cos(c))) > tolerance  # noqa: E731
+        return jax.lax.while_loop(apart, cos, jnp.ones_like(a))
+
+    def backward(args, g):
+        a, c = args[0], solve(args[0])
+        return (-factor * g * c * jnp.sin(a * c) / (1 + a * jnp.sin(a * c)),)
+
+    return vjp_of(solve, backward)
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(1.0, True), (1.001, False)])
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-10])
+def test_a_loop_to_a_tolerance_ends_and_is_judged(tolerance, factor, passed):
+    with jax.enable_x64(tolerance < 1e-7):
+        found = check_vjp(fixed_point(tolerance, factor), jnp.asarray([0.7, 0.9]), directions=2)
+    assert found.passed == passed, found
+    assert "forward" in found.rows[0].method
+    again = found.transforms[-1]
+    assert again.passed
+    assert "cannot apply" in again.detail
+
+
+# ------------------------------------------------------------------------------------------------ what is no number
+
+
+def softmax(x):
+    e = jnp.exp(x - jnp.max(x))
+    return e / jnp.sum(e)
+
+
+@pytest.mark.parametrize(("share", "passed"), [(1, True), (0, False)])
+def test_an_infinite_input_leaves_the_others_to_be_judged(share, passed):
+    def backward(args, g):
+        p = softmax(args[0])
+        return (p * (g - share * jnp.sum(p * g)),)
+
+    found = report(vjp_of(softmax, backward), [0.3, -0.2, -INF, 1.0])
+    assert found.passed == passed, found
+    assert "not judged" not in str(found)
+
+
+def test_where_nothing_can_be_judged_nothing_is_called_right():
+    found = report(mk(lambda x: x * jnp.nan, jnp.ones_like), [1.0, 2.0])
+    assert not found.passed
+    assert found.outcome == "NOT JUDGED"
+    assert "WRONG" not in str(found)
+    with pytest.raises(AssertionError, match="cannot be judged"):
+        found.raise_if_failed()
+
+
+@pytest.mark.parametrize("opaque", [False, True], ids=["by JAX", "by differences"])
+@pytest.mark.parametrize(("third", "passed"), [(1.0, True), (jnp.nan, False), (INF, False)])
+def test_a_rule_without_a_number_is_no_reason_not_to_judge(third, passed, opaque):
+    """Whether there is a right answer f's own values say, never the rule."""
+    f = jnp.sin
+    if opaque:
+        f = lambda x: jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)  # noqa: E731
+    found = report(mk(f, lambda x: jnp.cos(x).at[2].multiply(third)), [0.1, 0.4, 0.7, 1.1])
+    assert found.passed == passed, found
+    assert passed or found.outcome == "WRONG"
+    assert passed or found.rows[0].index == (2,)
+
+
+@pytest.mark.parametrize(("at_zero", "passed"), [(0.0, True), (1.0, False), (jnp.nan, False), (-INF, False)])
+def test_where_jax_has_no_number_f_still_may(at_zero, passed):
+    """sin(x) / x, 1 at 0: the derivative that JAX makes of this `where` is NaN there."""
+    sinc = lambda x: jnp.where(x == 0, 1.0, jnp.sin(x) / x)  # noqa: E731
+
+    def slope(x):
+        y = jnp.where(x == 0, 1.0, x)
+        return jnp.where(x == 0, at_zero, jnp.cos(y) / y - jnp.sin(y) / y**2)
+
+    found = report(mk(sinc, slope), [0.0, 0.4, -1.3])
+    assert found.passed == passed, found
+    assert "not judged" not in str(found)
+
+
+def test_where_f_has_no_number_the_rest_is_judged():
+    for factor, passed in ((1, True), (1.001, False)):
+        found = report(mk(jnp.log, lambda x, factor=factor: factor / jnp.where(x > 0, x, jnp.nan)), [-1.0, 0.4, 2.0])
+        assert found.passed == passed, found
+        assert passed == ("1 of 3 not judged" in str(found))
+
+
+# --------------------------------------------------------------------------------------------- elements of many sizes
+
+
+@pytest.mark.parametrize(
+    ("f", "slope", "x", "passed"),
+    [
+        (lambda x: jnp.arctan(1e9 * x), lambda x: 1e9 / (1 + (1e9 * x) ** 2), [1e-9, 1.0], True),
+        (lambda x: jnp.arctan(1e9 * x), lambda x: 1.001e9 / (1 + (1e9 * x) ** 2), [1e-9, 1.0], False),
+        (jnp.log, lambda x: 1 / x, [1e-6, 0.1, 1.0], True),
+        (jnp.log, lambda x: 1 / jnp.maximum(x, 1e-3), [1e-6, 0.1, 1.0], False),
+    ],
+)
+@pytest.mark.parametrize("opaque", [False, True])
+def test_small_elements_are_moved_by_their_own_size(f, slope, x, passed, opaque):
+    def called(x):
+        exact = {"log": np.log}.get(getattr(f, "__name__", ""), lambda x: np.arctan(1e9 * x))
+        return jax.pure_callback(exact, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    assert report(mk(called if opaque else f, slope), x).passed == passed
+
+
+@pytest.mark.parametrize(("top", "passed"), [(1, True), (1000, False)])
+def test_a_removable_singularity_allows_no_factor(top, passed):
+    def power(x, a):
+        other = jnp.where(a == -1, 0.0, a)
+        return jnp.where(a == -1, jnp.log(x), (x ** (other + 1) - 1) / (other + 1))
+
+    def backward(args, g):
+        x, a = args
+        n, log = a + 1, jnp.log(x)
+        m = jnp.where(n == 0, 1.0, n)
+        slope = jnp.where(n == 0, top * log**2 / 2, (x**m * (m * log - 1) + 1) / m**2)
+        return g * x**a, g * slope
+
+    found = report(vjp_of(power, backward), [2.0, 3.0], [-1.0, 0.5])
+    assert found.passed == passed, found
+
+
+@pytest.mark.parametrize(("at_tie", "passed"), [((0.5, 0.5), True), ((1.0, 0.0), True), ((1.5, -0.5), False)])
+def test_noise_that_breaks_a_tie_allows_no_other_gradient(at_tie, passed):
+    rule = vjp_of(lambda x: jnp.max(x), lambda args, g: (g * jnp.asarray([*at_tie, 0.0]),))
+    found = report(rule, [2.0, 2.0, 1.0])
+    assert found.passed == passed, found
+
+
+# ------------------------------------------------------------------------------------------------------- custom_jvp
+
+
+@pytest.mark.parametrize(
+    ("slope", "passed"),
+    [
+        (jnp.cos, True),
+        (lambda x: jnp.cos(x) * jnp.where(x > 0.999, 3, 1), False),
+        (lambda x: jnp.cos(x) * (1 + 9e-7), False),
+    ],
+)
+def test_a_custom_jvp_is_compared_with_its_body(slope, passed):
+    assert check_vjp(jvp_of(jnp.sin, slope), jnp.linspace(0, 1, 200), transforms=False).passed == passed
+
+
+@pytest.mark.parametrize(("at_zero", "passed"), [(-INF, True), (123.0, False)])
+def test_an_infinite_slope_is_no_number_of_any_size(at_zero, passed):
+    inside = lambda p: jnp.where(p > 0, p, 1)  # noqa: E731
+    plogp = lambda p: jnp.where(p > 0, p * jnp.log(inside(p)), 0)  # noqa: E731
+    slope = lambda p: jnp.where(p > 0, 1 + jnp.log(inside(p)), at_zero)  # noqa: E731
+    assert report(jvp_of(plogp, slope), [0.0, 0.2, 0.8]).passed == passed
+
+
+# ---------------------------------------------------------------------------------------------------- grad of grad
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(1, True), (2, False)])
+def test_grad_of_grad_skips_what_is_infinite(factor, passed):
+    def backward(args, g):
+        w, x = args
+        squared = g * g / jax.lax.stop_gradient(g) if factor == 2 else g  # right once, not linear
+        return squared * jnp.log(x), squared * w / x
+
+    found = report(vjp_of(lambda w, x: jnp.sum(w * jnp.log(x)), backward), [1.0, 2.0], [0.5, 3.0], transforms=True)
+    assert found.passed == passed, found
+    if passed:
+        f = vjp_of(lambda w, x: jnp.sum(w * jnp.log(x)), backward)
+        assert all(each.passed for each in report(f, [1.0, 2.0], [0.0, 3.0], transforms=True).transforms)
+
+
+# --------------------------------------------------------------------------------------------------- approximations
+
+
+def test_an_approximation_is_named_and_may_be_allowed():
+    near = lambda error: mk(jnp.sin, lambda x: jnp.cos(x) + error * x**2)  # noqa: E731
+    x = [0.1, 0.4, 0.7, 0.9, 1.1]
+    assert "ulp of float32 off" in report(near(1e-8), x).rows[0].verdict
+    row = report(near(3e-6), x).rows[0]
+    assert (row.passed, row.cause, row.pattern) == (False, "approximation", None), row
+    assert report(near(3e-6), x, allow=100).passed
+    assert not report(near(3e-6), x, allow=2).passed
+
+
+def test_no_float16_is_invented():
+    random = jnp.asarray(np.random.default_rng(0).standard_normal(8) * 3e-4, jnp.float32)
+    row = report(mk(jnp.sin, lambda x: jnp.cos(x) * (1 + random)), jnp.linspace(0.1, 1, 8)).rows[0]
+    assert not row.passed
+    assert "float16" not in str(row)
+
+
+@pytest.mark.parametrize("allow", [-1, "some"])
+def test_allow_is_a_number_of_ulp(allow):
+    with pytest.raises((TypeError, ValueError), match="`allow`"):
+        report(mk(jnp.sin, jnp.cos), [1.0], allow=allow)
+
+
+# ------------------------------------------------------------------------------------------------------------ words
+
+
+def test_a_factor_near_1_and_no_ulp_of_0():
+    found = report(mk(jnp.sin, lambda x: jnp.cos(x) * (1 + 3e-6)), [0.1, 0.4, 0.7])
+    assert found.rows[0].pattern == "all by one factor: 1 + 3e-06"
+    zero = report(mk(lambda x: 0 * x, lambda x: 1e-3 * jnp.ones_like(x)), [0.1, 0.4])
+    assert not zero.passed
+    assert "ulp" not in str(zero)
+
+
+def test_what_cannot_be_judged_is_titled_so_everywhere():
+    found = report(mk(lambda x: x * jnp.nan, jnp.ones_like), [1.0, 2.0])
+    for text in (str(found), found._repr_html_(), found.plot().get_suptitle()):
+        assert "NOT JUDGED" in text
+        assert "WRONG" not in text
+
+
+def test_what_a_rule_prints_is_shown_once(capsys):
+    def backward(args, g):
+        print("backward")
+        return (g * jnp.cos(args[0]),)
+
+    assert report(vjp_of(jnp.sin, backward), [0.1, 0.4], transforms=True).passed
+    assert capsys.readouterr().out == "backward\n"
+
+
+# ----------------------------------------------------------------------------------------------------- long programs
+
+
+def unrolled(steps):
+    def body(x, w):
+        for _ in range(steps):
+            x = jnp.sin(x @ w) + 0.9 * x
+        return jax.lax.scan(lambda c, _: (jnp.tanh(c) + x, None), x, None, length=3)[0]
+
+    return body
+
+
+def rule_of(body, factor):
+    def backward(args, g):
+        dx, dw = jax.vjp(body, *args)[1](g)
+        return dx, dw.at[1, 0].multiply(factor)
+
+    return vjp_of(body, backward)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("factor", "passed"), [(1, True), (1.0001, False)])
+def test_a_long_program_is_judged_equation_by_equation(factor, passed, monkeypatch):
+    monkeypatch.setattr("jaxconv.check.programs.long.LONG", 60)
+    x, w = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32)
+    found = report(rule_of(unrolled(12), factor), x, w, transforms=passed)
+    assert found.passed == passed, found
+    assert "derivative" in found.rows[1].method
+    if passed:
+        assert {each.name: each.detail for each in found.transforms}["scan"].startswith("not tried")
+    else:
+        assert (found.rows[0].passed, found.rows[1].index) == (True, (1, 0))
+
+
+@pytest.mark.skipif("JAXCONV_TIMED" not in os.environ, reason="measures time, where JAXCONV_TIMED=1 asks for it")
+@pytest.mark.parametrize(("equations", "seconds"), [(2_000, 10), (8_000, 30)])
+def test_the_time_of_a_long_program(equations, seconds):
+    """Seconds of processor time."""
+    f = rule_of(unrolled(equations // 11), 1)
+    x, w = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32) / 3
+    start = time.process_time()
+    assert check_vjp(f, x, w).passed
+    assert time.process_time() - start < seconds
