@@ -50,9 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_SIZE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    size.add_argument(
-        "input", help="channels and sizes, like 3x224x224; or MODULE:FUNCTION, a JAX function; or MODEL.onnx"
-    )
+    size.add_argument("input", help="channels and sizes, like 3x224x224; or MODULE:FUNCTION, of JAX; or MODEL.onnx")
     size.add_argument("layers", nargs="*", metavar="LAYER", help='a layer in words, like "64 7x7 s2 p3"')
     size.add_argument("--kernel", help="one layer by options instead of words: 3, or 3x5")
     size.add_argument("--filters", help="filters of that layer; without it, pooling")
@@ -194,9 +192,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         "with python -m.",
     )
     check.add_argument("function", nargs="?", metavar="MODULE:FUNCTION", help="the function with the rule")
-    check.add_argument(
-        "--args", metavar="MODULE:MAKE", help="a function that returns its arguments; with --all a MODULE"
-    )
+    check.add_argument("--args", metavar="MODULE:MAKE", help="a function that returns its arguments")
     check.add_argument("--all", metavar="PACKAGE", help="every custom rule of a package; --args names a module whose "
                        "ARGUMENTS is a dict: name of a function → its arguments")  # fmt: skip
     check.add_argument("--reference", metavar="MODULE:FUNCTION", help="the same function without the rule")
