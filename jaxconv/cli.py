@@ -194,7 +194,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     check.add_argument("function", nargs="?", metavar="MODULE:FUNCTION", help="the function with the rule")
     check.add_argument("--args", metavar="MODULE:MAKE", help="a function that returns its arguments")
     check.add_argument("--all", metavar="PACKAGE", help="every custom rule of a package; --args names a module whose "
-                       "ARGUMENTS is a dict: name of a function → its arguments")  # fmt: skip
+                       "ARGUMENTS is a dict of arguments by the name of a function")  # fmt: skip
     check.add_argument("--reference", metavar="MODULE:FUNCTION", help="the same function without the rule")
     check.add_argument("--directions", type=int, default=8, metavar="N", help="random cotangents (8)")
     check.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (0)")

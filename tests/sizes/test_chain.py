@@ -227,7 +227,7 @@ def test_the_command_ends_without_a_traceback():
 
 def test_every_help_is_plain(capsys):
     """In whatever encoding: argparse writes it as it is."""
-    for command in ([], ["size"], ["verify"], ["bench"], ["check"]):
+    for command in ([], ["size"], ["verify"], ["bench"], ["check"], ["tune"], ["explore"]):
         with pytest.raises(SystemExit) as stopped:
             cli.main([*command, "--help"])
         assert stopped.value.code == 0
