@@ -392,6 +392,7 @@ def test_what_jax_forbids_eagerly() -> None:
     assert_close(found, expected)
 
 
+@pytest.mark.slow
 def test_exercises_under_strict_x64() -> None:
     from jaxconv.verify.exercises import EXERCISES
 

@@ -55,7 +55,7 @@ def _replaced(a: np.ndarray, index: Any, value: Any) -> np.ndarray:
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(FEW[::3], id="few"), pytest.param(CASES, id="all", marks=pytest.mark.slow)]
+    scope="module", params=[pytest.param(FEW[::5], id="few"), pytest.param(CASES, id="all", marks=pytest.mark.slow)]
 )
 def distances(request: pytest.FixtureRequest) -> tuple[dict[str, float], dict[str, float]]:
     """In units of the model: of every right result of the cases, and of every wrong one.

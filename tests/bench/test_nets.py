@@ -143,6 +143,7 @@ def only_tiny(monkeypatch):
     monkeypatch.setitem(NETS, "tiny", tiny)
 
 
+@pytest.mark.slow
 def test_a_run_without_peers_writes_its_table(only_tiny, tmp_path, capsys):
     written, page = tmp_path / "nets.json", tmp_path / "nets.md"
     command = ["bench", "nets", "tiny", "--quick", "--against", ",", "--json", str(written), "--markdown", str(page)]

@@ -87,6 +87,7 @@ def test_the_catalogue_is_large_enough():
     assert len(RIGHT) >= 25
 
 
+@pytest.mark.slow
 def test_what_has_changed_since_is_checked_anew():
     """Compilations are kept between calls, but not those of another rule or another constant."""
 

@@ -251,6 +251,7 @@ def test_a_strategy_draws_whatever_the_function_takes():
         exec(found, {"f": spoilt})
 
 
+@pytest.mark.slow
 def test_a_right_rule_has_no_failure():
     for two in (2, np.int64(2), jnp.int32(2)):
         assert smallest_failure(slow, shapes, examples=two) is None

@@ -87,6 +87,7 @@ def test_code_is_the_source(explained):
         assert "lax.conv_general_dilated(" in code
 
 
+@pytest.mark.slow
 def test_the_same_is_said_where_docstrings_are_stripped(explained):
     code = "import numpy as np; from jaxconv import conv, explain; "
     code += f"print(explain(conv, np.float32({X.tolist()}), np.float32({W.tolist()}), stride=2))"

@@ -49,7 +49,7 @@ def value_and_gradients(options, params, x, lengths=None):
     return values, pull_back(values)
 
 
-@pytest.mark.short("recompute|every 3-recurrent|by JAX-recurrent")
+@pytest.mark.short("every 3-recurrent|recompute-linear")
 @pytest.mark.parametrize("params", [CELL, LINEAR], ids=["recurrent", "linear"])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_symbolic_time_and_batch(options, params):

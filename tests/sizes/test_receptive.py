@@ -223,6 +223,7 @@ def check_support(field: ReceptiveField, layers: Layers, jacobian: np.ndarray, s
     return interior
 
 
+@pytest.mark.slow
 def test_support_of_jacobians() -> None:
     """With positive weights no two paths cancel, so an input is read where the derivative is not zero."""
     rng, n, interior, empty = random.Random(5), 20, 0, 0
