@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.recurrence.diagram import NAMES, NODES, WIRES, Point
+from jaxconv.terminal.diagram import NAMES, NODES, WIRES, Point
 
 FEATURES, STATES, STEPS = 4, 16, 60  # n, m, T
 SCALE = 44  # of the drawing's units per unit of the diagram

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
 from jaxconv.plot.style import LINES, axes_or_new, ground, ink
-from jaxconv.recurrence.diagram import NAMES, NODES, WIRES, Point
 from jaxconv.sizes.arguments import integer
+from jaxconv.terminal.diagram import NAMES, NODES, WIRES, Point
 from jaxconv.terminal.palette import BLUE, SKY, VERMILION
 
 

@@ -2,5 +2,5 @@
 
 `output` writes text and files, `console` tables and progress bars, `progress` the steps of a long check, `sigint`
 makes ctrl-C end a compilation, `picture` draws the distances of an array into a page, `palette` has the colours of
-pictures and pages, `named` finds what a command line names.
+pictures and pages, `diagram` the arrows of the gated cell, `named` finds what a command line names.
 """
