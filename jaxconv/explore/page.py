@@ -5,8 +5,6 @@ The style is that of `jaxconv verify --html` and more; the colours of x, w and y
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable
 from importlib.resources import files
@@ -15,6 +13,7 @@ from typing import Any
 from jaxconv.explore import recurrence
 from jaxconv.explore.translate import javascript
 from jaxconv.sizes import arguments, arithmetic, reads, shapes
+from jaxconv.terminal.page import page
 from jaxconv.terminal.palette import ARRAYS, ARRAYS_ON_DARK
 
 FUNCTIONS: tuple[Callable[..., Any], ...] = (
@@ -50,34 +49,13 @@ LIMITS = {
     "c": (1, 64), "f": (1, 64), "g": (0, 64), "scale": (0.1, 30), "bias": (-8, 12),
 }  # fmt: skip
 MOST_LAYERS = 5
-_FRAME = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
-script-src 'sha256-{digest}'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>jaxconv explore</title>
-<style>
-{css}</style>
-</head>
-<body>
-{body}<script>{js}</script>
-</body>
-</html>
-"""
 
 
 def as_html(address: str = "") -> str:
     """The page; `address` is what it shows at first, as it would stand behind the # of its own address."""
-    js = _script(address)
-    digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
-    common = files("jaxconv.terminal").joinpath("page.css").read_text(encoding="utf-8")
-    css = f"{common}{_colours()}{_read('page.css')}"
     sizes = {"states": recurrence.STATES, "features": recurrence.FEATURES, "steps": recurrence.STEPS}
     body = _read("page.html").format(diagram=recurrence.diagram(), **sizes)
-    return _FRAME.format(digest=digest, css=css, js=js, body=body)
+    return page("jaxconv explore", _colours() + _read("page.css"), body.rstrip("\n"), _script(address))
 
 
 def _read(name: str) -> str:

@@ -5,8 +5,6 @@ Everything that stands in it is escaped, and its only script is named by its dig
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import time
 from collections.abc import Iterable
@@ -18,6 +16,7 @@ from jaxconv.accuracy.heat import Heat
 from jaxconv.terminal import picture
 from jaxconv.terminal.console import number as rounded
 from jaxconv.terminal.console import versions
+from jaxconv.terminal.page import page
 from jaxconv.verify import report
 from jaxconv.verify.report import Column
 from jaxconv.verify.run import PARTS, Row
@@ -31,24 +30,6 @@ _READING = (
     "medians; those of convolutions and recurrences were compiled with LLVM at level 0 on a CPU, those of trainings as "
     "usual."
 )
-_FRAME = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
-script-src 'sha256-{digest}'; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-{css}</style>
-</head>
-<body>
-{body}
-<script>{js}</script>
-</body>
-</html>
-"""
 
 
 def as_html(rows: list[Row], planned: int | None) -> str:
@@ -57,11 +38,9 @@ def as_html(rows: list[Row], planned: int | None) -> str:
     body = [_first_screen(numbered, planned), *_pictures(numbered), f'<p class="note">{escape(_READING)}</p>']
     body += [_table(part, [pair for pair in numbered if pair[1].part == part]) for part in PARTS]
     body.append("</main>")
-    parts = files("jaxconv.terminal").joinpath("page.css"), files(__package__).joinpath("page.js")
-    css, js = (part.read_text(encoding="utf-8") for part in parts)
-    digest = base64.b64encode(hashlib.sha256(js.encode()).digest()).decode()
+    js = files(__package__).joinpath("page.js").read_text(encoding="utf-8")
     verdict = "agrees" if _passed(rows, planned) else "DISAGREES" if not all(r.passed for r in rows) else "incomplete"
-    return _FRAME.format(digest=digest, title=f"jaxconv verify: {verdict}", css=css, js=js, body="\n".join(body))
+    return page(f"jaxconv verify: {verdict}", "", "\n".join(body), js)
 
 
 def _passed(rows: list[Row], planned: int | None) -> bool:

@@ -120,18 +120,10 @@ def test_the_picture_shows_the_wrong_element(pyplot):
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory):
-    program = browser.find()
-    if program is None:
-        pytest.skip("no browser of the Chromium family on this machine")
-    folder = tmp_path_factory.mktemp("browser")
     # A notebook's own text stands around it, which the style must not touch.
     text = '<!DOCTYPE html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     text += f'<title>n</title><p id="own">own</p>{html(report())}'
-    (folder / "page.html").write_text(text, encoding="utf-8")
-    tab = browser.Browser(program, folder / "profile")
-    tab.page = folder / "page.html"
-    yield tab
-    tab.close()
+    yield from browser.tab(tmp_path_factory.mktemp("browser"), text)
 
 
 @pytest.mark.slow

@@ -25,15 +25,7 @@ from pages import luminance
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory):
-    program = browser.find()
-    if program is None:
-        pytest.skip("no browser of the Chromium family on this machine")
-    folder = tmp_path_factory.mktemp("browser")
-    (folder / "page.html").write_text(as_html(), encoding="utf-8")
-    tab = browser.Browser(program, folder / "profile")
-    tab.page = folder / "page.html"
-    yield tab
-    tab.close()
+    yield from browser.tab(tmp_path_factory.mktemp("browser"), as_html())
 
 
 @pytest.fixture

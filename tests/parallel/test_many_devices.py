@@ -10,6 +10,7 @@ from many_devices import on_eight_devices
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("devices_*.py"))
+SHORT = [file for file in FILES if "blocks" in file or "check" in file]  # of these some tests are in the short part
 
 
 def run(file: str, which: str) -> None:
@@ -17,12 +18,12 @@ def run(file: str, which: str) -> None:
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if "blocks" in file or "check" in file])
+@pytest.mark.parametrize("file", SHORT)
 def test_the_short_part(file: str) -> None:
     run(file, "not slow")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
-def test_both_parts(file: str) -> None:
-    run(file, "")
+def test_the_rest(file: str) -> None:
+    run(file, "slow" if file in SHORT else "")

@@ -8,8 +8,11 @@ import os
 import select
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -19,8 +22,22 @@ def find() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def tab(folder: Path, text: str) -> Iterator[Browser]:
+    """For a fixture: a tab for the page of that text, which lies at `tab.page`; skips where there is no browser."""
+    program = find()
+    if program is None:
+        pytest.skip("no browser of the Chromium family on this machine")
+    (folder / "page.html").write_text(text, encoding="utf-8")
+    tab = Browser(program, folder / "profile")
+    tab.page = folder / "page.html"
+    yield tab
+    tab.close()
+
+
 class Browser:
     """One tab. `errors` collects what the page complains of: exceptions, console errors, refused loads."""
+
+    page: Path
 
     def __init__(self, program: str, profile: Path) -> None:
         # The protocol is spoken on descriptors 3 and 4 of the browser, which a shell puts in place.

@@ -191,15 +191,7 @@ def test_a_full_disk_is_said_and_the_other_file_written(monkeypatch, tmp_path, c
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory):
-    program = browser.find()
-    if program is None:
-        pytest.skip("no browser of the Chromium family on this machine")
-    folder = tmp_path_factory.mktemp("browser")
-    (folder / "page.html").write_text(page.as_html(rows(), 7), encoding="utf-8")
-    tab = browser.Browser(program, folder / "profile")
-    tab.page = folder / "page.html"
-    yield tab
-    tab.close()
+    yield from browser.tab(tmp_path_factory.mktemp("browser"), page.as_html(rows(), 7))
 
 
 @pytest.fixture
