@@ -170,6 +170,7 @@ def test_every_row_has_a_test():
     assert list(ROWS) == TABLE
 
 
+@pytest.mark.short("groups|CAUSAL|negative|channels|window|multiply|every input|receptive|output_size")
 @pytest.mark.parametrize("label", ROWS)
 def test_row(label):
     ROWS[label]()

@@ -129,6 +129,7 @@ def test_lines_are_the_support_of_the_jacobians(name):
     assert {(p, q, j) for q, j, p in kernel if 0 <= j < n} == expected
 
 
+@pytest.mark.short("padded", "dilated", "stride over")
 @on_a_line
 def test_one_position_alone(name):
     shape = geometry(name)

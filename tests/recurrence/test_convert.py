@@ -76,7 +76,7 @@ def agrees(kind, weights, theirs, library, reset="after", **options):
 # ------------------------------------------------------------------------------------------------- there and back
 
 
-@pytest.mark.short("^gru-[^-]*-biases", "^lstm-[^-]*-no-biases")
+@pytest.mark.short("^gru-(flax|linen|haiku|keras|onnx|equinox)-biases", "^lstm-[^-]*-no-biases")
 @pytest.mark.parametrize("bias", [True, False], ids=["biases", "no-biases"])
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
