@@ -175,7 +175,9 @@ def _flax_rnn(call: dict):
     cell = {"gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}[call["cell"]]
     layer = nnx.RNN(cell(call["n"], call["m"], rngs=nnx.Rngs(0)), time_major=True)
     graph, params, rest = nnx.split(layer, nnx.Param, ...)
-    return params, lambda params, x: nnx.merge(graph, params, rest)(x)
+    zero = jnp.zeros((call["batch"], call["m"]), call["dtype"])
+    start = zero if call["cell"] == "gru" else (zero, zero)  # without one it is drawn, from a count within the layer
+    return params, lambda params, x: nnx.merge(graph, params, rest)(x, initial_carry=start)
 
 
 def _flax_gru(call: dict):
