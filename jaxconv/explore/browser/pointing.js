@@ -16,6 +16,7 @@ class Pointing {
     if (this.probed === key) return;
     this.probed = key;
     this.host.classList.add("probing");
+    this.host.classList.toggle("on-slider", grid === this.slider);
     const words = this.pointAt(grid, cell);
     const heard = words.map((part) => part.textContent ?? part).join("");
     grid.box.setAttribute("aria-valuetext", heard);
@@ -77,10 +78,9 @@ function pointByKeys(event) {
   if (!grid || !step || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   const flat = grid.rows.length === 1 ? [0, step[1] || -step[0]] : step;
-  const [i, j] = grid.pointed ?? [0, -1];
-  grid.pointed = grid.pointed
-    ? [clamp(i + flat[0], 0, grid.rows.length - 1), clamp(j + flat[1], 0, grid.columns.length - 1)]
-    : [0, 0];
+  const [i, j] = grid.pointed ?? [0, 0];
+  const to = grid.pointed ? flat : [0, 0];
+  grid.point([clamp(i + to[0], 0, grid.rows.length - 1), clamp(j + to[1], 0, grid.columns.length - 1)]);
   grid.box.setAttribute("aria-valuenow", grid.pointed[0] * grid.columns.length + grid.pointed[1]);
   grid.picture.probe(grid, grid.pointed);
 }
