@@ -14,7 +14,17 @@ function broken(line) {
   const [code, remark] = line.split("  # ");
   if (remark) return [`# ${remark}`, ...broken(code)];
   const [, head, inner] = line.match(/^(\w+,? = [\w.]+\()(.*)\)$/) ?? [];
-  return head ? [head, `    ${inner},`, ")"] : [line];
+  return head ? [head, ...filled(inner), ")"] : [line];
+}
+
+// Arguments, as many in a line as it may have.
+function filled(inner) {
+  const parts = inner.match(/(?:[^,()[\]]|\((?:[^()]|\([^()]*\))*\)|\[[^\]]*\])+/g).map((part) => part.trim());
+  const add = (lines, part) => {
+    const longer = `${lines.at(-1)} ${part},`;
+    return longer.length <= WIDTH ? [...lines.slice(0, -1), longer] : [...lines, `    ${part},`];
+  };
+  return parts.reduce(add, ["   "]);
 }
 
 function paddingCode(geometry, name) {
@@ -124,14 +134,14 @@ function flaxCode(state, geometry) {
   const pads = transposed
     ? axes.map((axis) => ({ lo: axis.d * (axis.k - 1) - axis.lo, hi: axis.d * (axis.k - 1) - axis.hi + axis.e }))
     : axes;
-  const options = [`padding=${pairsOf(pads)}`];
+  const options = [`kernel_size=${tuple(k)}`, `strides=${tuple(s)}`, `padding=${pairsOf(pads)}`];
   if (!alike([...d, 1])) options.push(`kernel_dilation=${tuple(d)}`);
   if (groups !== 1) options.push(`feature_group_count=${groups}`);
   if (transposed) options.push("transpose_kernel=True");
   const lines = ["import jax", "import jax.numpy as jnp", "from flax import nnx", ""];
   lines.push(ones("x", last(x), "channels last"));
-  lines.push(`layer = nnx.${transposed ? "ConvTranspose" : "Conv"}(`, `    ${x[1]}, ${y[1]}, kernel_size=${tuple(k)}, strides=${tuple(s)},`, `    ${options.join(", ")},`);
-  lines.push("    use_bias=False, rngs=nnx.Rngs(0),", ")");
+  options.push("use_bias=False", "rngs=nnx.Rngs(0)");
+  lines.push(`layer = nnx.${transposed ? "ConvTranspose" : "Conv"}(${x[1]}, ${y[1]}, ${options.join(", ")})`);
   if (state.view === "y") return [...lines, "y = layer(x)", shapeRemark("y", last(y))];
   lines.push(ones("g", last(y), "the gradient at y"));
   if (state.view === "dx") return [...lines, "y, pull_back = jax.vjp(layer, x)", "dx, = pull_back(g)", shapeRemark("dx", last(x))];

@@ -92,7 +92,7 @@ function flowCode(scale, bias) {
     `params = gated_init(jax.random.key(0), ${WEIGHTS.w_c[0].length}, ${WEIGHTS.w_c.length})`,
     `params = params._replace(w_h=${scale} * params.w_h${shift})`,
     `x = jax.random.normal(jax.random.key(1), (${WEIGHTS.x.length}, ${WEIGHTS.w_c[0].length}))`,
-    "gradient_flow(params, x).norms", "# (T + 1,)",
+    "norms = gradient_flow(params, x).norms", `# norms: (${WEIGHTS.x.length + 1},)`,
   ].join("\n");
 }
 

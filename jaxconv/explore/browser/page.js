@@ -152,14 +152,15 @@ class Page {
   }
 
   legend() {
+    const dense = Boolean($("picture").querySelector(".dense"));
     const cut = this.geometry.axes?.some(({ lo, hi }) => lo < 0 || hi < 0) ? " or cut off by the negative padding" : "";
     const unread = this.picture.map === "dx" ? `hatched: 0, no window reads it${cut && `, or it is${cut.slice(3)}`}` : `hatched: not read${cut}`;
-    const kinds = [["unread", unread], ["padding", "dashed: padding, a zero"], ["zero", "dot: a zero between two"]];
+    const kinds = [["unread", unread], ["padding", dense ? "grey: padding, a zero" : "dashed: padding, a zero"], ["zero", "dot: a zero between two"]];
     $("legend").replaceChildren();
     for (const [kind, words] of kinds) {
       if (!$("picture").querySelector(`.cell.${kind}`)) continue;
       const item = html("li", {});
-      const mark = svg("svg", { width: 16, height: 16, "aria-hidden": true }, item);
+      const mark = svg("svg", { width: 16, height: 16, "aria-hidden": true, class: dense ? "dense" : "" }, item);
       if (kind === "zero") svg("circle", { class: "cell zero", cx: 8, cy: 8, r: 2.5 }, mark);
       else svg("rect", { class: `cell ${kind}`, x: 1, y: 1, width: 14, height: 14, rx: 3 }, mark);
       item.append(words);

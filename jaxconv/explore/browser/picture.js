@@ -162,7 +162,7 @@ class Picture extends Pointing {
     if (this.ring) {
       this.move(this.ring, position[1] * CELL, position[0] * CELL, wraps ? 0 : duration);
       this.ringWords.textContent = positionWords(position);
-    } else this.follow(moves[0], duration);
+    } else this.follow(this.slider.columns.map(({ at }) => at * CELL + moves[0]), duration);
     const met = range(this.motions[0].count).map((i) => this.below(0, position, i));
     const columns = this.motions[1] ? range(this.motions[1].count).map((i) => this.below(1, position, i)) : null;
     const pairs = columns ? met.flatMap((u) => columns.map((v) => [u, v])) : met.map((u) => [u]);
@@ -188,20 +188,6 @@ class Picture extends Pointing {
     (this.tiles ?? this.slider).mark("void", cells(false));
     if (this.tiles) this.slider.mark("now", cells(true));
     this.tooth?.forEach((path, i) => path.classList.toggle("pale", pale[i]));
-  }
-
-  // Where the picture is wider than its place, the window stays in sight; `move` is how far the comb is moved.
-  follow(move, duration) {
-    const place = this.host.parentElement;
-    if (place.scrollWidth <= place.clientWidth + 1) return;
-    const element = this.ground.box.ownerSVGElement;
-    const scale = element.getBoundingClientRect().width / element.viewBox.baseVal.width;
-    const ends = [this.slider.columns[0], this.slider.columns.at(-1)].map(({ at }) => (at * CELL + move - element.viewBox.baseVal.x) * scale);
-    const [left, right] = [Math.min(...ends) - CELL, Math.max(...ends) + CELL];
-    const wide = place.clientWidth;
-    let to = clamp(place.scrollLeft, right - wide, left);
-    if (right - left > wide) to = (left + right - wide) / 2;
-    if (to !== place.scrollLeft) place.scrollTo({ left: to, behavior: duration ? "smooth" : "instant" });
   }
 
   move(element, x, y, duration) {

@@ -32,6 +32,19 @@ class Pointing {
     this.say();
   }
 
+  // Where the picture is wider than its place, cells at these x, in units of the drawing, stay in sight.
+  follow(places, duration) {
+    const place = this.host.parentElement;
+    if (place.scrollWidth <= place.clientWidth + 1) return;
+    const element = this.result.box.ownerSVGElement;
+    const scale = element.getBoundingClientRect().width / element.viewBox.baseVal.width;
+    const ends = [Math.min(...places) - CELL, Math.max(...places) + CELL];
+    const [left, right] = ends.map((x) => (x - element.viewBox.baseVal.x) * scale);
+    const wide = place.clientWidth;
+    const to = right - left > wide ? (left + right - wide) / 2 : clamp(place.scrollLeft, right - wide, left);
+    if (to !== place.scrollLeft) place.scrollTo({ left: to, behavior: duration ? "smooth" : "instant" });
+  }
+
   hit(event) {
     const element = event.target.closest("svg");
     for (const grid of [...this.grids].reverse()) {

@@ -58,7 +58,7 @@ function axisRemarks(axis, geometry, pad) {
 function gradientLine({ n, k, s, d, m }, map) {
   if (map === "dx") {
     const [wide, window] = [n + d * (k - 1), window_size(k, d)];
-    return ["g, stretched and padded to ", `n + d(k − 1) = ${wide}; windows of d(k − 1) + 1 = ${window}: `, `${wide} − ${window} + 1 = `, html("strong", {}, n)];
+    return [`g, ${s > 1 ? "stretched and " : ""}padded to `, `n + d(k − 1) = ${wide}; windows of d(k − 1) + 1 = ${window}: `, `${wide} − ${window} + 1 = `, html("strong", {}, n)];
   }
   const [wide, window] = [s * (m - 1) + window_size(k, d), s * (m - 1) + 1];
   return ["g as the kernel covers ", `s(m − 1) + 1 = ${window} of the ${wide} positions read; it moves by d: `, `(${wide} − ${window})/${d} + 1 = `, html("strong", {}, k)];

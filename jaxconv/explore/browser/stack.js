@@ -116,7 +116,7 @@ class StackPicture extends Pointing {
     return d;
   }
 
-  show(at) {
+  show(at, duration) {
     this.at = clamp(at, 0, this.count - 1);
     const sets = this.below(this.levels.length - 1, this.at);
     sets.forEach((set, l) => {
@@ -126,6 +126,8 @@ class StackPicture extends Pointing {
       this.grids[l].mark("done", cells.filter((cell) => !real(cell)));
     });
     this.cone.setAttribute("d", this.lines(sets));
+    const read = [...sets[0]].map((p) => this.place(0, p)[0]);
+    this.follow([this.place(this.levels.length - 1, this.at)[0], ...read], duration);
     this.say();
   }
 
@@ -174,7 +176,8 @@ class StackPicture extends Pointing {
 function stackCard(host, { levels }) {
   const table = html("table", { class: "fields" });
   const row = (tag, cells) => html("tr", {}, ...cells.map((cell) => html(tag, {}, cell)));
-  table.append(html("thead", {}, row("th", ["", "positions", "field: size", "stride", "start"])));
+  const above = html("tr", {}, html("th"), html("th"), html("th", { colspan: "3", scope: "colgroup" }, "receptive field of one"));
+  table.append(html("thead", {}, above, row("th", ["", "positions", "size", "stride", "start"])));
   const body = html("tbody");
   levels.forEach(({ size, field }, l) => {
     const name = l === 0 ? "x" : `after layer ${l}`;
