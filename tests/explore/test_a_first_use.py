@@ -199,3 +199,16 @@ def test_paper_has_the_address_and_no_controls(opened, address):
     assert text(opened, "address").split("#")[1] == opened.do("addressOf(page.state)")
     shown = "[...document.querySelectorAll('button, input, select')].some(each => each.getClientRects().length)"
     assert opened.do(shown) is False
+
+
+@pytest.mark.slow
+def test_a_finger_taps_and_a_keyboard_sees_one_frame(opened):
+    opened.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    go(opened, "n=9&k=3")
+    assert opened.do("document.querySelector('.hint').textContent").startswith("tap a cell")
+    opened.call("Emulation.setTouchEmulationEnabled", enabled=False)
+    frames = "[...document.querySelectorAll('.focus')].filter(each => getComputedStyle(each).display !== 'none').length"
+    assert opened.do(frames) == 0
+    opened.press("Tab", 9)
+    opened.do("page.picture.ground.box.focus()")
+    assert opened.do(frames) == 1

@@ -176,7 +176,7 @@ class StackPicture extends Pointing {
 function stackCard(host, { levels }) {
   const table = html("table", { class: "fields" });
   const row = (tag, cells) => html("tr", {}, ...cells.map((cell) => html(tag, {}, cell)));
-  const above = html("tr", {}, html("th"), html("th"), html("th", { colspan: "3", scope: "colgroup" }, "receptive field of one"));
+  const above = html("tr", {}, html("th"), html("th"), html("th", { colspan: "3", scope: "colgroup" }, "receptive field"));
   table.append(html("thead", {}, above, row("th", ["", "positions", "size", "stride", "start"])));
   const body = html("tbody");
   levels.forEach(({ size, field }, l) => {
