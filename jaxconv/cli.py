@@ -225,7 +225,7 @@ def _add_explore(commands: argparse._SubParsersAction) -> None:
     explore.add_argument("--size", help="input size, one or two axes: 9, or 10x11")
     for name, what in {"kernel": "kernel size: 3, or 3x5", "stride": "stride", "dilation": "dilation"}.items():
         explore.add_argument(f"--{name}", help=what)
-    explore.add_argument("--padding", help="1, 1:2 (before, behind), 1x2 (per axis), or by name: SAME")
+    explore.add_argument("--padding", help="1, 1:2 (before, after), 1x2 (per axis), or by name: SAME")
     explore.add_argument("--groups", help="so many groups of one channel each")
     explore.add_argument("--transposed", action="store_true", help="a transposed convolution of that size")
 

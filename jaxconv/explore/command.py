@@ -79,7 +79,7 @@ def _padding(text: str, axes: int) -> str:
     low, high = LIMITS["lo"]
     fits = re.fullmatch(rf"{_PAIR}(x{_PAIR})*", text) and text.count("x") in (0, axes - 1)
     if not fits or not all(low <= int(number) <= high for number in re.split("[x:]", text)):
-        forms = "like 1, 1:2 (before, behind) or 1x2 (per axis)"
+        forms = "like 1, 1:2 (before, after) or 1x2 (per axis)"
         rule = f"`--padding` must be numbers from {int(low)} to {int(high)}, {forms}, or one of {', '.join(PADDINGS)}"
         wrong_value(COMMAND, rule, repr(text))
     return text

@@ -169,7 +169,7 @@ def test_the_code_runs_and_gives_the_numbers(opened, address, library):
         for name, shape in re.findall(r"(\w) = jnp.ones\((\(.*?\))\)", code):
             names.setdefault(name, jnp.asarray(random.normal(size=eval(shape)), jnp.float32))
         exec("\n".join(lines), names)
-        shape = re.findall(r"# (\([\d, ]+\))$", code)[-1]
+        shape = re.findall(rf"# {view}: (\([\d, ]+\))$", code)[-1]
         assert names[view].shape == eval(shape)
     product = (names["y"] * names["g"]).sum()
     np.testing.assert_allclose((names["dx"] * names["x"]).sum(), product, rtol=1e-4)
@@ -296,7 +296,7 @@ def test_arrow_keys_point_at_cells_and_say_what_they_meet(opened):
     for _ in range(5):
         opened.press("ArrowRight", 39)
     said = opened.do("document.getElementById('readout').textContent")
-    assert said == "x[3] meets y[1] through w[2], y[2] through w[0]"
+    assert said == "x[3] goes into y[1] through w[2], y[2] through w[0]"
     assert opened.do("page.picture.ground.box.getAttribute('aria-valuetext')") == said
     assert opened.do(
         "[...page.picture.result.texts.values()].filter(t => t.classList.contains('on-lit')).map(t => t.textContent)"

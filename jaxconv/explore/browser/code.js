@@ -6,18 +6,41 @@ const pairsOf = (axes) => `[${axes.map(({ lo, hi }) => `(${lo}, ${hi})`).join(",
 const scalarOr = (values) => (alike(values) ? `${values[0]}` : tuple(values));
 const ones = (name, shape, remark) => `${name} = jnp.ones(${tuple(shape)})  # ${remark}`;
 
+const WIDTH = 62; // characters of a line of code that are seen without scrolling
+
+// A line that is too long: its remark above it, the arguments of its call on a line of their own.
+function broken(line) {
+  if (line.length <= WIDTH) return [line];
+  const [code, remark] = line.split("  # ");
+  if (remark) return [`# ${remark}`, ...broken(code)];
+  const [, head, inner] = line.match(/^(\w+,? = [\w.]+\()(.*)\)$/) ?? [];
+  return head ? [head, ...filled(inner), ")"] : [line];
+}
+
+// Arguments, as many in a line as it may have.
+function filled(inner) {
+  const parts = inner.match(/(?:[^,()[\]]|\((?:[^()]|\([^()]*\))*\)|\[[^\]]*\])+/g).map((part) => part.trim());
+  const add = (lines, part) => {
+    const longer = `${lines.at(-1)} ${part},`;
+    return longer.length <= WIDTH ? [...lines.slice(0, -1), longer] : [...lines, `    ${part},`];
+  };
+  return parts.reduce(add, ["   "]);
+}
+
 function paddingCode(geometry, name) {
   if (name) return `"${name}"`;
   const ends = geometry.axes.flatMap(({ lo, hi }) => [lo, hi]);
   return alike(ends) ? `${ends[0]}` : pairsOf(geometry.axes);
 }
 
+const shapeRemark = (name, shape) => `# ${name}: ${str(shape)}`;
+
 function spaceWords(letter, axes) {
   return axes.length === 1 ? letter : axes.map((_, i) => `${letter}${"₀₁"[i]}`).join(", ");
 }
 
 function codeOf(state, geometry) {
-  return { jaxconv: jaxconvCode, lax: laxCode, flax: flaxCode, PyTorch: torchCode }[state.code](state, geometry).join("\n");
+  return { jaxconv: jaxconvCode, lax: laxCode, flax: flaxCode, PyTorch: torchCode }[state.code](state, geometry).flatMap(broken).join("\n");
 }
 
 // ---------------------------------------------------------------------------------------------------- jaxconv
@@ -55,7 +78,7 @@ function jaxconvCode(state, geometry) {
   const [name, rest] = call[state.view];
   const shape = { y, dx: x, dw: w }[state.view];
   const lines = ["import jax.numpy as jnp", `from jaxconv import ${name}`, "", ...arraysOf(geometry, state.view)];
-  return [...lines, `${state.view} = ${name}${rest}  # ${str(shape)}`];
+  return [...lines, `${state.view} = ${name}${rest}`, shapeRemark(state.view, shape)];
 }
 
 // -------------------------------------------------------------------------------------------------------- lax
@@ -83,9 +106,12 @@ function laxCode(state, geometry) {
     lines.push(...laxCall(state.view, forward, "w", axes.map(({ lo, hi }) => [lo, hi]), options));
   } else if (map === "dx") {
     const [out, inner, ...k] = w;
-    const split = `.reshape(${[groups, out / groups, inner, ...k].join(", ")}).swapaxes(1, 2).reshape(${[inner * groups, out / groups, ...k].join(", ")})`;
-    const swap = groups === 1 ? ".swapaxes(0, 1)" : split;
-    lines.push(`flipped = jnp.flip(w, ${tuple(range(2, 2 + axes.length))})${swap}`);
+    const flip = `jnp.flip(w, ${tuple(range(2, 2 + axes.length))})`;
+    if (groups === 1) lines.push(`flipped = ${flip}.swapaxes(0, 1)`);
+    else {
+      lines.push(`flipped = ${flip}.reshape(${[groups, out / groups, inner, ...k].join(", ")})`);
+      lines.push(`flipped = flipped.swapaxes(1, 2).reshape(${[inner * groups, out / groups, ...k].join(", ")})`);
+    }
     const pairs = axes.map(({ n, k: k_, s: s_, d: d_, lo, m }) => [d_ * (k_ - 1) - lo, n + lo - 1 - s_ * (m - 1)]);
     const options = { window_strides: axes.map(() => 1), lhs_dilation: s, rhs_dilation: d, feature_group_count: groups };
     lines.push(...laxCall(state.view, back, "flipped", pairs, options));
@@ -95,8 +121,7 @@ function laxCode(state, geometry) {
     lines.push(...laxCall(state.view, `${forward}.swapaxes(0, 1)`, `${back}.swapaxes(0, 1)`, pairs, options));
     lines[lines.length - 1] = ").swapaxes(0, 1)";
   }
-  lines[lines.length - 1] += `  # ${str({ y, dx: x, dw: w }[state.view])}`;
-  return lines;
+  return [...lines, shapeRemark(state.view, { y, dx: x, dw: w }[state.view])];
 }
 
 // ------------------------------------------------------------------------------------------------------- flax
@@ -115,11 +140,11 @@ function flaxCode(state, geometry) {
   if (transposed) options.push("transpose_kernel=True");
   const lines = ["import jax", "import jax.numpy as jnp", "from flax import nnx", ""];
   lines.push(ones("x", last(x), "channels last"));
-  lines.push(`layer = nnx.${transposed ? "ConvTranspose" : "Conv"}(`, `    ${x[1]}, ${y[1]}, ${options.join(", ")},`);
-  lines.push("    use_bias=False, rngs=nnx.Rngs(0),", ")");
-  if (state.view === "y") return [...lines, `y = layer(x)  # ${str(last(y))}`];
+  options.push("use_bias=False", "rngs=nnx.Rngs(0)");
+  lines.push(`layer = nnx.${transposed ? "ConvTranspose" : "Conv"}(${x[1]}, ${y[1]}, ${options.join(", ")})`);
+  if (state.view === "y") return [...lines, "y = layer(x)", shapeRemark("y", last(y))];
   lines.push(ones("g", last(y), "the gradient at y"));
-  if (state.view === "dx") return [...lines, "y, pull_back = jax.vjp(layer, x)", `dx, = pull_back(g)  # ${str(last(x))}`];
+  if (state.view === "dx") return [...lines, "y, pull_back = jax.vjp(layer, x)", "dx, = pull_back(g)", shapeRemark("dx", last(x))];
   return [...lines, "dw = nnx.grad(lambda layer: (layer(x) * g).sum())(layer).kernel"];
 }
 
@@ -139,16 +164,15 @@ function torchCode(state, geometry) {
   if (groups !== 1) parts.push(`groups=${groups}`);
   if (d.some((each) => each !== 1)) parts.push(`dilation=${scalarOr(d)}`);
   const options = parts.map((part) => `, ${part}`).join("");
-  const outcome = state.view === "y" ? `  # ${str(y)}` : "";
   if (transposed) {
-    lines.push(`y = F.conv_transpose${axes.length}d(x, w${options})${even ? outcome : ""}`);
-    if (!even) lines.push(`y = F.pad(y, ${tuple(sides(-1))})  # cut off what the padding takes${outcome && `: ${str(y)}`}`);
+    lines.push(`y = F.conv_transpose${axes.length}d(x, w${options})`);
+    if (!even) lines.push(`y = F.pad(y, ${tuple(sides(-1))})  # cut off what the padding takes`);
   } else {
     const input = even ? "x" : `F.pad(x, ${tuple(sides(1))})`;
-    lines.push(`y = F.conv${axes.length}d(${input}, w${options})${outcome}`);
+    lines.push(`y = F.conv${axes.length}d(${input}, w${options})`);
   }
-  if (state.view === "y") return lines;
+  if (state.view === "y") return [...lines, shapeRemark("y", y)];
   const of = state.view[1];
   lines.push(`g = torch.ones(${tuple(y)})  # the gradient at y`);
-  return [...lines, `${state.view}, = torch.autograd.grad(y, ${of}, g)  # ${str(of === "x" ? x : w)}`];
+  return [...lines, `${state.view}, = torch.autograd.grad(y, ${of}, g)`, shapeRemark(state.view, of === "x" ? x : w)];
 }

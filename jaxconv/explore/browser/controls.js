@@ -2,7 +2,8 @@
 // keyboard and a screen reader know it.
 "use strict";
 
-// A number between two buttons. `set` is told what was asked for, clamped to the limits of the name.
+// A number between two buttons. `set` is told every number within the limits of the name, as soon as it is typed; of
+// others a note says the limit, and on leaving the field the nearest number within it counts.
 function stepper(name, label, set) {
   const [low, high] = LIMITS[name];
   const field = html("input", { type: "text", inputmode: "numeric", "aria-label": label, size: 3, maxlength: "6" });
@@ -10,21 +11,47 @@ function stepper(name, label, set) {
   field.setAttribute("aria-valuemin", low);
   field.setAttribute("aria-valuemax", high);
   const least = ["s", "d", "g"].includes(name) ? 1 : low; // typed they may be 0, which is then an error to be read
-  const value = () => within(name, field.value.trim().replace("−", "-"), Number(field.dataset.value));
-  const by = (step) => () => set(clamp(value() + step, least, high));
+  const typed = () => field.value.trim().replace("−", "-");
+  const now = () => Number(field.dataset.value);
+  const note = html("span", { class: "limit", role: "status" });
+  const complain = (words) => {
+    note.textContent = words;
+    field.setAttribute("aria-invalid", words !== "");
+  };
+  const beyond = () => (Number(typed()) > high ? `at most ${high}` : Number(typed()) < low ? `at least ${signed(least)}` : "");
+  const change = (number) => {
+    complain("");
+    if (number !== now()) set(number);
+    else box.show(number);
+  };
+  const by = (step) => () => {
+    field.value = "";
+    change(clamp(now() + step, least, high));
+  };
   const [less, more] = ["−", "+"].map((sign, i) => html("button", { type: "button", tabindex: "-1", "aria-label": `${label}, one ${i ? "more" : "less"}` }, sign));
   less.addEventListener("click", by(-1));
   more.addEventListener("click", by(1));
-  field.addEventListener("change", () => set(value()));
+  field.addEventListener("input", () => {
+    if (isNumber(typed()) && !beyond()) change(Number(typed()));
+    else complain(isNumber(typed()) ? beyond() : "");
+  });
+  field.addEventListener("change", () => {
+    const words = isNumber(typed()) ? beyond() : "a whole number";
+    const number = words.startsWith("at least") ? least : within(name, typed(), now());
+    field.value = "";
+    change(number);
+    complain(words);
+  });
   field.addEventListener("keydown", (event) => {
     const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
     by(step)();
   });
-  const box = html("span", { class: "stepper" }, less, field, more);
+  const box = html("span", { class: "field" }, html("span", { class: "stepper" }, less, field, more), note);
   box.show = (number, disabled = false) => {
-    field.value = signed(number);
+    if (typed() !== String(number)) field.value = signed(number); // else it may be being typed: the caret stays
+    if (Number(field.dataset.value) !== number) complain("");
     field.dataset.value = number;
     field.setAttribute("aria-valuenow", number);
     for (const each of [field, less, more]) each.disabled = disabled;
@@ -46,7 +73,11 @@ function segments(host, name, choices, set) {
   };
 }
 
-const ROWS = [["n", "size", "n"], ["k", "kernel", "k"], ["s", "stride", "s"], ["d", "dilation", "d"], ["lo", "pad before", "lo"], ["hi", "pad behind", "hi"], ["o", "output padding", "o"]];
+const ROWS = [["n", "size", "n"], ["k", "kernel", "k"], ["s", "stride", "s"], ["d", "dilation", "d"], ["lo", "pad before", "lo"], ["hi", "pad after", "hi"], ["o", "output padding", "o"]];
+const PADDING_WORDS = {
+  "": "", VALID: "no padding", SAME: "m = ⌈n/s⌉; an odd position goes after", SAME_LOWER: "m = ⌈n/s⌉; an odd position goes before",
+  CAUSAL: "d(k − 1) before: no output reads a later input", FULL: "d(k − 1) at both ends: every overlap counts",
+};
 const CHANNELS = [["c", "channels in"], ["f", "channels out"], ["g", "groups"]];
 
 class Controls {
@@ -68,6 +99,8 @@ class Controls {
     form.append(axes, html("div", { class: "checks" }, transposedLabel, linkedLabel));
     this.table = html("div", { class: "numbers", role: "group", "aria-label": "Numbers per axis" });
     form.append(this.table);
+    this.heads = html("div", { class: "line heads" }, html("span"), html("span", { class: "pair" }, html("span", {}, "rows"), html("span", {}, "columns")));
+    this.table.append(this.heads);
     for (const row of ROWS) {
       if (row[0] === "lo") this.addPadding();
       this.addRow(...row);
@@ -102,7 +135,8 @@ class Controls {
     for (const name of ["", ...NAMED]) this.padding.append(html("option", { value: name }, name || "in numbers"));
     this.padding.addEventListener("change", () => this.page.set({ pad: this.padding.value }));
     this.paddingLine = html("div", { class: "line" }, html("span", {}, "padding"), this.padding);
-    this.table.append(this.paddingLine);
+    this.paddingNote = html("p", { class: "note" });
+    this.table.append(this.paddingLine, this.paddingNote);
   }
 
   link(on) {
@@ -123,12 +157,14 @@ class Controls {
     this.linkedLabel.hidden = state.axes === 1 || stack;
     this.transposedLabel.hidden = stack;
     this.padding.value = state.pad;
-    const named = state.pad && geometry.axes;
+    this.paddingNote.textContent = state.t && isSame(state) ? PADDING_WORDS[state.pad].replace("m = ⌈n/s⌉", "n = s·m") : PADDING_WORDS[state.pad];
+    this.paddingNote.hidden = stack || !state.pad;
+    this.heads.hidden = stack || state.axes === 1 || this.linked;
     for (const [key, { line, boxes }] of [...this.rows].filter(([, row]) => row.line)) {
       line.hidden = (key === "o" && !state.t) || (stack && key !== "n");
       boxes.forEach((box, axis) => {
         box.hidden = axis >= (stack ? 1 : state.axes) || (axis === 1 && this.linked);
-        const value = named && ["lo", "hi"].includes(key) ? geometry.axes[axis]?.[key] ?? 0 : state[key][axis];
+        const value = ["lo", "hi"].includes(key) ? paddingOf(state, axis)[key === "lo" ? 0 : 1] : state[key][axis];
         box.show(value, (Boolean(state.pad) && ["lo", "hi"].includes(key)) || (key === "o" && geometry.same));
       });
     }

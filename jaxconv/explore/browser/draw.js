@@ -46,10 +46,19 @@ class Grid {
     }
     [this.layers, this.cells] = [{}, {}];
     for (const name of ["done", "void", "now", "lit"]) this.layers[name] = svg("path", { class: name }, this.box);
-    this.texts = new Map();
-    this.on = {};
+    [this.texts, this.on] = [new Map(), {}];
     if (written === "inside") this.writeInside();
     else if (written === "beside") this.writeBeside();
+    this.spot = svg("path", { class: "spot" }, this.box);
+    const [[left, right], [top, bottom]] = [columns, rows].map((line) => [line[0].at, line.at(-1).at].sort((a, b) => a - b));
+    const around = { x: (left - 0.58) * CELL, y: (top - 0.58) * CELL, width: (right - left + 1.16) * CELL, height: (bottom - top + 1.16) * CELL };
+    svg("rect", { class: "focus", ...around, rx: 9 }, this.box);
+  }
+
+  // The cell that the keyboard points at.
+  point(cell) {
+    this.pointed = cell;
+    this.spot.setAttribute("d", this.path([cell]));
   }
 
   center([i, j]) {
@@ -94,11 +103,11 @@ class Grid {
     this.rows.forEach(({ at, label }) => write((this.columns[0].at - 0.65) * CELL, at * CELL, label, "left"));
   }
 
-  // Cells of a layer: done, computed already; now, met by what is computed; lit, met by what is pointed at.
+  // Cells of a layer: done, computed already; void, multiplied by a zero; now, met by what is computed; lit, met by what is pointed at.
   mark(layer, cells) {
     this.cells[layer] = cells;
     this.layers[layer].setAttribute("d", this.path(cells));
-    if (!this.texts.size || layer === "done" || layer === "void") return;
+    if (!this.texts.size || layer === "done") return;
     const on = new Set(cells.map((cell) => cell.join()));
     for (const key of new Set([...(this.on[layer] ?? []), ...on])) this.texts.get(key)?.classList.toggle(`on-${layer}`, on.has(key));
     this.on[layer] = on;
@@ -125,6 +134,7 @@ function drawing(parent, [left, top, right, bottom], { widest, least, label }) {
   const element = svg("svg", { viewBox: box, role: "group", "aria-label": label }, parent);
   element.style.width = `${Math.round(wide * widest)}px`;
   element.style.setProperty("--tick", `${Math.round((11 * CELL) / widest)}px`); // 11 pixels on the screen
+  if (widest < 20) element.classList.add("dense");
   element.style.minWidth = `${Math.round(wide * least)}px`;
   return element;
 }

@@ -59,7 +59,9 @@ function gradientFlow({ w_c, w_h, w_x, x }, scale, bias) {
   return { logs, gates };
 }
 
-// In the words of GradientFlow.summary.
+// In the words of GradientFlow.summary, and the rule that it uses.
+const RULE = " The rule: a norm below 1/e ≈ 0.37 vanishes, one above e ≈ 2.7 explodes (dotted lines); the steps are those from the end until it first leaves the two.";
+
 function flowKind(logs) {
   if (logs[0] < -1) return "vanish";
   return logs[0] > 1 ? "explode" : "hold";
@@ -69,9 +71,29 @@ function flowWords(logs) {
   const kind = flowKind(logs);
   const steps = logs.slice().reverse().findIndex((log) => Math.abs(log) > 1);
   const within = kind === "hold" ? "hold" : `${kind} within ${steps} step${steps === 1 ? "" : "s"}`;
-  const norm = Math.exp(logs[0]);
-  const number = norm > 1e-4 && norm < 1e4 ? norm.toPrecision(3) : norm.toExponential(1).replace("e+", "e").replace("-", "−");
-  return [within, `‖∂h[T]/∂h[0]‖ = ${number} over T = ${logs.length - 1} steps`];
+  return [within, `‖∂h[T]/∂h[0]‖ = ${powerWords(logs[0])} over T = ${logs.length - 1} steps`];
+}
+
+// exp(log) with three digits; what is far from 1 as a multiple of a power of ten, as on the axis.
+function powerWords(log) {
+  const tens = log / Math.LN10;
+  if (!Number.isFinite(tens)) return tens < 0 ? "0" : "∞";
+  if (Math.abs(tens) < 3) return Number((10 ** tens).toPrecision(3)).toString();
+  const power = Math.floor(tens);
+  const raised = [...String(power)].map((each) => (each === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[each])).join("");
+  return `${(10 ** (tens - power)).toPrecision(3)}·10${raised}`;
+}
+
+// The call, with the settings of the page.
+function flowCode(scale, bias) {
+  const shift = bias ? `, b_c=params.b_c ${bias < 0 ? "-" : "+"} ${Math.abs(bias)}` : "";
+  return [
+    "import jax", "from jaxconv import gated_init, gradient_flow", "",
+    `params = gated_init(jax.random.key(0), ${WEIGHTS.w_c[0].length}, ${WEIGHTS.w_c.length})`,
+    `params = params._replace(w_h=${scale} * params.w_h${shift})`,
+    `x = jax.random.normal(jax.random.key(1), (${WEIGHTS.x.length}, ${WEIGHTS.w_c[0].length}))`,
+    "norms = gradient_flow(params, x).norms", `# norms: (${WEIGHTS.x.length + 1},)`,
+  ].join("\n");
 }
 
 // ------------------------------------------------------------------------------------------------- the picture
@@ -81,7 +103,7 @@ const [TALL, LEFT, BOTTOM] = [320, 56, 46];
 class FlowTab {
   constructor(host, page) {
     this.page = page;
-    const sliders = [["scale", "scale of W", "h", "how strongly the gate reads the state"], ["bias", "bias of the gate", "", "how far the gates are open: to keep, or to write"]];
+    const sliders = [["scale", "scale of W", "h", "how strongly the gate reads the state"], ["bias", "bias of the gate", "", "above 0 the gates keep the state (c near 1), below 0 they write it anew (c near 0)"]];
     this.inputs = sliders.map(([key, label, low, note]) => this.slider(key, label, low, note));
     const presets = html("div", { class: "presets", role: "group", "aria-label": "Examples" });
     for (const [name, scale, bias] of [["vanish", 0.1, 0], ["hold", 0.1, 10], ["explode", 12, 0]]) {
@@ -96,20 +118,22 @@ class FlowTab {
     this.diagram = host.querySelector(".cell-diagram");
   }
 
-  // The scale moves by powers: its slider holds its logarithm.
+  // The scale moves by powers: its slider has steps of one ratio, from end to end.
   slider(key, label, low, note) {
     const log = key === "scale";
-    const [least, most] = LIMITS[key].map((each) => (log ? Math.log10(each) : each));
-    const input = html("input", { type: "range", min: String(least), max: String(most), step: log ? "0.01" : "0.1", id: `slide-${key}` });
+    const [least, most] = LIMITS[key];
+    const [steps, ratio] = [250, Math.log(most / least)];
+    const ends = log ? { min: "0", max: String(steps), step: "1" } : { min: String(least), max: String(most), step: "0.1" };
+    const input = html("input", { type: "range", ...ends, id: `slide-${key}` });
     const number = html("output", { for: `slide-${key}` });
     input.addEventListener("input", () => {
-      const value = log ? Number((10 ** Number(input.value)).toPrecision(3)) : Number(input.value);
+      const value = log ? Number((least * Math.exp((ratio * Number(input.value)) / steps)).toPrecision(3)) : Number(input.value);
       this.page.set({ [key]: value });
     });
     const name = html("label", { for: `slide-${key}` }, label, html("sub", {}, low));
     const box = html("div", { class: "slide" }, html("div", { class: "line" }, name, number), input, html("p", { class: "note" }, note));
     const show = (value) => {
-      input.value = log ? Math.log10(value) : value;
+      input.value = log ? Math.round((steps * Math.log(value / least)) / ratio) : value;
       number.textContent = String(value).replace("-", "−");
       input.setAttribute("aria-valuetext", String(value));
     };
@@ -123,7 +147,8 @@ class FlowTab {
     this.logs = logs;
     const [kind, number] = flowWords(logs);
     const strong = html("strong", { class: flowKind(logs) }, `Gradients ${kind}.`);
-    this.verdict.replaceChildren(strong, ` ${number}`);
+    this.verdict.replaceChildren(strong, ` ${number}. `, html("span", { class: "quiet" }, RULE));
+    $("flow-code").textContent = flowCode(scale, bias);
     this.drawPlot(logs, gates);
     const kept = gates.flat().reduce((a, b) => a + b, 0) / gates.flat().length;
     this.diagram.style.setProperty("--kept", kept.toFixed(3));
@@ -149,7 +174,8 @@ class FlowTab {
       if (power) raised.lastChild.textContent = signed(power);
     }
     for (const t of [0, 15, 30, 45, 60].filter((each) => each <= last)) text(x(t), TALL - BOTTOM + 16, t);
-    text((LEFT + WIDE) / 2, TALL - 8, "time t (steps); the gradient travels from right to left", "axis-words");
+    for (const log of [-1, 1]) svg("path", { class: "rule limit", d: `M${LEFT} ${y(log / Math.LN10)}H${WIDE - 16}` }, element);
+    text((LEFT + WIDE) / 2, TALL - 8, "← the gradient travels · time t in steps →", "axis-words");
     text(WIDE - 20, y(most) + 18, "explodes", "zone");
     text(WIDE - 20, y(-most) - 8, "vanishes", "zone");
     const kind = flowKind(logs);
@@ -186,7 +212,7 @@ class FlowTab {
       dotMark.setAttribute("cy", up);
       words.setAttribute("x", clamp(x(t), LEFT + 60, this.wide - 80));
       words.setAttribute("y", up < 40 ? up + 24 : up - 12);
-      words.textContent = `t = ${t}: ${Math.exp(logs[t]).toPrecision(3)}`;
+      words.textContent = `t = ${t}: ${powerWords(logs[t])}`;
       mark.setAttribute("visibility", "visible");
     });
     element.addEventListener("pointerleave", () => mark.setAttribute("visibility", "hidden"));

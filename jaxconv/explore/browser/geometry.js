@@ -31,6 +31,16 @@ function checkChannels(name, state, { x, w, out }) {
   check_groups(name, state.g, state.c, out, ` (x.shape=${str(x)}, w.shape=${str(w)}${hint})`);
 }
 
+const isSame = ({ pad }) => pad === "SAME" || pad === "SAME_LOWER";
+
+// (lo, hi) of an axis, in numbers or by name. A stride or dilation of 0 counts as 1: what is wrong there is told first.
+function paddingOf(state, axis) {
+  if (!state.pad) return [state.lo[axis], state.hi[axis]];
+  const [s, d] = [Math.max(state.s[axis], 1), Math.max(state.d[axis], 1)];
+  const size = state.t && isSame(state) ? s * state.n[axis] : state.n[axis];
+  return axis_padding(state.pad, size, state.k[axis], s, d);
+}
+
 // The convolution with every option per axis; of a transposed one the convolution that it is the adjoint of.
 // Throws what the library raises.
 function geometryOf(state) {
@@ -41,16 +51,14 @@ function geometryOf(state) {
   checkChannels(name, state, shapes);
   checkLeast(name, "stride", s, 1);
   checkLeast(name, "dilation", d, 1);
-  const same = state.pad === "SAME" || state.pad === "SAME_LOWER";
+  const same = isSame(state);
   const e = same || !state.t ? s.map(() => 0) : take(state.o);
   if (state.t) check_output_padding(name, e, s);
   const axes = sizes.map((size, axis) => {
-    const large = state.t && same ? s[axis] * size : size;
-    const pair = [state.lo[axis], state.hi[axis]];
-    const [lo, hi] = state.pad ? axis_padding(state.pad, large, k[axis], s[axis], d[axis]) : pair;
+    const [lo, hi] = paddingOf(state, axis);
     const of = { k: k[axis], s: s[axis], d: d[axis], lo, hi, e: e[axis] };
     if (!state.t) return { n: size, ...of };
-    return { n: same ? large : axis_transposed(name, axis, size, of.k, of.s, lo, hi, of.e, of.d), m: size, ...of };
+    return { n: same ? of.s * size : axis_transposed(name, axis, size, of.k, of.s, lo, hi, of.e, of.d), m: size, ...of };
   });
   axes.forEach(({ n, k, lo, hi, d }, axis) => require_fit(name, axis, n, k, lo, hi, d));
   for (const axis of axes) axis.m ??= axis_output(axis.n, axis.k, axis.s, axis.lo, axis.hi, axis.d);

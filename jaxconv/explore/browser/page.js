@@ -3,14 +3,26 @@
 
 const $ = (id) => document.getElementById(id);
 const still = matchMedia("(prefers-reduced-motion: reduce)");
+const coarse = matchMedia("(pointer: coarse)");
 
 const STACKED = "Each layer reads windows of the one below. What one output reads of x in the end is its receptive field; every stride makes it grow faster.";
+
+const HEADS = {
+  conv: ["Convolution, step by step", "Which output reads which input, forward and in both gradients."],
+  recurrence: ["A gated recurrence, step by step", "Whether its gradients vanish, hold or explode on their way back through time."],
+};
+
+// Which fields an error speaks of, by the argument that its message names first.
+const FIELDS = {
+  groups: "groups, channels in, channels out", stride: "stride", dilation: "dilation", output_padding: "output padding, stride",
+  kernel: "size, kernel, dilation, padding", padding: "size, kernel, padding",
+};
 
 const EXAMPLES = [
   ["a stride that leaves one over", "n=10&k=3&s=2"],
   ["what stride does to dx", "n=9&k=3&s=3&p=1&view=dx"],
   ["dw, dilated", "n=12&k=3&s=2&d=2&p=1&view=dw"],
-  ["SAME, the odd one behind", "n=9&k=4&s=2&p=SAME"],
+  ["SAME, the odd one after", "n=9&k=4&s=2&p=SAME"],
   ["causal and dilated", "n=12&k=3&d=3&p=CAUSAL"],
   ["negative padding", "n=10&k=3&p=-2:1"],
   ["a window that does not fit", "n=4&k=3&d=2"],
@@ -57,11 +69,16 @@ class Page {
     $("back").addEventListener("click", () => this.step(-1));
     $("forth").addEventListener("click", () => this.step(1));
     $("scrub").addEventListener("input", () => this.go(Number($("scrub").value)));
+    $("scrub").addEventListener("change", () => this.keep());
+    for (const kind of ["pointerup", "lostpointercapture"]) $("picture").addEventListener(kind, () => this.keep());
+    addEventListener("beforeprint", () => ($("address").textContent = `${location.href.split("#")[0]}#${addressOf(this.state)}`));
     $("picture").addEventListener("goto", (event) => this.go(event.detail));
     $("picture").addEventListener("keydown", pointByKeys);
     $("picture").addEventListener("focusout", () => this.picture?.unprobe());
     addEventListener("resize", () => this.state.tab === "recurrence" && this.draw());
-    $("copy").addEventListener("click", () => this.copy());
+    for (const [button, code] of [["copy", "code"], ["copy-flow", "flow-code"]]) {
+      $(button).addEventListener("click", () => this.copy($(button), $(code)));
+    }
     addEventListener("keydown", (event) => {
       if (event.key !== " " || event.target !== document.body || this.state.tab !== "conv") return;
       event.preventDefault();
@@ -78,6 +95,7 @@ class Page {
   }
 
   keep() {
+    clearTimeout(this.keeper);
     history.replaceState(null, "", `#${addressOf(this.state)}`);
   }
 
@@ -88,6 +106,7 @@ class Page {
       $(`tab-${tab}`).tabIndex = state.tab === tab ? 0 : -1;
       $(tab).hidden = state.tab !== tab;
     }
+    [document.querySelector("h1").textContent, $("about").textContent] = HEADS[state.tab];
     if (state.tab === "recurrence") {
       this.flow ??= new FlowTab($("recurrence"), this);
       this.flow.draw(state);
@@ -102,17 +121,20 @@ class Page {
     $("sizes-head").textContent = stack ? "The receptive field" : "The size";
     $("libraries").hidden = stack;
     $("codes").hidden = Boolean(geometry.error);
-    if (stack) layerControls(this.controls.stack, state, (layers) => this.set({ layers }));
+    if (stack) layerControls(this.controls.stack, this);
     if (geometry.error) $("formula").replaceChildren(html("p", { class: "note" }, "There is no output: the error above says what to change."));
     else if (stack) stackCard($("formula"), geometry);
     else sizeCard($("formula"), state, geometry);
     this.showCode(state.code);
     if (!geometry.error) $("code").textContent = stack ? stackCode(geometry) : codeOf(state, geometry);
+    $("vjp").hidden = !$("code").textContent.includes("vjp");
   }
 
   drawPicture(state, geometry) {
     $("error").hidden = !geometry.error;
     $("error").querySelector("code").textContent = geometry.error ? `ValueError: ${geometry.error}` : "";
+    const fields = FIELDS[/`(\w+)/.exec(geometry.error ?? "")?.[1]];
+    $("error").querySelector("span").textContent = fields ? `Fields that may change this: ${fields}.` : "";
     for (const id of ["player", "readout", "legend", "caption"]) $(id).hidden = Boolean(geometry.error);
     this.picture = null;
     if (geometry.error) {
@@ -130,18 +152,21 @@ class Page {
   }
 
   legend() {
-    const kinds = [["unread", this.picture.map === "dx" ? "hatched: 0, no window reads it" : "hatched: not read"], ["padding", "dashed: padding"], ["zero", "dot: a zero between two"]];
+    const dense = Boolean($("picture").querySelector(".dense"));
+    const cut = this.geometry.axes?.some(({ lo, hi }) => lo < 0 || hi < 0) ? " or cut off by the negative padding" : "";
+    const unread = this.picture.map === "dx" ? `hatched: 0, no window reads it${cut && `, or it is${cut.slice(3)}`}` : `hatched: not read${cut}`;
+    const kinds = [["unread", unread], ["padding", dense ? "grey: padding, a zero" : "dashed: padding, a zero"], ["zero", "dot: a zero between two"]];
     $("legend").replaceChildren();
     for (const [kind, words] of kinds) {
       if (!$("picture").querySelector(`.cell.${kind}`)) continue;
       const item = html("li", {});
-      const mark = svg("svg", { width: 16, height: 16, "aria-hidden": true }, item);
+      const mark = svg("svg", { width: 16, height: 16, "aria-hidden": true, class: dense ? "dense" : "" }, item);
       if (kind === "zero") svg("circle", { class: "cell zero", cx: 8, cy: 8, r: 2.5 }, mark);
       else svg("rect", { class: `cell ${kind}`, x: 1, y: 1, width: 14, height: 14, rx: 3 }, mark);
       item.append(words);
       $("legend").append(item);
     }
-    $("legend").append(html("li", { class: "hint" }, "point at a cell: what it meets; drag: move the window"));
+    $("legend").append(html("li", { class: "hint" }, `${coarse.matches ? "tap" : "point at"} a cell: what it reads or goes into; drag: move the window`));
   }
 
   // ---------------------------------------------------------------------------------------------- the player
@@ -155,13 +180,14 @@ class Page {
     $("scrub").setAttribute("aria-valuetext", `${this.picture.names[0].name}[${where}]`);
     if (!this.playing) {
       clearTimeout(this.keeper);
-      this.keeper = setTimeout(() => this.keep(), 300);
+      this.keeper = setTimeout(() => this.keep(), 300); // while it is dragged; what ends the drag keeps it at once
     }
   }
 
   step(by) {
     this.stop();
     this.go((this.state.at + by + this.picture.count) % this.picture.count);
+    this.keep();
   }
 
   play() {
@@ -192,16 +218,15 @@ class Page {
     this.keep();
   }
 
-  async copy() {
-    const text = $("code").textContent;
+  async copy(button, code) {
     try {
-      await navigator.clipboard.writeText(text);
-      $("copy").textContent = "Copied";
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
     } catch {
-      getSelection().selectAllChildren($("code")); // where the clipboard is not to be had
-      $("copy").textContent = "Selected";
+      getSelection().selectAllChildren(code); // where the clipboard is not to be had
+      button.textContent = "Selected";
     }
-    setTimeout(() => ($("copy").textContent = "Copy"), 1500);
+    setTimeout(() => (button.textContent = "Copy"), 1500);
   }
 }
 

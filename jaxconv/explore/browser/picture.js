@@ -3,6 +3,7 @@
 "use strict";
 
 const HIGH = 1.8; // from one row of a one-axis picture to the next, in cells
+const LETTERS = { p: "m", q: "k", j: "n" }; // the size of the array of a role
 
 class Picture extends Pointing {
   constructor(host, geometry, view, changed) {
@@ -35,8 +36,9 @@ class Picture extends Pointing {
 
   grid(parent, which, rows, columns, options = {}) {
     const { array, name } = this.names[which];
-    const sizes = this.geometry.axes.length === 1 ? columns.length : `${rows.length} by ${columns.length}`;
-    const label = `cells of ${name}, ${sizes}; arrow keys point at one`;
+    const padded = [rows, columns].some((line) => line.some(({ kind }) => kind === "padding"));
+    const sizes = this.geometry.axes.map((axis) => axis[LETTERS[this.roles[which]]]).join(" by ");
+    const label = `cells of ${name}, ${sizes}${padded ? " and padding" : ""}; arrow keys point at one`;
     const grid = new Grid(parent, { rows, columns, array, role: this.roles[which], label, ...options });
     Object.assign(grid, { which, picture: this });
     this.grids.push(grid);
@@ -51,7 +53,7 @@ class Picture extends Pointing {
     const [left, right] = [Math.min(...places) - 2, Math.max(...places) + 0.7];
     const widest = clamp(1100 / (right - left), 24, 52);
     const box = [left, -0.75, right, 2 * HIGH + 0.75];
-    const element = drawing(this.host, box, { widest, least: 22, label: "the picture" });
+    const element = drawing(this.host, box, { widest, least: 22, label: `rows of ${this.names.map(({ name }) => name).join(", ")}, one below the other` });
     [0, HIGH, 2 * HIGH].forEach((y, which) => {
       const text = svg("text", { x: (left + 0.5) * CELL, y: y * CELL, class: `row ${this.names[which].array}` }, element);
       text.textContent = this.names[which].name;
@@ -95,8 +97,12 @@ class Picture extends Pointing {
     let element;
     [element, this.ground] = draw("below", 2, below, scale);
     [, this.result] = draw("computed", 0, computed, scale);
+    this.result.box.classList.add("result");
     [, this.slider] = draw("slides", 1, slides, clamp(180 / (slides[1].length + 2), scale, 26));
-    this.ring = svg("rect", { class: "ring", x: -19, y: -19, width: 38, height: 38, rx: 8 }, this.result.box.ownerSVGElement);
+    this.ring = svg("g", { class: "ring" }, this.result.box.ownerSVGElement);
+    svg("rect", { x: -19, y: -19, width: 38, height: 38, rx: 8 }, this.ring);
+    this.ringWords = svg("text", {}, this.ring);
+    this.ringWords.style.display = scale < 20 ? "none" : "";
     this.comb = svg("g", { class: "comb" }, element);
     this.overlay(both(1, false));
     const side = html("div", { class: "side-grids" });
@@ -108,7 +114,7 @@ class Picture extends Pointing {
     const { array, name } = this.names[which];
     const sizes = this.motions.map((m) => [m.results, m.count, m.last - m.first + 1][which]);
     const padded = which === 2 && sizes.some((size, i) => size !== this.geometry.axes[i][this.roles[2] === "j" ? "n" : "m"]);
-    const how = which === 2 && this.map === "dx" ? ", stretched and padded" : padded ? ", padded" : "";
+    const how = (which === 2 && this.map === "dx" ? ", stretched and padded" : padded ? ", padded" : "") + (which === 2 ? ", rows × columns" : "");
     return html("figure", {}, html("figcaption", {}, html("span", { class: `name ${array}` }, name), `${how}: ${sizes.join(" × ")}`));
   }
 
@@ -153,7 +159,10 @@ class Picture extends Pointing {
     const moves = this.motions.map(({ a, c }, axis) => (a * position[axis] + c) * CELL);
     const [x, y] = moves.length === 1 ? [moves[0], 0] : [moves[1], moves[0]];
     this.move(this.comb, x, y, wraps ? 0 : duration);
-    if (this.ring) this.move(this.ring, position[1] * CELL, position[0] * CELL, wraps ? 0 : duration);
+    if (this.ring) {
+      this.move(this.ring, position[1] * CELL, position[0] * CELL, wraps ? 0 : duration);
+      this.ringWords.textContent = positionWords(position);
+    } else this.follow(this.slider.columns.map(({ at }) => at * CELL + moves[0]), duration);
     const met = range(this.motions[0].count).map((i) => this.below(0, position, i));
     const columns = this.motions[1] ? range(this.motions[1].count).map((i) => this.below(1, position, i)) : null;
     const pairs = columns ? met.flatMap((u) => columns.map((v) => [u, v])) : met.map((u) => [u]);
@@ -170,12 +179,14 @@ class Picture extends Pointing {
     return a * position[axis] + b * i + c;
   }
 
-  // Slider cells that meet a zero are pale.
+  // Slider cells that a zero lies below are dashed.
   markVoid(real) {
     const pale = real.map((is) => !is);
     const wide = this.motions[1]?.count ?? this.motions[0].count;
     const cell = (i) => (this.motions[1] ? [Math.floor(i / wide), i % wide] : [0, i]);
-    (this.tiles ?? this.slider).mark("void", pale.flatMap((is, i) => (is ? [cell(i)] : [])));
+    const cells = (is) => real.flatMap((each, i) => (each === is ? [cell(i)] : []));
+    (this.tiles ?? this.slider).mark("void", cells(false));
+    if (this.tiles) this.slider.mark("now", cells(true));
     this.tooth?.forEach((path, i) => path.classList.toggle("pale", pale[i]));
   }
 
@@ -200,7 +211,7 @@ class Picture extends Pointing {
     return sumWords(this, this.position(this.at));
   }
 
-  // Light what a cell meets in the other arrays; in words.
+  // Light what a cell reads or goes into in the other arrays; in words.
   pointAt(grid, cell) {
     const position = this.positionOf(grid, cell);
     if (!position) {
@@ -222,15 +233,21 @@ class Picture extends Pointing {
     if (this.links) this.link(found);
   }
 
+  // From each result to what it reads; on the line the slider cell through which: the window itself stands elsewhere.
   link(found) {
     this.links.replaceChildren();
+    const taps = svg("g", { class: `taps ${this.names[1].array}` });
     for (const c of found) {
       const [a] = this.result.center([0, c[this.roles[0]][0]]);
       const u = c[this.roles[2]][0] * (this.map === "dx" ? this.geometry.axes[0].s : 1);
       const [b] = this.ground.center(this.groundCells([[u]])[0]);
       const bottom = 2 * HIGH * CELL - 18;
       svg("path", { class: "link", d: `M${a} 19C${a} ${bottom * 0.45} ${b} ${bottom * 0.55} ${b} ${bottom}` }, this.links);
+      const [x, y] = [(a + b) / 2, HIGH * CELL];
+      svg("circle", { cx: x, cy: y, r: 9.5 }, taps);
+      svg("text", { x, y }, taps).textContent = c[this.roles[1]][0];
     }
+    this.links.append(taps);
   }
 
   // The number of a result that was pressed.
@@ -255,9 +272,8 @@ class Picture extends Pointing {
 function misfit(state) {
   const wide = ({ n, k, d, lo, hi }) => window_size(k, d) > n + lo + hi;
   const axes = range(state.axes).map((i) => {
-    const [n, k, s, d] = [state.n[i], state.k[i], state.s[i], state.d[i]];
-    const [lo, hi] = state.pad ? axis_padding(state.pad, n, k, s, d) : [state.lo[i], state.hi[i]];
-    return { n, k, d, lo, hi };
+    const [lo, hi] = paddingOf(state, i);
+    return { n: state.n[i], k: state.k[i], d: state.d[i], lo, hi };
   });
   return state.t || state.s.includes(0) || state.d.includes(0) ? null : axes.find(wide) ?? null;
 }

@@ -16,6 +16,7 @@ class Pointing {
     if (this.probed === key) return;
     this.probed = key;
     this.host.classList.add("probing");
+    this.host.classList.toggle("on-slider", grid === this.slider);
     const words = this.pointAt(grid, cell);
     const heard = words.map((part) => part.textContent ?? part).join("");
     grid.box.setAttribute("aria-valuetext", heard);
@@ -29,6 +30,19 @@ class Pointing {
     for (const grid of this.grids) grid.mark("lit", []);
     this.links?.replaceChildren();
     this.say();
+  }
+
+  // Where the picture is wider than its place, cells at these x, in units of the drawing, stay in sight.
+  follow(places, duration) {
+    const place = this.host.parentElement;
+    if (place.scrollWidth <= place.clientWidth + 1) return;
+    const element = this.result.box.ownerSVGElement;
+    const scale = element.getBoundingClientRect().width / element.viewBox.baseVal.width;
+    const ends = [Math.min(...places) - CELL, Math.max(...places) + CELL];
+    const [left, right] = ends.map((x) => (x - element.viewBox.baseVal.x) * scale);
+    const wide = place.clientWidth;
+    const to = right - left > wide ? (left + right - wide) / 2 : clamp(place.scrollLeft, right - wide, left);
+    if (to !== place.scrollLeft) place.scrollTo({ left: to, behavior: duration ? "smooth" : "instant" });
   }
 
   hit(event) {
@@ -77,10 +91,9 @@ function pointByKeys(event) {
   if (!grid || !step || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   const flat = grid.rows.length === 1 ? [0, step[1] || -step[0]] : step;
-  const [i, j] = grid.pointed ?? [0, -1];
-  grid.pointed = grid.pointed
-    ? [clamp(i + flat[0], 0, grid.rows.length - 1), clamp(j + flat[1], 0, grid.columns.length - 1)]
-    : [0, 0];
+  const [i, j] = grid.pointed ?? [0, 0];
+  const to = grid.pointed ? flat : [0, 0];
+  grid.point([clamp(i + to[0], 0, grid.rows.length - 1), clamp(j + to[1], 0, grid.columns.length - 1)]);
   grid.box.setAttribute("aria-valuenow", grid.pointed[0] * grid.columns.length + grid.pointed[1]);
   grid.picture.probe(grid, grid.pointed);
 }

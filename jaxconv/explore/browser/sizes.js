@@ -41,17 +41,27 @@ function axisRemarks(axis, geometry, pad) {
   const { n, k, s, d, lo, hi, m } = axis;
   const numbers = axis_inputs(m, k, s, lo, hi, d, geometry.same);
   const one = numbers.length === 1;
-  const what = geometry.transposed ? "output" : "input";
-  const gives = geometry.transposed ? `The convolution that it is the adjoint of maps ${listWords(numbers)} to ${m}` : `${listWords(numbers)} give${one ? "s" : ""} ${m}`;
-  const remarks = [`${geometry.transposed ? "" : `Input size${one ? "" : "s"} `}${gives}${geometry.transposed && s > 1 ? ": output padding picks one." : "."}`];
+  const sizes = `${geometry.transposed ? "Size" : "Input size"}${one ? "" : "s"} ${listWords(numbers)}`;
+  const back = `${one ? "is" : numbers.length === 2 ? "are both" : "are all"} made ${m} by conv with these options${one ? "" : ": output padding picks one"}.`;
+  const remarks = [`${sizes} ${geometry.transposed ? back : `give${one ? "s" : ""} ${m}.`}`];
   if (pad) remarks.push(`"${pad}" is (${lo}, ${hi}) here.`);
   const unread = range(n).filter((j) => !readInputs(axis).has(j));
   if (unread.length) {
-    const is = unread.length === 1 ? "is" : "are";
-    remarks.push(geometry.transposed ? `Output ${listWords(unread)} ${is} reached by no window: 0.` : `Input ${listWords(unread)} ${is} read by no window: the gradient there is 0.`);
+    const are = `${unread.length === 1 ? "" : "s"} ${listWords(unread)} ${unread.length === 1 ? "is" : "are"}`;
+    remarks.push(geometry.transposed ? `Output${are} reached by no window: 0.` : `Input${are} read by no window: the gradient there is 0.`);
   }
   if (k > 1) remarks.push(`A window covers d(k − 1) + 1 = ${window_size(k, d)} positions.`);
-  return [remarks, what];
+  return remarks;
+}
+
+// The size of what a gradient's view computes, from the sizes of what it is computed from.
+function gradientLine({ n, k, s, d, m }, map) {
+  if (map === "dx") {
+    const [wide, window] = [n + d * (k - 1), window_size(k, d)];
+    return [`g, ${s > 1 ? "stretched and " : ""}padded to `, `n + d(k − 1) = ${wide}; windows of d(k − 1) + 1 = ${window}: `, `${wide} − ${window} + 1 = `, html("strong", {}, n)];
+  }
+  const [wide, window] = [s * (m - 1) + window_size(k, d), s * (m - 1) + 1];
+  return ["g as the kernel covers ", `s(m − 1) + 1 = ${window} of the ${wide} positions read; it moves by d: `, `(${wide} − ${window})/${d} + 1 = `, html("strong", {}, k)];
 }
 
 function sizeCard(host, state, geometry) {
@@ -65,10 +75,16 @@ function sizeCard(host, state, geometry) {
   for (const indices of told.values()) {
     const axis = geometry.axes[indices[0]];
     const lines = geometry.transposed ? transposedLines(axis, geometry.same) : forwardLines(axis);
-    if (geometry.axes.length > 1) host.append(html("p", { class: "axis" }, indices.length > 1 ? "both axes" : `axis ${indices[0]}`));
+    if (geometry.axes.length > 1) host.append(html("p", { class: "axis" }, indices.length > 1 ? "both axes" : `axis ${indices[0]}, ${["rows", "columns"][indices[0]]}`));
     const formula = html("div", { class: "formula" });
     for (const line of lines) formula.append(html("div", {}, ...line));
-    host.append(formula, html("ul", { class: "remarks" }, ...axisRemarks(axis, geometry, state.pad)[0].map((text) => html("li", {}, text))));
+    if (state.view !== "y") {
+      const map = mapOf(state.view, geometry.transposed);
+      const line = map === "y" ? ["as of a plain convolution of g: ", html("strong", {}, axis.m)] : gradientLine(axis, map);
+      formula.prepend(html("div", { class: "lead" }, "size of y, which g has too"));
+      formula.append(html("div", { class: "lead" }, `size of ${state.view}`), html("div", {}, ...line));
+    }
+    host.append(formula, html("ul", { class: "remarks" }, ...axisRemarks(axis, geometry, state.pad).map((text) => html("li", {}, text))));
   }
   const shapes = [["x", geometry.x, "x"], ["w", geometry.w, "w"], ["y", geometry.y, "y"]];
   const words = shapes.flatMap(([name, shape, array], i) => [i ? "  " : "", html("span", { class: `name ${array}` }, name), ` ${str(shape)}`]);

@@ -18,6 +18,7 @@ function stackOf(state) {
 }
 
 const hullOf = ({ size, stride, start }, p) => [start + p * stride, start + p * stride + size - 1];
+const hullWords = (first, last) => [html("span", { class: "name x" }, first === last ? `x[${signed(first)}]` : `x[${signed(first)} … ${signed(last)}]`)];
 const layerReads = ({ k, s, lo, d }, p) => reads([false, k, s, lo, d], p);
 
 class StackPicture extends Pointing {
@@ -39,7 +40,7 @@ class StackPicture extends Pointing {
     const [left, right] = [Math.min(...places) - 2.4, Math.max(...places) + 0.7];
     const widest = clamp(1100 / (right - left), 22, 46);
     const box = [left, -0.7, right, LEVEL * top + 0.7];
-    const element = drawing(this.host, box, { widest, least: 20, label: "the stack" });
+    const element = drawing(this.host, box, { widest, least: 20, label: "rows of the layers, the input below, the output above" });
     this.cone = svg("path", { class: "cone" }, element);
     this.links = svg("g", { class: "links" }, element);
     rows.forEach((columns, l) => {
@@ -115,7 +116,7 @@ class StackPicture extends Pointing {
     return d;
   }
 
-  show(at) {
+  show(at, duration) {
     this.at = clamp(at, 0, this.count - 1);
     const sets = this.below(this.levels.length - 1, this.at);
     sets.forEach((set, l) => {
@@ -125,6 +126,8 @@ class StackPicture extends Pointing {
       this.grids[l].mark("done", cells.filter((cell) => !real(cell)));
     });
     this.cone.setAttribute("d", this.lines(sets));
+    const read = [...sets[0]].map((p) => this.place(0, p)[0]);
+    this.follow([this.place(this.levels.length - 1, this.at)[0], ...read], duration);
     this.say();
   }
 
@@ -132,9 +135,11 @@ class StackPicture extends Pointing {
     const { field } = this.levels.at(-1);
     const [first, last] = hullOf(field, this.at);
     const n = this.levels[0].size;
-    const out = first < 0 || last >= n ? html("span", { class: "quiet" }, ` (x has 0 … ${n - 1}: the rest is padding)`) : "";
+    const [least, most] = [Math.max(first, 0), Math.min(last, n - 1)];
+    const there = least > most ? ", none of which exists" : least > first || most < last ? [", of which ", ...hullWords(least, most), " exist"] : "";
     const sum = `${signed(field.start)} + ${this.at}·${field.stride}`;
-    return [entry({ array: "y", name: "y" }, [this.at]), " reads ", entry({ array: "x", name: "x" }, [first]), " … ", entry({ array: "x", name: "x" }, [last]), `: ${field.size} positions from start + p·stride = ${sum} = ${signed(first)} on`, out];
+    const begins = html("span", { class: "quiet" }, ` It begins at start + ${this.at}·stride = ${sum} = ${signed(first)}.`);
+    return [entry({ array: "y", name: "y" }, [this.at]), " has the receptive field ", ...hullWords(first, last), `, ${field.size} position${field.size === 1 ? "" : "s"}`, ...[there].flat(), ".", begins];
   }
 
   pointAt(grid, [, i]) {
@@ -146,7 +151,7 @@ class StackPicture extends Pointing {
     const outputs = [...up.at(-1)];
     if (p < 0 || p >= this.levels[l].size) return [name, " is padding: a zero"];
     const parts = [name];
-    if (l > 0) parts.push(` reads x[${hullOf(this.levels[l].field, p).map(signed).join("] … x[")}]`);
+    if (l > 0) parts.push(" has the receptive field ", ...hullWords(...hullOf(this.levels[l].field, p)));
     if (l === this.levels.length - 1) return parts;
     return [...parts, l > 0 ? ", and" : "", outputs.length ? ` reaches y[${listWords(outputs)}]` : " reaches no output"];
   }
@@ -171,7 +176,8 @@ class StackPicture extends Pointing {
 function stackCard(host, { levels }) {
   const table = html("table", { class: "fields" });
   const row = (tag, cells) => html("tr", {}, ...cells.map((cell) => html(tag, {}, cell)));
-  table.append(html("thead", {}, row("th", ["", "size", "field", "stride", "start"])));
+  const above = html("tr", {}, html("th"), html("th"), html("th", { colspan: "3", scope: "colgroup" }, "receptive field"));
+  table.append(html("thead", {}, above, row("th", ["", "positions", "size", "stride", "start"])));
   const body = html("tbody");
   levels.forEach(({ size, field }, l) => {
     const name = l === 0 ? "x" : `after layer ${l}`;
@@ -188,7 +194,7 @@ function stackCard(host, { levels }) {
       html("div", {}, `start′ = start − stride·lo = ${signed(below.start)} − ${below.stride}·${inBrackets(lo)} = `, html("strong", {}, signed(field.start))),
     );
   }
-  host.replaceChildren(table, html("p", { class: "axis" }, "the last layer, with the numbers put in"), formula);
+  host.replaceChildren(table, html("p", { class: "axis" }, "the field of the last layer's output, from that of its input"), formula);
 }
 
 function stackCode({ levels, layers }) {
@@ -199,30 +205,37 @@ function stackCode({ levels, layers }) {
   const { size, stride, start } = levels.at(-1).field;
   const outcome = `ReceptiveField(size=${size}, stride=${stride}, start=${start})`;
   const shell = layers.map((layer) => `"1 ${layerWords(layer).replace(/(?<=\d)(?=[spd])/g, " ")}"`).join(" ");
-  return ["from jaxconv import Window, receptive_field", "", "receptive_field([", ...words, `])  # ${outcome}`, "", "# in a shell:", `# jaxconv size 1x${levels[0].size} ${shell}`].join("\n");
+  return ["from jaxconv import Window, receptive_field", "", "receptive_field([", ...words, "])", `# ${outcome}`, "", "# in a shell:", `# jaxconv size 1x${levels[0].size} ${shell}`].join("\n");
 }
 
-// The controls of the layers.
-function layerControls(host, state, set) {
-  const change = (i, key) => (value) => set(state.layers.map((layer, at) => (at === i ? { ...layer, [key]: value } : layer)));
-  const rows = [...state.layers.entries()].reverse().map(([i, layer]) => {
+// The controls of the layers. While their number stays, so do the fields: the caret stays where it is.
+function layerControls(host, page) {
+  const { layers } = page.state;
+  if (host.fields?.length !== layers.length) drawLayers(host, page);
+  host.fields.forEach((fields, i) => fields.forEach((field) => field.show(layers[i][field.dataset.key])));
+}
+
+function drawLayers(host, page) {
+  const set = (change) => page.set({ layers: change(page.state.layers) });
+  const change = (i, key) => (value) => set((layers) => layers.map((layer, at) => (at === i ? { ...layer, [key]: value } : layer)));
+  const count = page.state.layers.length;
+  host.fields = [];
+  const rows = range(count).map((i) => {
     const box = html("fieldset", { class: "layer" }, html("legend", {}, `layer ${i + 1}`));
-    for (const [key, name] of [["k", "kernel"], ["s", "stride"], ["d", "dilation"], ["lo", "before"], ["hi", "behind"]]) {
+    host.fields[i] = [["k", "kernel"], ["s", "stride"], ["d", "dilation"], ["lo", "before"], ["hi", "after"]].map(([key, name]) => {
       const field = stepper(key, `layer ${i + 1}, ${name}`, change(i, key));
-      field.show(layer[key]);
-      field.dataset.key = `${i} ${key}`;
+      field.dataset.key = key;
       box.append(html("span", { class: "cellbox" }, html("span", {}, name), field));
-    }
+      return field;
+    });
     const remove = html("button", { type: "button", class: "remove", "aria-label": `remove layer ${i + 1}` }, "remove");
-    remove.disabled = state.layers.length === 1;
-    remove.addEventListener("click", () => set(state.layers.filter((_, at) => at !== i)));
+    remove.disabled = count === 1;
+    remove.addEventListener("click", () => set((layers) => layers.filter((_, at) => at !== i)));
     box.append(remove);
     return box;
   });
-  const add = html("button", { type: "button", class: "add" }, "Add a layer");
-  add.disabled = state.layers.length >= MOST_LAYERS;
-  add.addEventListener("click", () => set([...state.layers, { k: 3, s: 1, d: 1, lo: 1, hi: 1 }]));
-  const focused = document.activeElement?.closest?.("[data-key]")?.dataset.key;
-  host.replaceChildren(add, ...rows);
-  if (focused) host.querySelector(`[data-key="${focused}"] input`)?.focus();
+  const full = count >= MOST_LAYERS;
+  const add = html("button", { type: "button", class: "add", disabled: full }, full ? `Add a layer (${MOST_LAYERS} at most)` : "Add a layer");
+  add.addEventListener("click", () => set((layers) => [...layers, { k: 3, s: 1, d: 1, lo: 1, hi: 1 }]));
+  host.replaceChildren(add, ...rows.reverse());
 }

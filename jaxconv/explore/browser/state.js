@@ -13,10 +13,12 @@ const usual = () => JSON.parse(JSON.stringify(USUAL));
 const pairWords = (lo, hi) => (lo === hi ? `${lo}` : `${lo}:${hi}`);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
+const isNumber = (text) => /^-?\d{1,6}$/.test(text);
+
 // A number within the limits of a control; what is no number is as it was.
 function within(name, text, before) {
   const [low, high] = LIMITS[name];
-  return /^-?\d{1,6}$/.test(text) ? clamp(Number(text), low, high) : before;
+  return isNumber(text) ? clamp(Number(text), low, high) : before;
 }
 
 function layerWords({ k, s, d, lo, hi }) {
