@@ -6,9 +6,10 @@
     conv_input_vjp  dx = fold(conv_input_vjp(g, W))        fold the adjoint of x → U
     conv_weight_vjp dW = conv_weight_vjp(U, g)
 
-XLA has a tuned product for two axes: with all taps of a third in it, it is faster than products of one's own, and needs
-a quarter of their time to compile. U is k₁ times as large as x: it is made for as many images at a time as fit into
-32 MB, but for dw. Channels are last here, dtypes the accumulator's. Letters as in `reference`.
+For y and dx XLA has a tuned product for two axes: with all taps of a third in it, it is faster than products of one's
+own, and needs a quarter of their time to compile; dW is made tap by tap (`taps`). U is k₁ times as large as x: it is
+made for as many images at a time as fit into 32 MB, but for dw. Channels are last here, dtypes the accumulator's.
+Letters as in `reference`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision
-from jaxconv.algorithms import canonical
+from jaxconv.algorithms import canonical, taps
 from jaxconv.algorithms.layout import first_broken, in_layout, to_accumulator, too_long
 from jaxconv.algorithms.unroll import geometry_of, padded, per_axis, taps_as_channels, window
 from jaxconv.sizes.geometry import Geometry
@@ -72,9 +73,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     U, planes = _unroll(to_accumulator(x), geometry), _planes(to_accumulator(g))
-    dW = canonical.conv_weight_vjp(
-        U, planes, geometry_of(per_axis(geometry)[1:], geometry), precision
-    )  # (k₂, k₃, (q₁,i), out)
+    two = geometry_of(per_axis(geometry)[1:], geometry)
+    dW = taps.conv_weight_vjp(U, planes, two, precision)  # (k₂, k₃, (q₁,i), out)
     dw = dW.reshape(*dW.shape[:2], geometry.kernel_size[0], -1, dW.shape[-1])
     return jnp.moveaxis(dw, 2, 0).astype(x.dtype)
 
@@ -99,8 +99,8 @@ def _unroll(x: Array, geometry: Geometry) -> Array:
 def _fold(U: Array, geometry: Geometry) -> Array:
     """x[b, j₁, …, i] = Σ_{q₁,p₁: s₁·p₁ + d₁·q₁ − lo₁ = j₁} U[b, p₁, …, (q₁,i)]"""
     axis = per_axis(geometry)[0]
-    taps = enumerate(lax.split(U, [U.shape[-1] // axis.k] * axis.k, U.ndim - 1))
-    parts = (padded(tap, 1, [(axis.d * q, axis.reach - axis.d * q)], axis.s - 1) for q, tap in taps)
+    cut = enumerate(lax.split(U, [U.shape[-1] // axis.k] * axis.k, U.ndim - 1))
+    parts = (padded(tap, 1, [(axis.d * q, axis.reach - axis.d * q)], axis.s - 1) for q, tap in cut)
     return window(functools.reduce(lax.add, parts), 1, axis.lo, axis.n)
 
 
