@@ -19,7 +19,7 @@ from jaxconv.check.call import ALL, LINEAR, Subject
 from jaxconv.check.compare import doubles
 from jaxconv.check.programs.interpret import narrowest
 from jaxconv.check.protocol import attempt
-from jaxconv.check.runs import Values, grads_of, outputs, program, pull, pull_each, push
+from jaxconv.check.runs import Values, grads_of, has_jvp_rules, outputs, program, pull, pull_each, push
 from jaxconv.check.spread import typical
 from jaxconv.terminal.progress import step
 
@@ -86,7 +86,8 @@ def without_reference(
 
     JAX's derivative backward, else forward; differences where that is no number, or for all of it.
     """
-    bare, linear = replace(call, bare=ALL), replace(call, bare=LINEAR)
+    bare = replace(call, bare=ALL)
+    linear = bare if call.long and not has_jvp_rules(call, xs, data) else replace(call, bare=LINEAR)
     count = 1 if call.long or size_of(xs) >= LARGE else min(directions, 4)
     coarse, _ = attempt("", lambda: narrowest(program(linear, xs, data, cotangents[0]).jaxpr))
     if coarse is not None and unit_roundoff(coarse) > 1e-6:  # its values are steps: differences say nothing

@@ -82,12 +82,13 @@ class Rows:
     faults: list[str]
     allow: float | None = None
     spread: list[np.ndarray] = field(default_factory=list)
+    length: int = 1
     own: Any = None
     nonsmooth: dict[int, np.ndarray] = field(default_factory=dict)
 
     def made(self) -> tuple[VjpRow, ...]:
         """The rows; `spread` then holds what rounding may cost each gradient, per unit of u."""
-        self.spread = [np.zeros(x.shape) for x in self.xs]
+        self.spread, self.length = [np.zeros(x.shape) for x in self.xs], self._length()
         self.own = grads_of(pulled(self.call, self.xs, self.data, self.cotangents, "the rule"))
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             self.xs64, self.gs64 = to_x64(self.xs), [to_x64(g) for g in self.cotangents]
@@ -311,8 +312,7 @@ class Rows:
     def large(self) -> bool:
         return ground_truth.size_of(self.xs) >= ground_truth.LARGE
 
-    @cached_property
-    def length(self) -> int:
+    def _length(self) -> int:
         """L of the longest sum on the way to a gradient."""
         there, _ = attempt("", lambda: longest(program(self.call, self.xs, self.data, self.cotangents[0]).jaxpr))
         return there or 1  # it may need concrete values
