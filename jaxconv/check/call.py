@@ -53,6 +53,7 @@ class Subject:
         beyond: how many iterations it goes on after its end.
         stamp: of the programs as they are now: a rule registered anew, or another global, is compiled anew.
         long: whether its programs are run equation by equation, since compiling them would take longer.
+        roundoff: of the coarsest dtype that its values pass through where its inputs are float64.
     """
 
     f: Fixed
@@ -63,6 +64,7 @@ class Subject:
     beyond: int = 0
     stamp: int = 0
     long: bool = False
+    roundoff: float = field(default=1e-16, compare=False)
     name: str = field(default="", compare=False)
 
     def whole(self, xs: Sequence[Any], data: Sequence[Any]) -> Any:

@@ -38,7 +38,7 @@ from jaxconv.check.nonsmooth import forgiven
 from jaxconv.check.programs.interpret import narrowest
 from jaxconv.check.programs.noise import longest
 from jaxconv.check.protocol import attempt
-from jaxconv.check.runs import Values, grads_of, outputs, program, pulled
+from jaxconv.check.runs import Values, grads_of, outputs, program, pulled, with_roundoff
 from jaxconv.check.spread import LIMIT, of_constants, spreads_of_inputs, steady, typical
 
 FULL = ("highest", "float32", "F32_F32_F32")  # precisions at which a product rounds no factor
@@ -103,6 +103,7 @@ class Rows:
 
     def _known(self) -> tuple[Exact | None, str]:
         xs, gs = self.xs64, self.gs64
+        self.call = attempt("", with_roundoff, self.call, xs, self.data)[0] or self.call
         runs, refused = attempt("the rule in float64", pulled, self.call, xs, self.data, gs, "the rule in float64")
         less = bool(runs) and any(v.dtype not in DOUBLE for v in runs[0][0])
         if less:

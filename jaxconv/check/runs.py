@@ -16,9 +16,10 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check.call import ALL, Subject, direct
 from jaxconv.check.compare import doubles
-from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, plain
+from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, narrowest, plain
 from jaxconv.check.programs.long import is_long, keep, traced
 from jaxconv.check.programs.noise import noisy, shaken
 from jaxconv.check.protocol import attempt
@@ -99,6 +100,16 @@ def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
         return call
     constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
     return replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
+
+
+def with_roundoff(call: Subject, xs: Any, data: Any) -> Subject:
+    """`call` with the roundoff of the coarsest dtype that its values pass through."""
+    if call.long:
+        closed = traced(direct, replace(call, bare=()), list(xs), list(data)).closed
+    else:
+        closed = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
+    coarse = narrowest(closed.jaxpr)
+    return call if coarse is None else replace(call, roundoff=max(unit_roundoff(coarse), call.roundoff))
 
 
 def _values(call: Subject, xs: Any, data: Any) -> list[Any]:
@@ -203,10 +214,10 @@ def shaken_pull(call: Subject, xs: Any, data: Any, cotangents: Any, seed: int, u
 
 
 class Values:
-    """f's outputs as a function of its differentiable leaves alone, in float64."""
+    """f's outputs as a function of its differentiable leaves alone, in float64, and what they are rounded to."""
 
     def __init__(self, call: Subject, data: Any) -> None:
-        self.call, self.data = call, data
+        self.call, self.data, self.roundoff = call, data, call.roundoff
 
     def __call__(self, at: list[np.ndarray]) -> list[np.ndarray]:
         return doubles(outputs(self.call, [jnp.asarray(x) for x in at], self.data))

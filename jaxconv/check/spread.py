@@ -69,7 +69,10 @@ def steady(call: Subject, xs: Any, data: Any, cotangents: Any, exact: Any, draws
     jumps = [w & ~(b <= a / FINER / 64) for w, a, b in zip(wild, grads, finer[1], strict=True)]
     bound = [LIMIT * typical(g) for g in exact[0][1]]
     least = [np.where(h <= m, h, b) for h, m, b in zip(held[1], most, bound, strict=True)]
-    finite = [np.where(np.isfinite(a), a, b) for a, b in zip(grads, finer[1], strict=True)]
+    finite = [
+        np.where(np.isfinite(a), a, np.where(np.isfinite(b), b, c))
+        for a, b, c in zip(grads, finer[1], bound, strict=True)
+    ]
     return Spread(values, [np.where(j, p, q) for j, p, q in zip(jumps, least, finite, strict=True)], jumps)
 
 
