@@ -75,7 +75,6 @@ class Subject:
 
     def outputs(self, xs: Sequence[Any], data: Sequence[Any]) -> list[Any]:
         """f's inexact outputs, as a flat list: the others have no derivative."""
-
         if not self.bare:
             return direct(self, xs, data)
         if self.long:

@@ -136,7 +136,7 @@ def forward(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> 
     """JAX's derivative pushed forward, one direction at a time: through a while loop there is no other.
 
     A loop that runs to a tolerance is known to what one more iteration changes, ten times that, where the next one
-    changes less; a loop that counts is not run on.
+    changes less; a loop that counts is not run on. What it converges to is known to 12 digits of what is typical.
     """
     runs = [[[np.zeros(x.shape, np.asarray(x).dtype) for x in xs] for _ in cotangents] for _ in range(3)]
     at = doubles(xs)
@@ -151,6 +151,7 @@ def forward(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> 
     known = [[np.zeros(x.shape) for x in xs] for _ in cotangents]
     for c, (first, second, third) in enumerate(zip(*runs, strict=True)):
         for i, (p, q, r) in enumerate(zip(first, second, third, strict=True)):
+            known[c][i] += 1e-12 * typical(p) * bool(call.laps)
             off, size = np.abs(q - p).max(initial=0.0), np.abs(p).max(initial=0.0)
             if call.laps and off <= 1e-3 * size and np.abs(r - q).max(initial=0.0) < 0.9 * off:
                 known[c][i] += off

@@ -168,10 +168,10 @@ def gradient(
         for i, (grad, off, length) in enumerate(zip(each, offs, lengths, strict=True)):
             most = np.abs(grad[np.isfinite(grad)]).max(initial=0.0)
             unsure = ~np.isfinite(off) | ((off > 0.3 * most) & (off * length > 1e-6 * value))
-            for k in np.flatnonzero(unsure & np.isfinite(off)):  # f may be 0 here, and not beside, as |x| is
+            for at in map(int, np.flatnonzero(unsure & np.isfinite(off))):  # f may be 0 here, and not beside, as |x| is
                 moved = [x.copy() for x in xs]
-                moved[i].flat[k] += 0.05 * length.flat[k]
-                unsure.flat[k] = off.flat[k] * length.flat[k] > 1e-6 * _size(g, f(moved))
+                moved[i].flat[at] += 0.05 * length.flat[at]
+                unsure.flat[at] = off.flat[at] * length.flat[at] > 1e-6 * _size(g, f(moved))
             grad[unsure] = np.nan
             off[~np.isfinite(off)] = 0.0
     return grads, errors

@@ -84,6 +84,7 @@ class Rows:
     spread: list[np.ndarray] = field(default_factory=list)
     length: int = 1
     own: Any = None
+    _jax_grads: dict[Any, Any] = field(default_factory=dict)
     nonsmooth: dict[int, np.ndarray] = field(default_factory=dict)
 
     def made(self) -> tuple[VjpRow, ...]:
@@ -343,7 +344,3 @@ class Rows:
                 runs, _ = attempt("", pulled, call, self.xs, self.data, self.cotangents, "JAX's derivative")
             self._jax_grads[key] = runs and grads_of(runs)
         return self._jax_grads[key]
-
-    @cached_property
-    def _jax_grads(self) -> dict[Any, Any]:
-        return {}
