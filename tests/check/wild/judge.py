@@ -10,7 +10,8 @@ of the largest element: what agrees to less, but to 1e-4, is "approximate", whic
 
 A rule that is right in float64 "rounds" where its own dtype's gradient is off by more than 32 ulp of what is typical of
 it: `check_vjp` may say so, and may not call it wrong for another cause. It "cannot twice" where JAX, asked for the
-second derivative, raises an error that is not its word for what it cannot differentiate: `check_vjp` must say so.
+second derivative, raises an error that is not its word for what it cannot differentiate, and "cannot under remat" where
+`jax.checkpoint` of the function raises one: `check_vjp` must say so.
 """
 
 from __future__ import annotations
@@ -30,8 +31,18 @@ from jaxconv import check_vjp
 
 LIMIT = 30.0  # seconds of processor time
 ROUNDS = 32  # ulp of the input's dtype
-ONCE = ("differentiation rule", "Reverse-mode differentiation does not work", "callbacks", "not support", "cannot be",
-        "can't apply", "not differentiable", "Linearization failed", "not implemented")  # fmt: skip
+ONCE = (
+    "differentiation rule",
+    "Reverse-mode differentiation does not work",
+    "callbacks",
+    "not support",
+    "cannot be",
+    "can't apply",
+    "not differentiable",
+    "Linearization failed",
+    "not implemented",
+    "unexpected tracer",
+)
 
 
 def mp_gradient(f, args, g):
@@ -79,6 +90,11 @@ def judged(case, f, args):
         return ("approximate" if off <= 1e-4 else "wrong"), off
     if not differentiated_twice(f, args, gs):
         return "cannot twice", off
+    try:
+        jax.vjp(jax.checkpoint(f), *args)[1](gs)
+    except Exception as error:
+        if not isinstance(error, NotImplementedError) and not any(word in str(error) for word in ONCE[:-1]):
+            return "cannot under remat", off
     return (f"rounds, {rounding:.0f} ulp" if rounding > ROUNDS else "right"), off
 
 
@@ -110,7 +126,9 @@ def said(case):
         verdict, words, rounding = "refused", f"{type(error).__name__}: {error}", False
     seconds = time.process_time() - start
     verdict = {"WRONG": "wrong", "NOT JUDGED": "refused"}.get(verdict, verdict)
-    may = {"right": "right", "wrong": "wrong", "cannot twice": "wrong"}.get(expected, verdict)
+    may = {"right": "right", "wrong": "wrong", "cannot twice": "wrong", "cannot under remat": "wrong"}.get(
+        expected, verdict
+    )
     if expected.startswith("rounds") and verdict == "wrong" and not rounding:
         may = "right"
     false = ""
