@@ -148,6 +148,7 @@ def test_an_infinite_gradient_is_the_slope_to_one_side(factor, passed):
     assert report(jvp_of(f, slope), [0.0, 0.5, 2.0], directions=8).passed == passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "passed"), [(1, True), (0.9, False)])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_values_that_pass_through_float32_are_known_to_that(dtype, share, passed):
@@ -168,6 +169,7 @@ def test_values_that_pass_through_float32_are_known_to_that(dtype, share, passed
     assert "JAX's derivative" in found.rows[0].method
 
 
+@pytest.mark.slow
 def test_a_rule_that_closes_over_what_is_differentiated_is_right_once():
     def fixed(step, a, c):
         return jax.lax.fori_loop(0, 60, lambda _, c: step(a, c), c)
