@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv.check.programs.interpret import is_float, limited, plain
+from jaxconv.check.programs.long import traced
 from jaxconv.sizes.arguments import wrong_kind
 
 
@@ -52,6 +53,7 @@ class Subject:
         beyond: how many iterations it goes on after its end.
         stamp: of the programs as they are now: a rule registered anew, or another global, is compiled anew.
         long: whether its programs are run equation by equation, since compiling them would take longer.
+        roundoff: of the coarsest dtype that its values pass through where its inputs are float64.
     """
 
     f: Fixed
@@ -62,6 +64,7 @@ class Subject:
     beyond: int = 0
     stamp: int = 0
     long: bool = False
+    roundoff: float = field(default=1e-16, compare=False)
     name: str = field(default="", compare=False)
 
     def whole(self, xs: Sequence[Any], data: Sequence[Any]) -> Any:
@@ -72,19 +75,22 @@ class Subject:
 
     def outputs(self, xs: Sequence[Any], data: Sequence[Any]) -> list[Any]:
         """f's inexact outputs, as a flat list: the others have no derivative."""
-
-        def direct(xs: Sequence[Any], data: Sequence[Any]) -> list[Any]:
-            return [jnp.asarray(v) for v in jax.tree.leaves(self.whole(xs, data)) if inexact(v)]
-
         if not self.bare:
-            return direct(xs, data)
-        closed = jax.make_jaxpr(direct)(list(xs), list(data))
+            return direct(self, xs, data)
+        if self.long:
+            closed = traced(direct, replace(self, bare=()), list(xs), list(data)).closed
+        else:
+            closed = jax.make_jaxpr(partial(direct, self))(list(xs), list(data))
         return plain(closed, [*xs, *data], self.bare)
 
     @property
     def loop(self) -> Any:
         """What runs while loops."""
         return limited(self.laps, self.beyond) if self.laps else lax.while_loop
+
+
+def direct(call: Subject, xs: Sequence[Any], data: Sequence[Any]) -> list[Any]:
+    return [jnp.asarray(v) for v in jax.tree.leaves(call.whole(xs, data)) if inexact(v)]
 
 
 def inexact(value: Any) -> bool:

@@ -24,7 +24,7 @@ from jaxconv.check.call import Fixed, Subject, take_apart
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.rows import Rows
-from jaxconv.check.runs import shapes, stamped, value_and_pull, with_laps
+from jaxconv.check.runs import pull, shapes, stamped, value_and_pull, with_laps
 from jaxconv.sizes.arguments import integer, wrong_kind, wrong_value
 from jaxconv.terminal.once import printed_once
 from jaxconv.terminal.progress import Tell, shown, step
@@ -179,7 +179,8 @@ class _Check:
 
     def _twice(self, plain: Any) -> None:
         """The same call once more must give the same, and so must a pull-back after another call."""
-        again, fault = attempt("the second call", value_and_pull, self.call, self.xs, self.data, self.cotangents[0])
+        how = pull if self.call.long else value_and_pull  # a long program was traced: that was the second call
+        again, fault = attempt("the second call", how, self.call, self.xs, self.data, self.cotangents[0])
         if fault:
             self.faults.append(fault)
             return

@@ -59,6 +59,7 @@ def _extrapolated(
     steps = [h / 4.0**k for k in range(LEVELS)]
     ups = at_all(f, [moved(side * step if side else step) for step in steps])
     downs = [f(xs)] * LEVELS if side else at_all(f, [moved(-step) for step in steps])
+    lost = getattr(f, "roundoff", 1e-16)
     ratio, table = (4.0, 16.0)[not side], []  # type: ignore[var-annotated]
     best: list[np.ndarray] = []
     error: list[np.ndarray] = []
@@ -66,8 +67,8 @@ def _extrapolated(
         gap = side * step if side else 2 * step
         with np.errstate(all="ignore"):
             line = [[(a - b) / gap for a, b in zip(up, down, strict=True)]]
-            # What float64 loses in the difference.
-            floor = [4e-16 * (np.abs(a) + np.abs(b)) / abs(gap) for a, b in zip(up, down, strict=True)]
+            # What is lost in the difference.
+            floor = [4 * lost * (np.abs(a) + np.abs(b)) / abs(gap) for a, b in zip(up, down, strict=True)]
             for j in range(1, k + 1):
                 line.append(
                     [p + (p - q) / (ratio**j - 1) for p, q in zip(line[j - 1], table[k - 1][j - 1], strict=True)]
@@ -163,12 +164,22 @@ def gradient(
             grads[c][i].flat[k] += value if unit == 1 else -1j * value  # Re(grad · i) = −Im grad
             errors[c][i].flat[k] += error
     for g, each, offs in zip(cotangents, grads, errors, strict=True):
-        value = sum(float(np.sum(np.abs(p * b)[np.isfinite(b)])) for p, b in zip(g, base, strict=True))
-        for grad, off, length in zip(each, offs, lengths, strict=True):
+        value = _size(g, base)
+        for i, (grad, off, length) in enumerate(zip(each, offs, lengths, strict=True)):
             most = np.abs(grad[np.isfinite(grad)]).max(initial=0.0)
-            grad[~np.isfinite(off) | ((off > 0.3 * most) & (off * length > 1e-6 * value))] = np.nan
+            unsure = ~np.isfinite(off) | ((off > 0.3 * most) & (off * length > 1e-6 * value))
+            for at in map(int, np.flatnonzero(unsure & np.isfinite(off))):  # f may be 0 here, and not beside, as |x| is
+                moved = [x.copy() for x in xs]
+                moved[i].flat[at] += 0.05 * length.flat[at]
+                unsure.flat[at] = off.flat[at] * length.flat[at] > 1e-6 * _size(g, f(moved))
+            grad[unsure] = np.nan
             off[~np.isfinite(off)] = 0.0
     return grads, errors
+
+
+def _size(g: list[np.ndarray], values: list[np.ndarray]) -> float:
+    """Σ |g f| over what is finite."""
+    return sum(float(np.sum(np.abs(p * b)[np.isfinite(b)])) for p, b in zip(g, values, strict=True))
 
 
 def bisect(

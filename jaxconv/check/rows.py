@@ -38,7 +38,7 @@ from jaxconv.check.nonsmooth import forgiven
 from jaxconv.check.programs.interpret import narrowest
 from jaxconv.check.programs.noise import longest
 from jaxconv.check.protocol import attempt
-from jaxconv.check.runs import Values, grads_of, outputs, program, pulled
+from jaxconv.check.runs import Values, grads_of, outputs, program, pulled, with_roundoff
 from jaxconv.check.spread import LIMIT, of_constants, spreads_of_inputs, steady, typical
 
 FULL = ("highest", "float32", "F32_F32_F32")  # precisions at which a product rounds no factor
@@ -82,12 +82,14 @@ class Rows:
     faults: list[str]
     allow: float | None = None
     spread: list[np.ndarray] = field(default_factory=list)
+    length: int = 1
     own: Any = None
+    _jax_grads: dict[Any, Any] = field(default_factory=dict)
     nonsmooth: dict[int, np.ndarray] = field(default_factory=dict)
 
     def made(self) -> tuple[VjpRow, ...]:
         """The rows; `spread` then holds what rounding may cost each gradient, per unit of u."""
-        self.spread = [np.zeros(x.shape) for x in self.xs]
+        self.spread, self.length = [np.zeros(x.shape) for x in self.xs], self._length()
         self.own = grads_of(pulled(self.call, self.xs, self.data, self.cotangents, "the rule"))
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             self.xs64, self.gs64 = to_x64(self.xs), [to_x64(g) for g in self.cotangents]
@@ -102,6 +104,7 @@ class Rows:
 
     def _known(self) -> tuple[Exact | None, str]:
         xs, gs = self.xs64, self.gs64
+        self.call = attempt("", with_roundoff, self.call, xs, self.data)[0] or self.call
         runs, refused = attempt("the rule in float64", pulled, self.call, xs, self.data, gs, "the rule in float64")
         less = bool(runs) and any(v.dtype not in DOUBLE for v in runs[0][0])
         if less:
@@ -311,8 +314,7 @@ class Rows:
     def large(self) -> bool:
         return ground_truth.size_of(self.xs) >= ground_truth.LARGE
 
-    @cached_property
-    def length(self) -> int:
+    def _length(self) -> int:
         """L of the longest sum on the way to a gradient."""
         there, _ = attempt("", lambda: longest(program(self.call, self.xs, self.data, self.cotangents[0]).jaxpr))
         return there or 1  # it may need concrete values
@@ -342,7 +344,3 @@ class Rows:
                 runs, _ = attempt("", pulled, call, self.xs, self.data, self.cotangents, "JAX's derivative")
             self._jax_grads[key] = runs and grads_of(runs)
         return self._jax_grads[key]
-
-    @cached_property
-    def _jax_grads(self) -> dict[Any, Any]:
-        return {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import jax
@@ -15,10 +16,11 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.check.call import ALL, Subject
+from jaxconv.accuracy.error_model import unit_roundoff
+from jaxconv.check.call import ALL, Subject, direct
 from jaxconv.check.compare import doubles
-from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, plain
-from jaxconv.check.programs.long import is_long, traced
+from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, narrowest, plain
+from jaxconv.check.programs.long import is_long, keep, traced
 from jaxconv.check.programs.noise import noisy, shaken
 from jaxconv.check.protocol import attempt
 from jaxconv.terminal.progress import step
@@ -41,17 +43,17 @@ def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[
 SMALL = 20_000  # elements of input up to which compiling takes longer than running
 
 
-def jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """`function` compiled, once for every call and shape; on a CPU small ones without LLVM's optimisations.
 
-    Where the call is long it is traced once, and run equation by equation.
+    Where the call is long it is traced once, and run equation by equation; `long` is the same without loops.
     """
     fast = jax.jit(function, static_argnums=0)
     quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
 
     def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
         if call.long:
-            return traced(function, call, xs, *rest)(xs, *rest)
+            return traced(long or function, call, xs, *rest)(xs, *rest)
         small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
         return (quick if small else fast)(call, xs, *rest)
 
@@ -72,25 +74,42 @@ def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
         flat = how(program(call, xs, data, cotangents), [*xs, *data, *cotangents], seed, u, call.loop)
         return flat[: len(cotangents)], flat[len(cotangents) :]
 
-    compiled = jitted(run)
+    return jitted(run)
 
-    def disturbed(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> Any:
-        if not call.long:
-            return compiled(call, xs, data, cotangents, seed, u)
-        kept = traced(value_and_pull, call, xs, data, cotangents)
-        flat = how(kept.closed, [*xs, *data, *cotangents], seed, u, call.loop, kept.once)
-        return flat[: len(cotangents)], flat[len(cotangents) :]
 
-    return disturbed
+def has_jvp_rules(call: Subject, xs: Any, data: Any) -> bool:
+    """Whether a long program calls any `custom_jvp`."""
+    inside = traced(direct, replace(call, bare=()), list(xs), list(data)).closed
+    return holds(inside.jaxpr, lambda equation: equation.primitive.name.startswith("custom_jvp"))
+
+
+_STAMPS = count(1)
 
 
 def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
-    """`call` with the stamp of its programs, of the pull-back and of the function without its rule: text, constants."""
+    """`call` with the stamp of its programs, of the pull-back and of the function without its rule: text, constants.
+
+    Long ones are not compared with those of another check.
+    """
+    found = jax.make_jaxpr(partial(value_and_pull, call), return_shape=True)(xs, data, cotangents)
     plain = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
-    programs = [program(call, xs, data, cotangents), plain]
+    programs = [found[0], plain]
+    if is_long(*(one.jaxpr for one in programs)):
+        call = replace(call, stamp=-next(_STAMPS), long=True)
+        keep(value_and_pull, call, (xs, data, cotangents), *found)
+        return call
     constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
-    stamp = hash((*(str(one.jaxpr) for one in programs), constants))
-    return replace(call, stamp=stamp, long=is_long(*(one.jaxpr for one in programs)))
+    return replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
+
+
+def with_roundoff(call: Subject, xs: Any, data: Any) -> Subject:
+    """`call` with the roundoff of the coarsest dtype that its values pass through."""
+    if call.long:
+        closed = traced(direct, replace(call, bare=()), list(xs), list(data)).closed
+    else:
+        closed = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
+    coarse = narrowest(closed.jaxpr)
+    return call if coarse is None else replace(call, roundoff=max(unit_roundoff(coarse), call.roundoff))
 
 
 def _values(call: Subject, xs: Any, data: Any) -> list[Any]:
@@ -137,8 +156,8 @@ def with_laps(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
 
 
 outputs = jitted(_values)
-pull = jitted(_pull)
-noisy_pull, shaken_pull = _disturbed(noisy), _disturbed(shaken)
+pull = jitted(_pull, long=value_and_pull)
+_noisy, _shaken = _disturbed(noisy), _disturbed(shaken)
 push = jitted(_push)
 
 
@@ -156,9 +175,10 @@ def pull_each(how: Callable[..., Any], call: Subject, xs: Any, data: Any, cotang
     if call.long and how is pull and len(cotangents) > 1:
         step(what)
         stacked = [jnp.stack(each) for each in zip(*cotangents, strict=True)]
-        together, fault = attempt("", _pull_all, call, xs, data, stacked)
+        kept = traced(value_and_pull, call, xs, data, cotangents[0])
+        together, fault = attempt("", kept.stacked, (xs, data, stacked), (False, False, True))
         if not fault:
-            return [(together[0], [grad[c] for grad in together[1]]) for c in range(len(cotangents))]
+            return [jax.tree.map(lambda v, c=c: v[c], together) for c in range(len(cotangents))]
     runs = []
     for g in cotangents:
         step(what)
@@ -166,44 +186,38 @@ def pull_each(how: Callable[..., Any], call: Subject, xs: Any, data: Any, cotang
     return runs
 
 
-@jitted
-def _pull_all(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
-    """`value_and_pull` for a stack of cotangents."""
-    return jax.vmap(partial(value_and_pull, call, xs, data), out_axes=(None, 0))(cotangents)
-
-
-def _pull_stacks(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
-    return jax.vmap(lambda x, g: value_and_pull(call, x, data, g))(xs, cotangents)
-
-
 def noisy_draws(call: Subject, xs: Any, data: Any, cotangents: Any, draws: int, u: float) -> list[Any]:
     """Values and gradients under `draws` noises of size u, of the cotangents in turn."""
     each = [cotangents[k % len(cotangents)] for k in range(draws)]
     if call.long:
         step("what rounding may cost")
-        many = [jnp.broadcast_to(x, (draws, *np.shape(x))) for x in xs]
+        kept = traced(value_and_pull, call, xs, data, cotangents[0])
         gs = [jnp.stack(g) for g in zip(*each, strict=True)]
-        kept, fault = attempt("", traced, _pull_stacks, call, many, data, gs)
+        args, stacks = [*xs, *data, *gs], [False] * len([*xs, *data]) + [True] * len(gs)
+        flat, fault = attempt("", kept.noisy, args, stacks, range(draws), u)
         if not fault:
-            flat = noisy(kept.closed, [*many, *data, *gs], 0, u, call.loop, kept.once)
             runs = [[v[k] for v in flat] for k in range(draws)]
             return [(run[: len(gs)], run[len(gs) :]) for run in runs]
     runs = []
     for k, g in enumerate(each):
         step("what rounding may cost")
-        runs.append(noisy_pull(call, xs, data, g, k, u))
+        runs.append(_noisy(call, xs, data, g, k, u))
     return runs
 
 
-def _outputs_stack(call: Subject, xs: Any, data: Any) -> list[Any]:
-    return jax.vmap(lambda x: call.outputs(x, data))(xs)
+def shaken_pull(call: Subject, xs: Any, data: Any, cotangents: Any, seed: int, u: float) -> tuple[list[Any], list[Any]]:
+    """`value_and_pull` with its constants disturbed by u."""
+    if not call.long:
+        return _shaken(call, xs, data, cotangents, seed, u)
+    flat = traced(value_and_pull, call, xs, data, cotangents).shaken([*xs, *data, *cotangents], seed, u)
+    return flat[: len(cotangents)], flat[len(cotangents) :]
 
 
 class Values:
-    """f's outputs as a function of its differentiable leaves alone, in float64."""
+    """f's outputs as a function of its differentiable leaves alone, in float64, and what they are rounded to."""
 
     def __init__(self, call: Subject, data: Any) -> None:
-        self.call, self.data = call, data
+        self.call, self.data, self.roundoff = call, data, call.roundoff
 
     def __call__(self, at: list[np.ndarray]) -> list[np.ndarray]:
         return doubles(outputs(self.call, [jnp.asarray(x) for x in at], self.data))
@@ -212,13 +226,11 @@ class Values:
         """Those of many points."""
         if self.call.long:
             stacks = [jnp.stack(each) for each in zip(*points, strict=True)]
-            found, fault = attempt("", lambda: doubles(outputs_of_stack(self.call, stacks, self.data)))
+            kept = traced(_values, self.call, [x[0] for x in stacks], self.data)
+            found, fault = attempt("", kept.stacked, (stacks, self.data), (True, False))
             if not fault:
-                return [[v[k] for v in found] for k in range(len(points))]
+                return [[v[k] for v in doubles(found)] for k in range(len(points))]
         return [self(at) for at in points]
-
-
-outputs_of_stack = jitted(_outputs_stack)
 
 
 def grads_of(runs: Any) -> list[list[np.ndarray]]:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.accuracy.oracle import to_double
 from jaxconv.check.call import Subject
-from jaxconv.check.runs import noisy_draws, pull, shaken_pull
+from jaxconv.check.runs import noisy_draws, pull, pull_each, shaken_pull
 
 NOISE = 2.0**-26  # small enough to be linear, large enough to drown float64's own rounding
 FINER = 2.0**-12  # of it: shows whether a deviation is linear in the noise
@@ -69,7 +69,10 @@ def steady(call: Subject, xs: Any, data: Any, cotangents: Any, exact: Any, draws
     jumps = [w & ~(b <= a / FINER / 64) for w, a, b in zip(wild, grads, finer[1], strict=True)]
     bound = [LIMIT * typical(g) for g in exact[0][1]]
     least = [np.where(h <= m, h, b) for h, m, b in zip(held[1], most, bound, strict=True)]
-    finite = [np.where(np.isfinite(a), a, b) for a, b in zip(grads, finer[1], strict=True)]
+    finite = [
+        np.where(np.isfinite(a), a, np.where(np.isfinite(b), b, c))
+        for a, b, c in zip(grads, finer[1], bound, strict=True)
+    ]
     return Spread(values, [np.where(j, p, q) for j, p, q in zip(jumps, least, finite, strict=True)], jumps)
 
 
@@ -85,9 +88,10 @@ def of_constants(call: Subject, xs: Any, data: Any, cotangents: Any, i: int) -> 
 
     def pair(k: int) -> tuple[Run, Run]:
         g = cotangents[k % len(cotangents)]
-        return shaken_pull(call, xs, data, g, k, unit_roundoff(jnp.float32)), pull(call, xs, data, g)
+        return shaken_pull(call, xs, data, g, k, unit_roundoff(jnp.float32)), quiet[k % len(cotangents)]
 
     try:
+        quiet = pull_each(pull, call, xs, data, cotangents[:6], "constants")
         return _deviations(pair, 6)[1][i]
     except Exception:  # as in `spreads`
         return 0.0
@@ -107,8 +111,9 @@ def spreads_of_inputs(
 
     def pair(k: int) -> tuple[Run, Run]:
         g = cotangents[k % len(cotangents)]
-        return pull(call, disturbed(xs), data, disturbed(g)), pull(call, xs, data, g)
+        return pull(call, disturbed(xs), data, disturbed(g)), quiet[k % len(cotangents)]
 
+    quiet = pull_each(pull, call, xs, data, cotangents[:draws], "what rounding may cost")
     return _deviations(pair, draws, u)
 
 

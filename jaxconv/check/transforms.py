@@ -32,7 +32,7 @@ CANNOT = (
 AT_ONCE = (
     "differentiation rule", "Reverse-mode differentiation does not work", "callbacks do not support", "Pure callbacks",
     "does not support", "not differentiable", "cannot be differentiated", "can't apply forward-mode",
-    "Linearization failed",
+    "Linearization failed", "unexpected tracer",
 )  # fmt: skip
 
 

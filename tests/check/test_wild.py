@@ -126,6 +126,69 @@ def test_where_f_has_no_number_the_rest_is_judged():
         assert passed == ("1 of 3 not judged" in str(found))
 
 
+@pytest.mark.parametrize(("at_zero", "passed"), [(0.0, True), (5.0, False)])
+def test_a_norm_at_0_is_judged_by_differences(at_zero, passed):
+    """JAX's derivative of it is NaN there, f is 0 there, and the slopes to both sides differ."""
+
+    def backward(args, g):
+        size = jnp.linalg.norm(args[0])
+        return (g * jnp.where(size == 0, at_zero, args[0] / jnp.where(size == 0, 1, size)),)
+
+    found = report(vjp_of(lambda x: jnp.sqrt(jnp.sum(x * x)), backward), [0.0, 0.0, 0.0])
+    assert found.passed == passed, found
+    assert found.outcome != "NOT JUDGED"
+    assert passed or found.rows[0].cause == "algebra"
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(1, True), (-1, False)])
+def test_an_infinite_gradient_is_the_slope_to_one_side(factor, passed):
+    """x log x, 0 at 0: JAX's derivative of the `where` is 0 there, the slope to the right has no bound."""
+    f = lambda x: jnp.where(x > 0, x * jnp.log(jnp.where(x > 0, x, 1)), 0)  # noqa: E731
+    slope = lambda x: jnp.where(x == 0, factor * (1 + jnp.log(x)), 1 + jnp.log(x))  # noqa: E731
+    assert report(jvp_of(f, slope), [0.0, 0.5, 2.0], directions=8).passed == passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "passed"), [(1, True), (0.9, False)])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_values_that_pass_through_float32_are_known_to_that(dtype, share, passed):
+    """Differences of them say less than of float64 values, and confirm JAX's derivative to fewer digits."""
+
+    def normal(x):
+        x = x.astype(jnp.float32)
+        return (x - x.mean()) * jax.lax.rsqrt(jnp.mean((x - x.mean()) ** 2) + 1e-5)
+
+    def backward(args, g):
+        x, g = args[0].astype(jnp.float32), g.astype(jnp.float32)
+        n, r = normal(x), jax.lax.rsqrt(jnp.mean((x - x.mean()) ** 2) + 1e-5)
+        return ((r * (g - g.mean() - share * n * jnp.mean(g * n))).astype(args[0].dtype),)
+
+    rule = vjp_of(lambda x: normal(x).astype(x.dtype), backward)
+    found = report(rule, jnp.linspace(-1, 2, 8).astype(dtype) ** 3)
+    assert found.passed == passed, found
+    assert "JAX's derivative" in found.rows[0].method
+
+
+@pytest.mark.slow
+def test_a_rule_that_closes_over_what_is_differentiated_is_right_once():
+    def fixed(step, a, c):
+        return jax.lax.fori_loop(0, 60, lambda _, c: step(a, c), c)
+
+    solve = jax.custom_vjp(fixed, nondiff_argnums=(0,))
+
+    def backward(step, kept, g):
+        a, c = kept
+        pull = lambda _, u: g + jax.vjp(lambda c: step(a, c), c)[1](u)[0]  # noqa: E731
+        return jax.vjp(lambda a: step(a, c), a)[1](solve(pull, a, g))[0], jnp.zeros_like(c)
+
+    solve.defvjp(lambda step, a, c: (solve(step, a, c), (a, solve(step, a, c))), backward)
+    found = report(
+        lambda a: solve(lambda a, c: 0.5 * jnp.sin(a * c) + 0.1, a, jnp.zeros(2)), [0.3, 0.7], transforms=True
+    )
+    assert found.passed, found
+    assert "cannot apply" in found.transforms[-1].detail
+
+
 # --------------------------------------------------------------------------------------------- elements of many sizes
 
 

@@ -1,22 +1,29 @@
 """Programs that would take longer to compile than to run: run equation by equation.
 
-Every operation is compiled once for its shape, every loop once, and both are kept from one run to the next.
+A program is traced once and laid out as steps, the bodies of calls inlined. A step is compiled once for its shapes and
+parameters, with its noise, for a whole stack of draws or cotangents; the same step elsewhere is not compiled again.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property, lru_cache, partial
+from typing import Any, NamedTuple
 
 import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.check.programs.interpret import INLINE, LOOPS, bind, bodies, holds, is_loop, run
+from jaxconv.check.programs.interpret import BODIES, INLINE, bind, bodies, holds, is_float, is_loop
+from jaxconv.check.programs.noise import disturbed, is_rounded, rounds, with_noise
 
 LONG = 800  # equations of a pull-back
-MOST = 8  # programs kept
+MOST = 16  # programs kept
+OFTEN = 8  # times that a step must come to be compiled, where it needs neither noise nor a stack
+QUICK = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
+Axes = tuple[int | None, ...]  # of every input: 0 where it is a stack
 
 
 def is_long(*programs: Any) -> bool:
@@ -29,20 +36,165 @@ def count(jaxpr: Any) -> int:
     return sum(1 + sum(map(count, bodies(equation))) for equation in jaxpr.eqns)
 
 
+class Kind:
+    """An equation as what it computes: two of one primitive, parameters and shapes are the same."""
+
+    def __init__(self, equation: Any) -> None:
+        self.equation, self.rounds = equation, rounds(equation)
+        types = tuple((v.aval.shape, v.aval.dtype) for v in equation.invars if hasattr(v.aval, "shape"))
+        key: Hashable = (equation.primitive, tuple(equation.params.items()), types)
+        try:
+            self.hash = hash(key)
+        except TypeError:
+            key = id(equation)
+            self.hash = key
+        self.key = key
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Kind) and self.key == other.key
+
+
+class Step(NamedTuple):
+    """`kind` from the values at `inputs` to those at `outputs`; nobody asks for `gone` any more."""
+
+    kind: Kind
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    gone: tuple[int, ...]
+
+
+@lru_cache(maxsize=4096)
+def _compiled(kind: Kind, axes: Axes, draws: bool) -> Callable[..., list[Any]]:
+    """(seed, salt, u, *inputs) → outputs; `draws`: with noise, for a stack of seeds."""
+
+    def run(seed: Any, salt: Any, u: Any, *inputs: Any) -> list[Any]:
+        if draws:
+            return with_noise(kind.equation, list(inputs), seed + salt, u)
+        return bind(kind.equation, list(inputs))
+
+    stacked = jax.vmap(run, (0 if draws else None, None, None, *axes)) if draws or 0 in axes else run
+    return jax.jit(stacked, compiler_options=QUICK if jax.default_backend() == "cpu" else None)
+
+
+@lru_cache(maxsize=2)
+def _disturbed(stacked: bool) -> Callable[..., Any]:
+    return jax.jit(jax.vmap(disturbed, (0 if stacked else None, 0, None)))
+
+
 class Program:
-    """A function traced for its arguments: `closed`, the structure of its results, and its loops as compiled."""
+    """A program, laid out, and what its results look like.
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.closed, out = jax.make_jaxpr(function, return_shape=True)(*args)
-        self.tree = jax.tree.structure(out)
-        self.loops: dict[int, Any] = {}
+    Attributes:
+        closed: the program.  tree: the structure of its results.  steps: what is run, one after the other.
+        constants: what is known beforehand, by place.  given, results: the places of the arguments, of the results.
+    """
 
-    def once(self, equation: Any, run_it: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-        return self.loops.setdefault(id(equation), jax.jit(run_it))
+    def __init__(self, closed: Any, out: Any) -> None:
+        self.closed, self.tree = closed, jax.tree.structure(out)
+        self.constants: dict[int, Any] = {}
+        self.steps: list[Step] = []
+        self._places = 0
+        self.given = [self._place() for _ in self.closed.jaxpr.invars]
+        self.results = self._laid_out(self.closed.jaxpr, self.closed.consts, self.given)
+        self._times = Counter(step.kind for step in self.steps)
+        self._let_go()
+
+    def _place(self, value: Any = None) -> int:
+        self._places += 1
+        if value is not None:
+            self.constants[self._places - 1] = value
+        return self._places - 1
+
+    def _laid_out(self, jaxpr: Any, consts: Sequence[Any], given: Sequence[int]) -> list[int]:
+        """The steps of a program whose arguments are at `given`; where its results will be."""
+        at: dict[Any, int] = dict(zip(jaxpr.invars, given, strict=True))
+        at.update((v, self._place(value)) for v, value in zip(jaxpr.constvars, consts, strict=True))
+
+        def place(atom: Any) -> int:
+            return self._place(_literal(atom)) if isinstance(atom, jex.Literal) else at[atom]
+
+        for equation in jaxpr.eqns:
+            inputs = [place(v) for v in equation.invars]
+            if _is_call(equation):
+                inner = next(equation.params[key] for key in BODIES if key in equation.params)
+                outputs = self._laid_out(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs)
+            else:
+                outputs = [self._place() for _ in equation.outvars]
+                self.steps.append(Step(Kind(equation), tuple(inputs), tuple(outputs), ()))
+            at.update(zip(equation.outvars, outputs, strict=True))
+        return [place(v) for v in jaxpr.outvars]
+
+    def _let_go(self) -> None:
+        """Say of every step which values nobody asks for after it."""
+        kept = {*self.results, *self.constants}
+        for k in reversed(range(len(self.steps))):
+            step = self.steps[k]
+            gone = {*step.inputs, *step.outputs} - kept
+            kept |= gone
+            self.steps[k] = step._replace(gone=tuple(gone))
 
     def __call__(self, *args: Any) -> Any:
-        flat = run(self.closed.jaxpr, self.closed.consts, jax.tree.leaves(args), _step, _is_call)
-        return jax.tree.unflatten(self.tree, flat)
+        return jax.tree.unflatten(self.tree, self._run(jax.tree.leaves(args))[0])
+
+    def stacked(self, args: Sequence[Any], stacks: Sequence[bool]) -> Any:
+        """The results where all of some arguments are stacks: stacks, too."""
+        leaves = jax.tree.leaves(list(args))
+        ways = [way for each, way in zip(args, stacks, strict=True) for _ in jax.tree.leaves(each)]
+        size = next(len(v) for v, many in zip(leaves, ways, strict=True) if many)
+        return jax.tree.unflatten(self.tree, _all_stacks(*self._run(leaves, ways), size))
+
+    def noisy(self, args: Sequence[Any], stacks: Sequence[bool], seeds: Sequence[int], u: float) -> list[Any]:
+        """The results under noise of size u, stacks for the seeds, as are some arguments; see `noise.noisy`."""
+        given, ways = list(args), list(stacks)
+        for k, (value, way) in enumerate(zip(args, stacks, strict=True)):
+            if u > 0 and is_float(value):
+                given[k], ways[k] = _disturbed(way)(value, np.asarray(seeds) + 7919 * k, u), True
+        return _all_stacks(*self._run(given, ways, (np.asarray(seeds), abs(u))), len(seeds))
+
+    def shaken(self, args: Sequence[Any], seed: int, u: float) -> list[Any]:
+        """The results where constants that are rounded are disturbed by u; those of loops are left."""
+        changed = {k: disturbed(self.constants[k], seed + 7919 * k, u) for k in self._rounded}
+        return self._run(list(args), constants=self.constants | changed)[0]
+
+    @cached_property
+    def _rounded(self) -> list[int]:
+        return [k for k, value in self.constants.items() if is_rounded(value)]
+
+    def _run(
+        self, args: list[Any], stacked: Sequence[bool] | None = None, noise: Any = None, constants: Any = None
+    ) -> tuple[list[Any], list[bool]]:
+        """The results, and which of them are stacks."""
+        values: dict[int, Any] = dict(self.constants if constants is None else constants)
+        values.update(zip(self.given, args, strict=True))
+        many = {k for k, way in zip(self.given, stacked or (), strict=False) if way}
+        seeds, u = noise or (0, 0.0)
+        for salt, step in enumerate(self.steps):
+            inputs = [values[k] for k in step.inputs]
+            axes = tuple([0 if k in many else None for k in step.inputs])
+            draws = noise is not None and step.kind.rounds
+            stack = draws or 0 in axes
+            if stack or self._times[step.kind] >= OFTEN:
+                outputs = _compiled(step.kind, axes, draws)(seeds, draws and salt << 20, u, *inputs)
+            else:
+                outputs = bind(step.kind.equation, inputs)
+            if stack:
+                many.update(step.outputs)
+            values.update(zip(step.outputs, outputs, strict=True))
+            for k in step.gone:
+                del values[k]
+        return [values[k] for k in self.results], [k in many for k in self.results]
+
+
+def _literal(atom: Any) -> Any:
+    dtype = getattr(atom.aval, "dtype", None)
+    return jnp.asarray(np.asarray(atom.val, dtype)) if isinstance(dtype, np.dtype) else atom.val
+
+
+def _all_stacks(values: list[Any], stacked: list[bool], size: int) -> list[Any]:
+    return [v if way else jnp.broadcast_to(v, (size, *np.shape(v))) for v, way in zip(values, stacked, strict=True)]
 
 
 def _is_call(equation: Any) -> bool:
@@ -50,22 +202,27 @@ def _is_call(equation: Any) -> bool:
     return name in INLINE or name.startswith(("custom_vjp_call", "custom_jvp_call"))
 
 
-def _step(equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
-    return bind(equation, inputs) if equation.primitive.name in LOOPS else go(inputs)
-
-
 _KEPT: OrderedDict[Any, Program] = OrderedDict()
 
 
 def traced(function: Callable[..., Any], call: Any, *args: Any) -> Program:
     """`function(call, *args)` as a program, kept while few others were asked for."""
+    key = _key(function, call, args)
+    if key not in _KEPT:
+        keep(function, call, args, *jax.make_jaxpr(partial(function, call), return_shape=True)(*args))
+    _KEPT.move_to_end(key)
+    return _KEPT[key]
+
+
+def keep(function: Callable[..., Any], call: Any, args: Any, closed: Any, out: Any) -> None:
+    """Have `traced` answer with a program that is there already."""
+    _KEPT[_key(function, call, args)] = Program(closed, out)
+    while len(_KEPT) > MOST:
+        _KEPT.popitem(last=False)
+
+
+def _key(function: Callable[..., Any], call: Any, args: Any) -> Any:
     leaves, tree = jax.tree.flatten(args)
     types = tuple((np.shape(v), str(getattr(v, "dtype", type(v)))) for v in leaves)
     how = getattr(jax.config, "jax_enable_x64", None), getattr(jax.config, "jax_default_matmul_precision", None)
-    key = function, call, tree, types, how
-    if key not in _KEPT:
-        _KEPT[key] = Program(partial(function, call), args)
-        while len(_KEPT) > MOST:
-            _KEPT.popitem(last=False)
-    _KEPT.move_to_end(key)
-    return _KEPT[key]
+    return function, call, tree, types, how

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,9 +20,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxconv.accuracy.oracle import to_double
-from jaxconv.check.programs.interpret import LOOPS, Loop, apply, bind, bodies, is_float, run
-
-Once = Callable[[Any, Callable[..., list[Any]]], Callable[..., list[Any]]]  # (equation, how it runs) → that, compiled
+from jaxconv.check.programs.interpret import LOOPS, Loop, apply, bind, bodies, holds, is_float, run
 
 # Where data moves and nothing is rounded.
 EXACT = frozenset(
@@ -48,10 +47,10 @@ def longest(jaxpr: Any) -> int:
 
 
 class _Noise:
-    """What is changed at every equation; `once` compiles a loop whose program is not being compiled as a whole."""
+    """What is changed at every equation."""
 
-    def __init__(self, seed: Any, u: Any, loop: Loop, once: Once | None = None) -> None:
-        self.seed, self.u, self.loop, self.once = seed, u, loop, once
+    def __init__(self, seed: Any, u: Any) -> None:
+        self.seed, self.u = seed, u
         self.salt = iter(range(1, 1 << 30))
 
     def disturbed(self, values: Sequence[Any], size: Any) -> list[Any]:
@@ -59,8 +58,6 @@ class _Noise:
 
     def change(self, equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
         name = equation.primitive.name
-        if self.once and name in LOOPS:
-            return self.once(equation, self.within(equation))(inputs, self.seed + next(self.salt), self.u)
         length = _length(equation)
         if length > 1:
             inputs = self.disturbed(inputs, self.u * math.sqrt(length))
@@ -70,46 +67,52 @@ class _Noise:
             return out
         return self.disturbed(out, SEVERAL * self.u if name in APPROXIMATE else self.u)
 
-    def within(self, equation: Any) -> Callable[[list[Any], Any, Any], list[Any]]:
-        def run_loop(inputs: list[Any], seed: Any, u: Any) -> list[Any]:
-            return apply(equation, inputs, _Noise(seed, u, self.loop).change, everything, self.loop)
 
-        return run_loop
+def with_noise(equation: Any, inputs: list[Any], seed: Any, u: Any) -> list[Any]:
+    """The results of one equation, disturbed by u; a loop is entered."""
+    change = _Noise(seed, u).change
+    if equation.primitive.name in LOOPS:
+        return apply(equation, inputs, change, everything, lax.while_loop)
+    return change(equation, inputs, partial(bind, equation))
+
+
+def rounds(equation: Any) -> bool:
+    """Whether noise changes anything in it."""
+    name = equation.primitive.name
+    if name in LOOPS:
+        return any(holds(inner, rounds) for inner in bodies(equation))
+    floats = any(is_float(v.aval) for v in equation.outvars)
+    return floats and (_length(equation) > 1 or not (name in EXACT or bodies(equation)))
 
 
 def everything(equation: Any) -> bool:
     return True
 
 
-def noisy(
-    closed: Any, args: Sequence[Any], seed: Any, u: Any, loop: Loop = lax.while_loop, once: Once | None = None
-) -> list[Any]:
+def noisy(closed: Any, args: Sequence[Any], seed: Any, u: Any, loop: Loop = lax.while_loop) -> list[Any]:
     """The results of a program, inputs and every rounded result disturbed by u; a negative u leaves the inputs."""
-    noise = _Noise(seed, jnp.abs(u), loop, once)
+    noise = _Noise(seed, jnp.abs(u))
     args = noise.disturbed(args, jnp.maximum(u, 0.0))
     return run(closed.jaxpr, closed.consts, args, noise.change, everything, loop)
 
 
-def shaken(
-    closed: Any, args: Sequence[Any], seed: Any, u: float, loop: Loop = lax.while_loop, once: Once | None = None
-) -> list[Any]:
+def shaken(closed: Any, args: Sequence[Any], seed: Any, u: float, loop: Loop = lax.while_loop) -> list[Any]:
     """The results of a program whose constants are disturbed by u: those with more than 12 binary digits are taken for
     rounded, as 1/√8 written in float32 is.
     """
     salt = iter(range(1, 1 << 30))
 
     def shake(value: Any) -> Any:
-        return disturbed(jnp.asarray(value), seed + next(salt) * 7919, u) if _is_rounded(value) else value
+        return disturbed(jnp.asarray(value), seed + next(salt) * 7919, u) if is_rounded(value) else value
 
     def change(equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
-        if once and equation.primitive.name in LOOPS:
-            return bind(equation, inputs)
         return go([shake(v) if isinstance(a, jex.Literal) else v for a, v in zip(equation.invars, inputs, strict=True)])
 
     return run(closed.jaxpr, [shake(c) for c in closed.consts], args, change, everything, loop)
 
 
-def _is_rounded(constant: Any) -> bool:
+def is_rounded(constant: Any) -> bool:
+    """Whether a constant has more than 12 binary digits."""
     if not is_float(constant) and not isinstance(constant, (float, complex)):
         return False
     value = np.abs(to_double(constant))

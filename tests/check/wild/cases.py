@@ -51,6 +51,11 @@ def closed(path, truth, *args, within=None, name="", **options):
     CASES.append(Case(path + name, make, truth, "JAX", {"directions": 4} | options))
 
 
+def student(distribution, like):
+    """Student's t with 3.5 degrees of freedom, in the dtype of an array."""
+    return distribution(*(jnp.asarray(v, like.dtype) for v in (3.5, 0.0, 1.0)))
+
+
 X = [-2.5, -0.7, 0.3, 1.1, 3.2]
 P = [0.02, 0.3, 0.55, 0.97]
 POSITIVE = [0.05, 0.4, 1.3, 4.2]

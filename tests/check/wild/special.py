@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import mpmath as mp
 
-from cases import POSITIVE, SPD, A, P, V, X, closed, elementwise, f32
+from cases import POSITIVE, SPD, A, P, V, X, closed, elementwise, f32, student
 
 # ------------------------------------------------------------------------------------------------------------- jax
 NN, SP = "jax.nn", "jax.scipy.special"
@@ -110,8 +110,16 @@ closed(f"{TM}:hpsd_quadratic_form_solve", lambda a, b: b.T @ jnp.linalg.inv((a +
        jnp.asarray(V), within=lambda f: lambda a, b: f((a + a.T) / 2, b))  # fmt: skip
 closed(f"{TM}:clip_by_value_preserve_gradient", "wrong", f32(*X), within=lambda f: lambda x: f(x, -1.0, 1.0))
 TD = "tensorflow_probability.substrates.jax.distributions"
-elementwise(f"{TD}:StudentT", lambda t: mp.quad(lambda s: (1 + s * s / 3.5) ** -2.25, [-mp.inf, 0, t])
-            * mp.gamma(2.25) / (mp.sqrt(3.5 * mp.pi) * mp.gamma(1.75)), X, within=lambda d: d(3.5, 0.0, 1.0).cdf,
-            name=".cdf")  # fmt: skip
+elementwise(
+    f"{TD}:StudentT",
+    lambda t: (
+        mp.quad(lambda s: (1 + s * s / 3.5) ** -2.25, [-mp.inf, 0, t])
+        * mp.gamma(2.25)
+        / (mp.sqrt(3.5 * mp.pi) * mp.gamma(1.75))
+    ),
+    X,
+    within=lambda d: lambda x: student(d, x).cdf(x),
+    name=".cdf",
+)
 elementwise(f"{TD}:VonMises", lambda x: mp.quad(lambda s: mp.exp(2 * mp.cos(s)), [-mp.pi, 0, x])
             / (2 * mp.pi * mp.besseli(0, 2)), X[:4], within=lambda d: d(0.0, 2.0).cdf, name=".cdf")  # fmt: skip
