@@ -134,7 +134,8 @@ class GradientFlow:
     def summary(self) -> str:
         """One line for people: whether gradients vanish, hold or explode, and over how many steps.
 
-            vanish: log ‖∂h[T]/∂h[0]‖ < −1,   explode: > 1,   else hold;   steps: least s, |log ‖∂h[T]/∂h[T−s]‖| > 1
+            vanish: log ‖∂h[T]/∂h[0]‖ < −1,   explode: > 1,   else hold;
+            steps: least s, log ‖∂h[T]/∂h[T−r]‖ < −1 (vanish), > 1 (explode) for all r ≥ s
 
         Of several sequences it counts each kind, and its steps are the median of those that leave.
 
@@ -152,7 +153,8 @@ class GradientFlow:
         parts = []
         for kind, these in kinds.items():
             if these.any():
-                steps = np.argmax(np.abs(logs[::-1, these]) > 1, axis=0)
+                side = -1 if kind == "vanish" else 1
+                steps = time + 1 - np.argmin(side * logs[:, these] > 1, axis=0)  # its side from the end on
                 within = "" if kind == "hold" else f" within {np.median(steps):.0f} steps"
                 parts.append(f"{kind}{within}" + (f" in {these.sum()} of {sequences}" if sequences > 1 else ""))
         unknown = int(np.isnan(logs[0]).sum())

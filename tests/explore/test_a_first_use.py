@@ -64,9 +64,7 @@ def test_a_number_counts_as_soon_as_it_is_typed(opened, address, label, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("words", "note", "kept"), [("99", "at most 8", 8), ("-3", "at least 1", 1), ("abc", "a whole number", 2)]
-)
+@pytest.mark.parametrize(("words", "note", "kept"), [("99", "at most 8", 8), ("-3", "at least 1", 1)])
 def test_what_is_beyond_a_limit_is_said(opened, words, note, kept):
     go(opened, "n=9&k=3&s=2")
     typed(opened, "stride, axis 0", words)
@@ -75,6 +73,20 @@ def test_what_is_beyond_a_limit_is_said(opened, words, note, kept):
     assert opened.do(f"[page.state.s[0], {NOTE}]") == [kept, note]
     typed(opened, "stride, axis 0", "3")
     assert opened.do(f"[page.state.s[0], {NOTE}]") == [3, ""]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["V", "2.5", "1e3"])
+def test_what_is_no_number_is_said_until_the_field_is_left(opened, words):
+    go(opened, "n=9&k=3&s=2")
+    below = "document.querySelector('[aria-label=\"dilation, axis 0\"]').getBoundingClientRect().top"
+    before = opened.do(below)
+    typed(opened, "stride, axis 0", words)
+    told = f"[page.state.s[0], {NOTE}, document.activeElement.getAttribute('aria-invalid'), {below}]"
+    assert opened.do(told) == [2, "a whole number", "true", before]
+    left(opened)
+    assert opened.do(told) == [2, "", "false", before]
+    assert opened.do("document.activeElement.value") == "2"
 
 
 @pytest.mark.slow
@@ -118,6 +130,8 @@ def test_the_window_stays_in_sight(opened, address, width):
     ("address", "said"),
     [
         ("n=9&k=3&s=2&p=1", "y[0] = w[1]·x[0] + w[2]·x[1] + 1 zero from the padding"),
+        ("n=2&k=1&s=2&p=2", "y[0] = 0: padding alone"),
+        ("n=5&k=2&s=3&view=dx&at=2", "dx[2] = 0: no window reads it"),
         ("n=9&k=3&s=2&p=1&view=dx", "dx[0] = w[1]·g[0] + 2 zeros from stride and padding"),
         ("n=3x3&k=3x3&p=1x1&view=dw", "dw[0,0] = g[1,1]·x[0,0] + g[1,2]·x[0,1] + g[2,1]·x[1,0] + g[2,2]·x[1,1] + 5"),
         (
@@ -129,6 +143,7 @@ def test_the_window_stays_in_sight(opened, address, width):
 def test_the_sum_names_its_terms_before_its_zeros(opened, address, said):
     go(opened, address)
     assert text(opened, "readout").startswith(said)
+    assert (" = 0:" in said) <= (text(opened, "readout") == said)
 
 
 @pytest.mark.slow
@@ -146,7 +161,10 @@ def test_a_tap_upon_a_zero_can_be_read(opened, scheme):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "fields"),
-    [("n=9&k=3&c=8&f=8&g=3", "groups, channels in, channels out"), ("n=4&k=3&d=2", "size, kernel, dilation, padding")],
+    [
+        ("n=9&k=3&c=8&f=8&g=3", "groups, channels in, channels out"),
+        ("n=4&k=3&d=2", "size, kernel, dilation, padding; the padding to raise is lo + hi together"),
+    ],
 )
 def test_an_error_names_the_fields_to_change(opened, address, fields):
     go(opened, address)
@@ -212,3 +230,49 @@ def test_a_finger_taps_and_a_keyboard_sees_one_frame(opened):
     opened.press("Tab", 9)
     opened.do("page.picture.ground.box.focus()")
     assert opened.do(frames) == 1
+
+
+@pytest.mark.slow
+def test_the_size_of_a_transposed_gradient_names_its_kernel(opened):
+    go(opened, "n=5&k=4&s=3&d=1&p=2&t=1&view=dw")
+    said = "x as the kernel covers s(m − 1) + 1 = 13 of the 16 positions read; it moves by d: (16 − 13)/1 + 1 = 4"
+    assert said in text(opened, "formula")
+    go(opened, "n=9&k=3&s=2&p=1&view=dw")
+    assert "g as the kernel covers s(m − 1) + 1 = 9 of the 11 positions" in text(opened, "formula")
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_has_its_formula_and_its_legend(opened):
+    go(opened, "n=9&k=6&d=3&s=2")
+    assert "(9 − 16)/2⌋ + 1= ⌊(−7)/2⌋ + 1 = −3" in text(opened, "formula")
+    assert "d(k − 1) + 1 = 16 positions; there are n + lo + hi = 9." in text(opened, "formula")
+    assert text(opened, "legend") == "red: outside"
+    go(opened, "n=9&k=3")
+    assert "red" not in text(opened, "legend")
+
+
+@pytest.mark.slow
+def test_the_address_is_what_is_shown_and_what_it_cannot_be_is_said(opened):
+    for address, asked in {
+        "n=abc&s=99&p=SAMEE": "n=abc, s=99, p=SAMEE", "tab=recurrence&scale=0.5&bias=99": "bias=99", "n=%": "n=%",
+        "n=9x8&k=3&s=2&p=1:2x0&code=lax": "", "view=none": "view=none", "tab=recurrence&scale=12&bias=-2.5": "",
+    }.items():  # fmt: skip
+        opened.do(f"location.hash = {json.dumps(address)}, dispatchEvent(new Event('hashchange'))")
+        assert opened.do("location.hash.slice(1) === addressOf(page.state)"), address
+        assert text(opened, "asked") == (asked and f"The address asked for {asked}, which this page cannot show.")
+    opened.do("page.set({ tab: 'conv' })")
+    assert text(opened, "asked") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("logs", "before", "within"),
+    [
+        ([-3, -2, 5, 2, 0], "explode at first, up to 148, then ", "vanish within 3 steps"),
+        ([3, 0.5, 2, -2, 0], "vanish at first, down to 0.135, then ", "explode within 4 steps"),
+        ([0.5, 2, -3, 0], "vanish at first, down to 0.0498, then ", "hold"),
+        ([-3, -0.5, -2, 0], "", "vanish within 3 steps"),
+    ],
+)
+def test_the_verdict_counts_its_own_side_and_says_the_other(opened, logs, before, within):
+    assert opened.do(f"[flowBefore({logs}), flowWords({logs})[0]]") == [before, within]

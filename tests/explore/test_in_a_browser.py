@@ -216,7 +216,7 @@ def test_the_stack_is_receptive_field(opened):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scale", "bias"), [(12, 0), (0.1, 0), (0.1, 10), (30, -3)])
+@pytest.mark.parametrize(("scale", "bias"), [(12, 0), (0.1, 0), (0.1, 10), (30, -3), (30, 0)])
 def test_the_norms_are_gradient_flow(opened, scale, bias):
     found = opened.do(f"gradientFlow(WEIGHTS, {scale}, {bias}).logs")
     with jax.enable_x64(True):

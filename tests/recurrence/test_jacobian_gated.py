@@ -186,6 +186,13 @@ def test_summary_of_many_sequences():
     assert flow_with(logs).summary() == f"{said}: ‖∂h[T]/∂h[0]‖ = exp(-30) to exp(2.5) over T = 3 steps"
 
 
+def test_summary_counts_the_steps_of_its_own_side():
+    """Where the norm was beyond the other limit before, or came back, the steps are those until it stays."""
+    logs = np.array([[-3.0, 3.0, -3.0], [-2.0, 0.5, -0.5], [5.0, 2.0, -2.0], [2.0, -2.0, -2.0], [0.0, 0.0, 0.0]])
+    said = [flow_with(logs[:, i]).summary().split(":")[0] for i in range(3)]
+    assert said == ["vanish within 3 steps", "explode within 4 steps", "vanish within 4 steps"]
+
+
 def test_summary_at_the_edges():
     assert flow_with([0.0]).summary() == "hold: ‖∂h[T]/∂h[0]‖ = exp(0) over T = 0 steps"
     assert flow_with([[-np.inf, -np.inf]] * 2 + [[0.0, 0.0]]).summary().startswith("vanish within 1 steps in 2 of 2")

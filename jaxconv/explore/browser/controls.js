@@ -14,9 +14,10 @@ function stepper(name, label, set) {
   const typed = () => field.value.trim().replace("−", "-");
   const now = () => Number(field.dataset.value);
   const note = html("span", { class: "limit", role: "status" });
-  const complain = (words) => {
+  const complain = (words, wrong = words !== "") => {
     note.textContent = words;
-    field.setAttribute("aria-invalid", words !== "");
+    field.setAttribute("aria-invalid", wrong);
+    note.classList.toggle("wrong", wrong);
   };
   const beyond = () => (Number(typed()) > high ? `at most ${high}` : Number(typed()) < low ? `at least ${signed(least)}` : "");
   const change = (number) => {
@@ -33,14 +34,14 @@ function stepper(name, label, set) {
   more.addEventListener("click", by(1));
   field.addEventListener("input", () => {
     if (isNumber(typed()) && !beyond()) change(Number(typed()));
-    else complain(isNumber(typed()) ? beyond() : "");
+    else complain(isNumber(typed()) ? beyond() : /^-?$/.test(typed()) ? "" : "a whole number");
   });
   field.addEventListener("change", () => {
-    const words = isNumber(typed()) ? beyond() : "a whole number";
+    const words = isNumber(typed()) ? beyond() : "";
     const number = words.startsWith("at least") ? least : within(name, typed(), now());
     field.value = "";
     change(number);
-    complain(words);
+    complain(words, false); // the number is a good one again
   });
   field.addEventListener("keydown", (event) => {
     const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];

@@ -60,18 +60,28 @@ function gradientFlow({ w_c, w_h, w_x, x }, scale, bias) {
 }
 
 // In the words of GradientFlow.summary, and the rule that it uses.
-const RULE = " The rule: a norm below 1/e ≈ 0.37 vanishes, one above e ≈ 2.7 explodes (dotted lines); the steps are those from the end until it first leaves the two.";
+const RULE = " The rule: a norm below 1/e ≈ 0.37 vanishes, one above e ≈ 2.7 explodes (dotted lines); the steps count from the end until it is beyond its line for good.";
 
 function flowKind(logs) {
   if (logs[0] < -1) return "vanish";
   return logs[0] > 1 ? "explode" : "hold";
 }
 
+// steps: least s, log ‖∂h[T]/∂h[T−r]‖ < −1 for all r ≥ s (vanish), or > 1 (explode).
 function flowWords(logs) {
   const kind = flowKind(logs);
-  const steps = logs.slice().reverse().findIndex((log) => Math.abs(log) > 1);
+  const side = kind === "vanish" ? -1 : 1;
+  const steps = logs.length - logs.findIndex((log) => side * log <= 1);
   const within = kind === "hold" ? "hold" : `${kind} within ${steps} step${steps === 1 ? "" : "s"}`;
   return [within, `‖∂h[T]/∂h[0]‖ = ${powerWords(logs[0])} over T = ${logs.length - 1} steps`];
+}
+
+// Where the norm is beyond the other line before: how far, in words that stand before the verdict.
+function flowBefore(logs) {
+  const kind = flowKind(logs);
+  const [low, high] = [Math.min(...logs), Math.max(...logs)];
+  if (kind !== "explode" && high > 1 && (kind === "vanish" || high > -low)) return `explode at first, up to ${powerWords(high)}, then `;
+  return kind !== "vanish" && low < -1 ? `vanish at first, down to ${powerWords(low)}, then ` : "";
 }
 
 // exp(log) with three digits; what is far from 1 as a multiple of a power of ten, as on the axis.
@@ -146,7 +156,7 @@ class FlowTab {
     const { logs, gates } = gradientFlow(WEIGHTS, scale, bias);
     this.logs = logs;
     const [kind, number] = flowWords(logs);
-    const strong = html("strong", { class: flowKind(logs) }, `Gradients ${kind}.`);
+    const strong = html("strong", { class: flowKind(logs) }, `Gradients ${flowBefore(logs)}${kind}.`);
     this.verdict.replaceChildren(strong, ` ${number}. `, html("span", { class: "quiet" }, RULE));
     $("flow-code").textContent = flowCode(scale, bias);
     this.drawPlot(logs, gates);
@@ -163,7 +173,7 @@ class FlowTab {
     const last = logs.length - 1;
     const x = (t) => LEFT + ((WIDE - LEFT - 16) * t) / last;
     const y = (log) => (TALL - BOTTOM) / 2 - (log / most) * ((TALL - BOTTOM) / 2 - 14);
-    const words = `the norm of the gradient over ${last} steps of time: ${flowWords(logs).join("; ")}`;
+    const words = `the norm of the gradient over ${last} steps of time: ${flowBefore(logs)}${flowWords(logs).join("; ")}`;
     const element = svg("svg", { viewBox: `0 0 ${WIDE} ${TALL + 54}`, role: "img", "aria-label": words }, this.plot);
     const text = (at, up, content, name = "tick") => (svg("text", { x: at, y: up, class: name }, element).textContent = content);
     for (const power of [-most, -most / 2, 0, most / 2, most]) {

@@ -15,7 +15,7 @@ const HEADS = {
 // Which fields an error speaks of, by the argument that its message names first.
 const FIELDS = {
   groups: "groups, channels in, channels out", stride: "stride", dilation: "dilation", output_padding: "output padding, stride",
-  kernel: "size, kernel, dilation, padding", padding: "size, kernel, padding",
+  kernel: "size, kernel, dilation, padding; the padding to raise is lo + hi together", padding: "size, kernel, padding",
 };
 
 const EXAMPLES = [
@@ -55,6 +55,7 @@ class Page {
       $("examples").append(html("li", {}, html("a", { href: `#${address}` }, words)));
     }
     this.draw();
+    if (location.hash) this.keep(); // an address that says something else is put right
   }
 
   listen() {
@@ -64,6 +65,7 @@ class Page {
       this.controls.linked = true;
       this.state = stateOf(location.hash);
       this.draw();
+      this.keep();
     });
     $("play").addEventListener("click", () => (this.playing ? this.stop() : this.play()));
     $("back").addEventListener("click", () => this.step(-1));
@@ -74,7 +76,7 @@ class Page {
     addEventListener("beforeprint", () => ($("address").textContent = `${location.href.split("#")[0]}#${addressOf(this.state)}`));
     $("picture").addEventListener("goto", (event) => this.go(event.detail));
     $("picture").addEventListener("keydown", pointByKeys);
-    $("picture").addEventListener("focusout", () => this.picture?.unprobe());
+    $("picture").addEventListener("focusout", (event) => this.picture?.unprobe(event.target.grid));
     addEventListener("resize", () => this.state.tab === "recurrence" && this.draw());
     for (const [button, code] of [["copy", "code"], ["copy-flow", "flow-code"]]) {
       $(button).addEventListener("click", () => this.copy($(button), $(code)));
@@ -89,7 +91,7 @@ class Page {
   // Change the state, and draw what follows from it.
   set(change) {
     this.stop();
-    this.state = { ...this.state, ...change };
+    this.state = { ...this.state, asked: [], ...change };
     this.draw();
     this.keep();
   }
@@ -106,6 +108,7 @@ class Page {
       $(`tab-${tab}`).tabIndex = state.tab === tab ? 0 : -1;
       $(tab).hidden = state.tab !== tab;
     }
+    $("asked").textContent = state.asked.length ? `The address asked for ${state.asked.join(", ")}, which this page cannot show.` : "";
     [document.querySelector("h1").textContent, $("about").textContent] = HEADS[state.tab];
     if (state.tab === "recurrence") {
       this.flow ??= new FlowTab($("recurrence"), this);
@@ -122,7 +125,7 @@ class Page {
     $("libraries").hidden = stack;
     $("codes").hidden = Boolean(geometry.error);
     if (stack) layerControls(this.controls.stack, this);
-    if (geometry.error) $("formula").replaceChildren(html("p", { class: "note" }, "There is no output: the error above says what to change."));
+    if (geometry.error) this.noSize(stack ? null : misfit(state));
     else if (stack) stackCard($("formula"), geometry);
     else sizeCard($("formula"), state, geometry);
     this.showCode(state.code);
@@ -135,10 +138,12 @@ class Page {
     $("error").querySelector("code").textContent = geometry.error ? `ValueError: ${geometry.error}` : "";
     const fields = FIELDS[/`(\w+)/.exec(geometry.error ?? "")?.[1]];
     $("error").querySelector("span").textContent = fields ? `Fields that may change this: ${fields}.` : "";
-    for (const id of ["player", "readout", "legend", "caption"]) $(id).hidden = Boolean(geometry.error);
+    for (const id of ["player", "readout", "caption"]) $(id).hidden = Boolean(geometry.error);
     this.picture = null;
     if (geometry.error) {
-      drawMisfit($("picture"), state.view === "stack" ? null : misfit(state));
+      const axis = state.view === "stack" ? null : misfit(state);
+      drawMisfit($("picture"), axis);
+      $("legend").replaceChildren(...(axis ? [html("li", { class: "wrong" }, "red: outside")] : []));
       return;
     }
     const told = (parts) => $("readout").replaceChildren(...parts);
@@ -149,6 +154,11 @@ class Page {
     $("scrub").max = this.picture.count - 1;
     this.go(state.at, 0);
     this.legend();
+  }
+
+  noSize(axis) {
+    const words = html("p", { class: "note" }, "There is no output: the error above says what to change.");
+    $("formula").replaceChildren(...(axis ? misfitLines(axis) : []), words);
   }
 
   legend() {
@@ -166,7 +176,7 @@ class Page {
       item.append(words);
       $("legend").append(item);
     }
-    $("legend").append(html("li", { class: "hint" }, `${coarse.matches ? "tap" : "point at"} a cell: what it reads or goes into; drag: move the window`));
+    $("legend").append(html("li", { class: "hint" }, `${coarse.matches ? "tap" : "point at"} a cell: what it reads or goes into; drag${coarse.matches ? " sideways" : ""}: move the window`));
   }
 
   // ---------------------------------------------------------------------------------------------- the player

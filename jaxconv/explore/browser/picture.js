@@ -214,6 +214,7 @@ class Picture extends Pointing {
   // Light what a cell reads or goes into in the other arrays; in words.
   pointAt(grid, cell) {
     const position = this.positionOf(grid, cell);
+    this.nameCell(grid, cell, position);
     if (!position) {
       this.light([]);
       grid.mark("lit", [cell]);
@@ -222,6 +223,16 @@ class Picture extends Pointing {
     this.light(connectionsOf(this.geometry, { [grid.role]: position }).filter((c) => inside(this.geometry, c.j)));
     grid.mark("lit", [cell]);
     return meetsWords(this, grid.role, position);
+  }
+
+  // On two axes, where numbers stand beside the cells: that of the cell that is pointed at, in it.
+  nameCell(grid, cell, position) {
+    this.own?.remove();
+    const element = grid.box.ownerSVGElement;
+    if (!this.motions[1] || !position || element.classList.contains("dense")) return;
+    const [x, y] = grid.center(cell);
+    this.own = svg("text", { x, y, class: "own" }, element);
+    this.own.textContent = positionWords(position);
   }
 
   light(found) {
@@ -256,8 +267,7 @@ class Picture extends Pointing {
   }
 
   // The result whose window lies nearest to a pointer.
-  nearest(event) {
-    const element = event.target.closest("svg");
+  nearest(event, element) {
     if (this.motions[1] && element !== this.ground.box.ownerSVGElement) return null;
     const [x, y] = pointIn(element, event).map((at) => at / CELL);
     const along = this.motions.map(({ a, b, c, count, results }, axis) => {
@@ -273,7 +283,7 @@ function misfit(state) {
   const wide = ({ n, k, d, lo, hi }) => window_size(k, d) > n + lo + hi;
   const axes = range(state.axes).map((i) => {
     const [lo, hi] = paddingOf(state, i);
-    return { n: state.n[i], k: state.k[i], d: state.d[i], lo, hi };
+    return { n: state.n[i], k: state.k[i], s: state.s[i], d: state.d[i], lo, hi };
   });
   return state.t || state.s.includes(0) || state.d.includes(0) ? null : axes.find(wide) ?? null;
 }

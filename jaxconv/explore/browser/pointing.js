@@ -23,12 +23,14 @@ class Pointing {
     this.changed(words);
   }
 
-  unprobe() {
-    if (!this.probed) return;
+  // Nothing is pointed at any more; of a grid: unless what is pointed at is in another one.
+  unprobe(grid) {
+    if (!this.probed || (grid && !this.probed.startsWith(`${this.grids.indexOf(grid)} `))) return;
     this.probed = null;
     this.host.classList.remove("probing");
     for (const grid of this.grids) grid.mark("lit", []);
     this.links?.replaceChildren();
+    this.own?.remove();
     this.say();
   }
 
@@ -45,8 +47,7 @@ class Pointing {
     if (to !== place.scrollLeft) place.scrollTo({ left: to, behavior: duration ? "smooth" : "instant" });
   }
 
-  hit(event) {
-    const element = event.target.closest("svg");
+  hit(event, element) {
     for (const grid of [...this.grids].reverse()) {
       if (grid.box.ownerSVGElement !== element || grid === this.tiles) continue;
       const cell = grid.cellAt(...pointIn(grid.box, event));
@@ -58,13 +59,14 @@ class Pointing {
   listen(element) {
     let from = null;
     const drag = (event) => {
-      const at = this.nearest(event);
+      const at = this.nearest(event, element);
       if (at !== null) this.host.dispatchEvent(new CustomEvent("goto", { detail: at }));
     };
     element.addEventListener("pointerdown", (event) => {
       from = [event.clientX, event.clientY];
-      const found = this.hit(event);
+      const found = this.hit(event, element);
       if (found?.[0] === this.result) {
+        if (event.pointerType === "touch") this.unprobe();
         this.host.dispatchEvent(new CustomEvent("goto", { detail: this.numberOf(found[1]) }));
       } else if (event.pointerType === "touch" && found) this.probe(...found);
     });
@@ -75,7 +77,7 @@ class Pointing {
         element.setPointerCapture(event.pointerId);
         drag(event);
       } else if (!event.buttons && event.pointerType !== "touch") {
-        const found = this.hit(event);
+        const found = this.hit(event, element);
         if (found) this.probe(...found);
         else this.unprobe();
       }

@@ -22,6 +22,17 @@ function forwardLines({ n, k, s, d, lo, hi, m }) {
   ];
 }
 
+// The same where it gives no size: the window is wider than what there is.
+function misfitLines(axis) {
+  const { n, k, s, d, lo, hi } = axis;
+  const [there, window] = [n + lo + hi, window_size(k, d)];
+  const m = Math.floor((there - window) / s) + 1;
+  const lines = forwardLines({ ...axis, m: signed(m) });
+  lines.splice(2, 0, ["= ", floor(fraction(`${signed(there)} − ${window}`, s)), " + 1"]);
+  const words = `The window covers d(k − 1) + 1 = ${window} positions; there are n + lo + hi = ${signed(there)}.`;
+  return [html("div", { class: "formula" }, ...lines.map((line) => html("div", {}, ...line))), html("p", { class: "note" }, words)];
+}
+
 function transposedLines({ n, k, s, d, lo, hi, m, e }, same) {
   if (same) return [["n = s·m"], [`= ${s}·${m} = `, html("strong", {}, n)]];
   return [
@@ -55,13 +66,13 @@ function axisRemarks(axis, geometry, pad) {
 }
 
 // The size of what a gradient's view computes, from the sizes of what it is computed from.
-function gradientLine({ n, k, s, d, m }, map) {
+function gradientLine({ n, k, s, d, m }, map, slides) {
   if (map === "dx") {
     const [wide, window] = [n + d * (k - 1), window_size(k, d)];
     return [`g, ${s > 1 ? "stretched and " : ""}padded to `, `n + d(k − 1) = ${wide}; windows of d(k − 1) + 1 = ${window}: `, `${wide} − ${window} + 1 = `, html("strong", {}, n)];
   }
   const [wide, window] = [s * (m - 1) + window_size(k, d), s * (m - 1) + 1];
-  return ["g as the kernel covers ", `s(m − 1) + 1 = ${window} of the ${wide} positions read; it moves by d: `, `(${wide} − ${window})/${d} + 1 = `, html("strong", {}, k)];
+  return [`${slides} as the kernel covers `, `s(m − 1) + 1 = ${window} of the ${wide} positions read; it moves by d: `, `(${wide} − ${window})/${d} + 1 = `, html("strong", {}, k)];
 }
 
 function sizeCard(host, state, geometry) {
@@ -80,7 +91,7 @@ function sizeCard(host, state, geometry) {
     for (const line of lines) formula.append(html("div", {}, ...line));
     if (state.view !== "y") {
       const map = mapOf(state.view, geometry.transposed);
-      const line = map === "y" ? ["as of a plain convolution of g: ", html("strong", {}, axis.m)] : gradientLine(axis, map);
+      const line = map === "y" ? ["as of a plain convolution of g: ", html("strong", {}, axis.m)] : gradientLine(axis, map, geometry.transposed ? "x" : "g");
       formula.prepend(html("div", { class: "lead" }, "size of y, which g has too"));
       formula.append(html("div", { class: "lead" }, `size of ${state.view}`), html("div", {}, ...line));
     }

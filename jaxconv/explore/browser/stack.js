@@ -164,8 +164,8 @@ class StackPicture extends Pointing {
     return i;
   }
 
-  nearest(event) {
-    const [x] = pointIn(event.target.closest("svg"), event);
+  nearest(event, element) {
+    const [x] = pointIn(element, event);
     const { field } = this.levels.at(-1);
     return clamp(Math.round((x / CELL - field.start - (field.size - 1) / 2) / field.stride), 0, this.count - 1);
   }
@@ -221,7 +221,7 @@ function drawLayers(host, page) {
   const count = page.state.layers.length;
   host.fields = [];
   const rows = range(count).map((i) => {
-    const box = html("fieldset", { class: "layer" }, html("legend", {}, `layer ${i + 1}`));
+    const box = html("fieldset", { class: "layer" }, html("legend", {}, `layer ${i + 1}${i ? "" : " (reads x)"}`));
     host.fields[i] = [["k", "kernel"], ["s", "stride"], ["d", "dilation"], ["lo", "before"], ["hi", "after"]].map(([key, name]) => {
       const field = stepper(key, `layer ${i + 1}, ${name}`, change(i, key));
       field.dataset.key = key;

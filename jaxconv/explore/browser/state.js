@@ -3,7 +3,7 @@
 
 const USUAL = {
   tab: "conv", view: "y", axes: 1, n: [9, 9], k: [3, 3], s: [2, 2], d: [1, 1], lo: [1, 1], hi: [1, 1], o: [0, 0],
-  pad: "", c: 1, f: 1, g: 1, t: false, at: 0, code: "jaxconv", scale: 1, bias: 0,
+  pad: "", c: 1, f: 1, g: 1, t: false, at: 0, code: "jaxconv", scale: 1, bias: 0, asked: [],
   layers: [{ k: 3, s: 1, d: 1, lo: 1, hi: 1 }, { k: 3, s: 2, d: 1, lo: 1, hi: 1 }, { k: 3, s: 1, d: 1, lo: 1, hi: 1 }],
 };
 const VIEWS = ["y", "dx", "dw", "stack"];
@@ -62,36 +62,50 @@ function addressOf(state) {
   return Object.entries(words).map(([key, text]) => `${key}=${text}`).join("&");
 }
 
-// The state of an address: what it does not say is as usual, but options that stand alone have their plain values.
+function decoded(word) {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return word;
+  }
+}
+
+// The state of an address, and in `asked` the words of it that cannot be had: what it does not say is as usual, but options that stand alone have their plain values.
 function stateOf(address) {
   const state = usual();
-  const words = new Map(address.replace(/^#/, "").split("&").map((word) => decodeURIComponent(word).split("=")));
+  const words = new Map(address.replace(/^#/, "").split("&").map((word) => decoded(word).split("=")));
   const text = (key) => words.get(key) ?? "";
+  const got = (key, part, value) => {
+    if (part && String(value) !== part) state.asked.push(`${key}=${text(key)}`);
+    return value;
+  };
+  const number = (key, name, part, before) => got(key, part, within(name, part, before));
+  const word = (key, known) => (known.includes(text(key)) ? text(key) : got(key, text(key), state[key]));
   const perAxis = (key) => {
     const parts = text(key).split("x");
-    return [0, 1].map((axis) => within(key, parts[axis] ?? parts[0], state[key][axis]));
+    return [0, 1].map((axis) => number(key, key, parts[axis] ?? parts[0], state[key][axis]));
   };
   if (text("n")) {
     Object.assign(state, { axes: text("n").includes("x") ? 2 : 1, s: [1, 1], lo: [0, 0], hi: [0, 0] });
   }
   for (const key of ["n", "k", "s", "d", "o"]) state[key] = perAxis(key);
-  for (const key of ["c", "f", "g"]) state[key] = within(key, text(key), 1);
+  for (const key of ["c", "f", "g"]) state[key] = number(key, key, text(key), 1);
   if (NAMED.includes(text("p"))) state.pad = text("p");
   else if (text("p")) {
     const pairs = text("p").split("x").map((pair) => pair.split(":"));
     const of = (axis) => pairs[axis] ?? pairs[0];
-    state.lo = [0, 1].map((axis) => within("lo", of(axis)[0], 0));
-    state.hi = [0, 1].map((axis) => within("hi", of(axis)[1] ?? of(axis)[0], 0));
+    state.lo = [0, 1].map((axis) => number("p", "lo", of(axis)[0], 0));
+    state.hi = [0, 1].map((axis) => number("p", "hi", of(axis)[1] ?? of(axis)[0], 0));
   }
   state.t = text("t") === "1";
-  state.tab = text("tab") === "recurrence" ? "recurrence" : "conv";
-  if (VIEWS.includes(text("view"))) state.view = text("view");
-  if (LIBRARIES.includes(text("code"))) state.code = text("code");
+  for (const [key, known] of [["tab", ["conv", "recurrence"]], ["view", VIEWS], ["code", LIBRARIES]]) state[key] = word(key, known);
   if (text("layers")) state.layers = text("layers").split(",").slice(0, MOST_LAYERS).map(readLayer);
   state.at = /^\d{1,6}$/.test(text("at")) ? Number(text("at")) : 0;
   for (const key of ["scale", "bias"]) {
-    const number = Number(text(key) || "x");
-    if (Number.isFinite(number)) state[key] = clamp(number, ...LIMITS[key]);
+    const asked = Number(text(key) || "x");
+    if (Number.isFinite(asked)) state[key] = clamp(asked, ...LIMITS[key]);
+    if (text(key) && asked !== state[key]) got(key, text(key), NaN);
   }
+  state.asked = [...new Set(state.asked)];
   return state;
 }

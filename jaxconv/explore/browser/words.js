@@ -14,7 +14,7 @@ function sumWords(picture, at) {
   found.slice(0, TERMS).forEach((c, i) => {
     parts.push(i ? " + " : "", entry(names[1], c[roles[1]]), "·", entry(names[2], c[roles[2]]));
   });
-  if (!found.length) parts.push(map === "dx" ? "0: no window reads it" : "0");
+  if (!found.length) return [...parts, map === "dx" ? "0: no window reads it" : "0: padding alone"];
   if (found.length > TERMS) parts.push(` + ${found.length - TERMS} more`);
   const from = map === "dx" ? "stride and padding" : "the padding";
   if (zeros) parts.push(html("span", { class: "quiet" }, ` + ${zeros} zero${zeros === 1 ? "" : "s"} from ${from}`));
