@@ -78,9 +78,15 @@ def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
 
 
 def has_jvp_rules(call: Subject, xs: Any, data: Any) -> bool:
-    """Whether a long program calls any `custom_jvp`."""
-    inside = traced(direct, replace(call, bare=()), list(xs), list(data)).closed
-    return holds(inside.jaxpr, lambda equation: equation.primitive.name.startswith("custom_jvp"))
+    """Whether f calls any `custom_jvp`."""
+    return holds(_inside(call, xs, data).jaxpr, lambda equation: equation.primitive.name.startswith("custom_jvp"))
+
+
+def _inside(call: Subject, xs: Any, data: Any) -> jex.ClosedJaxpr:
+    """f as a program."""
+    if call.long:
+        return traced(direct, replace(call, bare=()), list(xs), list(data)).closed
+    return jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
 
 
 _STAMPS = count(1)
@@ -104,11 +110,7 @@ def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
 
 def with_roundoff(call: Subject, xs: Any, data: Any) -> Subject:
     """`call` with the roundoff of the coarsest dtype that its values pass through."""
-    if call.long:
-        closed = traced(direct, replace(call, bare=()), list(xs), list(data)).closed
-    else:
-        closed = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
-    coarse = narrowest(closed.jaxpr)
+    coarse = narrowest(_inside(call, xs, data).jaxpr)
     return call if coarse is None else replace(call, roundoff=max(unit_roundoff(coarse), call.roundoff))
 
 
@@ -231,6 +233,18 @@ class Values:
             if not fault:
                 return [[v[k] for v in doubles(found)] for k in range(len(points))]
         return [self(at) for at in points]
+
+
+class InDouble(Values):
+    """The same outside ``jax.enable_x64(True)``."""
+
+    def __call__(self, at: list[np.ndarray]) -> list[np.ndarray]:
+        with jax.enable_x64(True):
+            return super().__call__(at)
+
+    def many(self, points: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+        with jax.enable_x64(True):
+            return super().many(points)
 
 
 def grads_of(runs: Any) -> list[list[np.ndarray]]:
