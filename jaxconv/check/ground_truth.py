@@ -63,7 +63,7 @@ def confirmed(call: Subject, bare: Subject, xs: Any, data: Any, random: np.rando
     for _ in range(directions):
         step("differences of the values")
         vs = [direction(x, random) * numeric.scales(x) for x in at]
-        exact = doubles(push(bare, xs, data, [jnp.asarray(v) for v in vs]))
+        exact = doubles(push(bare, xs, data, [jnp.asarray(v) for v in vs], 0))
         found, error = numeric.directional(Values(call, data), at, vs)
         for a, b, e in zip(exact, found, error, strict=True):
             known = np.isfinite(a) & np.isfinite(b) & np.isfinite(e)
@@ -198,7 +198,7 @@ def forward(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> 
         vs = [np.zeros_like(x) for x in at]
         vs[i].flat[k] = unit
         for beyond, kept in enumerate(runs[: 3 if call.laps else 1]):
-            d = doubles(push(replace(call, beyond=beyond), xs, data, [jnp.asarray(v) for v in vs]))
+            d = doubles(push(call, xs, data, [jnp.asarray(v) for v in vs], beyond))
             for c, g in enumerate(cotangents):
                 value = numeric.pairing(doubles(g), d)
                 kept[c][i].flat[k] += value if unit == 1 else -1j * value

@@ -19,7 +19,7 @@ import numpy as np
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check.call import ALL, Subject, direct
 from jaxconv.check.compare import doubles
-from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, narrowest, plain
+from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, limited, narrowest, plain
 from jaxconv.check.programs.long import is_long, keep, traced
 from jaxconv.check.programs.noise import noisy, shaken
 from jaxconv.check.protocol import attempt
@@ -130,15 +130,15 @@ def _pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any]
     return flat[: len(cotangents)], flat[len(cotangents) :]
 
 
-def _push(call: Subject, xs: Any, data: Any, vs: Any) -> list[Any]:
-    """f'(x) v for every output, the iterations of its loops bounded."""
+def _push(call: Subject, xs: Any, data: Any, vs: Any, beyond: Any) -> list[Any]:
+    """f'(x) v for every output, the iterations of its loops bounded; they go on for `beyond` after their end."""
 
     def pushed(xs: Any, data: Any, vs: Any) -> list[Any]:
         return jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1]
 
     if not call.laps:
         return pushed(xs, data, vs)
-    return plain(jax.make_jaxpr(pushed)(xs, data, vs), [*xs, *data, *vs], (), call.loop)
+    return plain(jax.make_jaxpr(pushed)(xs, data, vs), [*xs, *data, *vs], (), limited(call.laps, beyond))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
