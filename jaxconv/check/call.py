@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv.check.programs.interpret import is_float, limited, plain
-from jaxconv.check.programs.long import traced
+from jaxconv.check.programs.long import program_of
 from jaxconv.sizes.arguments import wrong_kind
 
 
@@ -75,10 +75,7 @@ class Subject:
         """f's inexact outputs, as a flat list: the others have no derivative."""
         if not self.bare:
             return direct(self, xs, data)
-        if self.long:
-            closed = traced(direct, replace(self, bare=()), list(xs), list(data)).closed
-        else:
-            closed = jax.make_jaxpr(partial(direct, self))(list(xs), list(data))
+        closed = program_of(direct, replace(self, bare=()), list(xs), list(data))
         return plain(closed, [*xs, *data], self.bare)
 
     @property

@@ -20,7 +20,7 @@ from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check.call import ALL, Subject, direct
 from jaxconv.check.compare import doubles
 from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, limited, narrowest, plain
-from jaxconv.check.programs.long import is_long, keep, traced
+from jaxconv.check.programs.long import is_long, keep, program_of, remember, traced
 from jaxconv.check.programs.noise import noisy, shaken
 from jaxconv.check.protocol import attempt
 from jaxconv.terminal.progress import step
@@ -62,9 +62,7 @@ def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None)
 
 def program(call: Subject, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
     """The pull-back as a program, to be looked at or to be run with something changed."""
-    if call.long:
-        return traced(value_and_pull, call, xs, data, cotangents).closed
-    return jax.make_jaxpr(partial(value_and_pull, call))(xs, data, cotangents)
+    return program_of(value_and_pull, call, list(xs), list(data), list(cotangents))
 
 
 def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
@@ -84,9 +82,7 @@ def has_jvp_rules(call: Subject, xs: Any, data: Any) -> bool:
 
 def _inside(call: Subject, xs: Any, data: Any) -> jex.ClosedJaxpr:
     """f as a program."""
-    if call.long:
-        return traced(direct, replace(call, bare=()), list(xs), list(data)).closed
-    return jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
+    return program_of(direct, replace(call, bare=()), list(xs), list(data))
 
 
 _STAMPS = count(1)
@@ -98,14 +94,17 @@ def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
     Long ones are not compared with those of another check.
     """
     found = jax.make_jaxpr(partial(value_and_pull, call), return_shape=True)(xs, data, cotangents)
-    plain = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
+    plain = jax.make_jaxpr(partial(direct, call))(list(xs), list(data))
     programs = [found[0], plain]
     if is_long(*(one.jaxpr for one in programs)):
         call = replace(call, stamp=-next(_STAMPS), long=True)
         keep(value_and_pull, call, (xs, data, cotangents), *found)
         return call
     constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
-    return replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
+    call = replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
+    remember(value_and_pull, call, (list(xs), list(data), list(cotangents)), found[0])
+    remember(direct, call, (list(xs), list(data)), plain)
+    return call
 
 
 def with_roundoff(call: Subject, xs: Any, data: Any) -> Subject:
@@ -118,8 +117,7 @@ def _values(call: Subject, xs: Any, data: Any) -> list[Any]:
     """f's outputs; the iterations of its loops are bounded: f is run at other points, too."""
     if not call.laps:
         return call.outputs(xs, data)
-    closed = jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data))
-    return plain(closed, [*xs, *data], ALL, call.loop)
+    return plain(_inside(call, xs, data), [*xs, *data], ALL, call.loop)
 
 
 def _pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
@@ -144,7 +142,7 @@ def _push(call: Subject, xs: Any, data: Any, vs: Any, beyond: Any) -> list[Any]:
 @partial(jax.jit, static_argnums=(0, 1))
 def _count(call: Subject, told: Callable[[Any], None], xs: Any, data: Any, cotangents: Any) -> None:
     counted(program(call, xs, data, cotangents), [*xs, *data, *cotangents], told)
-    counted(jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data)), [*xs, *data], told)
+    counted(_inside(call, xs, data), [*xs, *data], told)
 
 
 def with_laps(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
