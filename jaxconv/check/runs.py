@@ -20,7 +20,7 @@ from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check.call import ALL, Subject, direct
 from jaxconv.check.compare import doubles
 from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, limited, narrowest, plain
-from jaxconv.check.programs.long import is_long, keep, program_of, remember, traced
+from jaxconv.check.programs.long import QUICK, is_long, keep, program_of, remember, traced
 from jaxconv.check.programs.noise import noisy, shaken
 from jaxconv.check.protocol import attempt
 from jaxconv.terminal.progress import step
@@ -49,7 +49,7 @@ def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None)
     Where the call is long it is traced once, and run equation by equation; `long` is the same without loops.
     """
     fast = jax.jit(function, static_argnums=0)
-    quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+    quick = jax.jit(function, static_argnums=0, compiler_options=QUICK)
 
     def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
         if call.long:
@@ -139,7 +139,6 @@ def _push(call: Subject, xs: Any, data: Any, vs: Any, beyond: Any) -> list[Any]:
     return plain(jax.make_jaxpr(pushed)(xs, data, vs), [*xs, *data, *vs], (), limited(call.laps, beyond))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def _count(call: Subject, told: Callable[[Any], None], xs: Any, data: Any, cotangents: Any) -> None:
     counted(program(call, xs, data, cotangents), [*xs, *data, *cotangents], told)
     counted(_inside(call, xs, data), [*xs, *data], told)
@@ -150,7 +149,9 @@ def with_laps(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
     if not holds(program(call, xs, data, cotangents).jaxpr, is_loop):
         return call
     found: list[int] = []
-    _count(call, lambda k: found.append(int(np.max(k))), xs, data, cotangents)
+    quick = QUICK if jax.default_backend() == "cpu" else None
+    counting = jax.jit(partial(_count, call, lambda k: found.append(int(np.max(k)))), compiler_options=quick)
+    counting(xs, data, cotangents)
     jax.effects_barrier()
     return replace(call, laps=4 * max(found, default=0) + 100)
 

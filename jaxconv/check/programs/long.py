@@ -23,7 +23,8 @@ from jaxconv.check.programs.noise import disturbed, is_rounded, rounds, with_noi
 LONG = 800  # equations of a pull-back
 MOST = 16  # programs kept
 OFTEN = 8  # times that a step must come to be compiled, where it needs neither noise nor a stack
-QUICK = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
+# Compiling takes longer than running.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 Axes = tuple[int | None, ...]  # of every input: 0 where it is a stack
 
 
