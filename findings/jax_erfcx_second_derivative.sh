@@ -5,12 +5,13 @@
 # a number, and at an array under jax.vmap; grad of grad and jvp of jvp at the array itself raise a TypeError of
 # lax.select, whose cases have the shapes () and that of the array. erfc, dawsn and the others go through.
 #
-# Needs python3 (3.12 or later) with venv, and pip. Exit status 0: seen as described; else it has changed.
+# Needs Python 3.12 or later with venv and pip: python3, or what PYTHON names. Exit status 0: seen as described; else it
+# has changed.
 set -euo pipefail
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
+"${PYTHON:-python3}" -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check jax==0.12.0.1 jaxlib==0.12.0.1 mpmath==1.4.1
 
 JAX_PLATFORMS=cpu "$work/venv/bin/python" - <<'PY'

@@ -5,12 +5,13 @@
 # Q = Bᵀ A⁻¹ B has ∂⟨G, Q⟩/∂B = A⁻¹ B (G + Gᵀ). The rule gives 2 A⁻¹ B G, the same where G = Gᵀ alone: the gradient of one
 # element off the diagonal, Q[0, 1], is wrong. That by A is right.
 #
-# Needs python3 (3.12 or later) with venv, and pip. Exit status 0: seen as described; else it has changed.
+# Needs Python 3.12 or later with venv and pip: python3, or what PYTHON names. Exit status 0: seen as described; else it
+# has changed.
 set -euo pipefail
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-python3 -m venv "$work/venv"
+"${PYTHON:-python3}" -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check \
     jax==0.12.0.1 jaxlib==0.12.0.1 tfp-nightly==0.26.0.dev20261027
 

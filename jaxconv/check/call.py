@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv.check.programs.interpret import is_float, limited, plain
-from jaxconv.check.programs.long import traced
+from jaxconv.check.programs.long import program_of
 from jaxconv.sizes.arguments import wrong_kind
 
 
@@ -50,7 +50,6 @@ class Subject:
         kinds: of every leaf: "x" differentiable, "data" another array, else `Fixed`.
         bare: which custom rules inside f are replaced by the bodies they belong to: names of primitives.
         laps: how many iterations a while loop may take; 0: no loop, or any number.
-        beyond: how many iterations it goes on after its end.
         stamp: of the programs as they are now: a rule registered anew, or another global, is compiled anew.
         long: whether its programs are run equation by equation, since compiling them would take longer.
         roundoff: of the coarsest dtype that its values pass through where its inputs are float64.
@@ -61,7 +60,6 @@ class Subject:
     kinds: tuple[Any, ...]
     bare: tuple[str, ...] = ()
     laps: int = 0
-    beyond: int = 0
     stamp: int = 0
     long: bool = False
     roundoff: float = field(default=1e-16, compare=False)
@@ -77,16 +75,13 @@ class Subject:
         """f's inexact outputs, as a flat list: the others have no derivative."""
         if not self.bare:
             return direct(self, xs, data)
-        if self.long:
-            closed = traced(direct, replace(self, bare=()), list(xs), list(data)).closed
-        else:
-            closed = jax.make_jaxpr(partial(direct, self))(list(xs), list(data))
+        closed = program_of(direct, replace(self, bare=()), list(xs), list(data))
         return plain(closed, [*xs, *data], self.bare)
 
     @property
     def loop(self) -> Any:
         """What runs while loops."""
-        return limited(self.laps, self.beyond) if self.laps else lax.while_loop
+        return limited(self.laps) if self.laps else lax.while_loop
 
 
 def direct(call: Subject, xs: Sequence[Any], data: Sequence[Any]) -> list[Any]:

@@ -155,9 +155,9 @@ def row(
     if found.worst <= C:
         judged = int((~np.isnan(found.right)).sum())
         if not judged:
-            words = "cannot be judged: neither JAX's derivative nor differences of the values are numbers here"
+            words = "cannot be judged: neither JAX's derivative nor differences of the values say what is right"
             return VjpRow.of(path, x, False, words, refused=True, **common)
-        rest = "" if judged == size else f"; {size - judged} of {size} not judged: the right answer is no number there"
+        rest = "" if judged == size else f"; {size - judged} of {size} not judged: what is right there is not known"
         return VjpRow.of(path, x, True, f"right: within {found.worst:.2g} units, {C:g} allowed{rest}", **common)
     wrong = int((found.units > C).sum())
     close = 1e-9 if cause == "algebra" and not own else min(32 * unit_roundoff(x.dtype), 1e-4)

@@ -19,7 +19,7 @@ from jaxconv.check.call import ALL, LINEAR, Subject
 from jaxconv.check.compare import doubles
 from jaxconv.check.programs.interpret import narrowest
 from jaxconv.check.protocol import attempt
-from jaxconv.check.runs import Values, grads_of, has_jvp_rules, outputs, program, pull, pull_each, push
+from jaxconv.check.runs import InDouble, Values, grads_of, has_jvp_rules, outputs, program, pull, pull_each, push
 from jaxconv.check.spread import typical
 from jaxconv.terminal.progress import step
 
@@ -63,7 +63,7 @@ def confirmed(call: Subject, bare: Subject, xs: Any, data: Any, random: np.rando
     for _ in range(directions):
         step("differences of the values")
         vs = [direction(x, random) * numeric.scales(x) for x in at]
-        exact = doubles(push(bare, xs, data, [jnp.asarray(v) for v in vs]))
+        exact = doubles(push(bare, xs, data, [jnp.asarray(v) for v in vs], 0))
         found, error = numeric.directional(Values(call, data), at, vs)
         for a, b, e in zip(exact, found, error, strict=True):
             known = np.isfinite(a) & np.isfinite(b) & np.isfinite(e)
@@ -88,17 +88,14 @@ def without_reference(
     JAX's derivative backward, else forward; differences where that is no number, or for all of it.
     """
     bare = replace(call, bare=ALL)
-    linear = bare if call.long and not has_jvp_rules(call, xs, data) else replace(call, bare=LINEAR)
+    linear = replace(call, bare=LINEAR) if attempt("", has_jvp_rules, call, xs, data)[0] else bare
     count = 1 if call.long or size_of(xs) >= LARGE else min(directions, 4)
     coarse, _ = attempt("", lambda: narrowest(program(linear, xs, data, cotangents[0]).jaxpr))
-    steps = f"JAX's derivative of the function without its rule; it passes through {coarse}"
-    if coarse is not None and unit_roundoff(coarse) > 1e-6:  # its values are steps: differences say nothing
-        return by_jax(linear, xs, data, cotangents, steps)
+    if coarse is not None and unit_roundoff(coarse) > 1e-6:  # its values are steps
+        return between(Values(call, data), bare, linear, xs, data, cotangents, coarse)
     sure, _ = attempt("", confirmed, call, bare, xs, data, random, count)
     if not sure and call.roundoff > 1e-12:
-        found, _ = attempt("", by_jax, linear, xs, data, cotangents, steps)
-        if found:
-            return found
+        return between(Values(call, data), bare, linear, xs, data, cotangents, coarse or np.dtype(np.float32))
     method = "derivative of the function without its rule, in float64"
     method += f", confirmed by differences of its values along {count} random direction{'s' * (count > 1)}"
     truth = None
@@ -112,6 +109,63 @@ def without_reference(
     if truth and not any(each.any() for each in lost):
         return truth
     return _by_differences(call, xs, data, cotangents, truth, lost, directions) if differences else None
+
+
+def between(
+    f: Values, bare: Subject, linear: Subject, xs: Any, data: Any, cotangents: Any, coarse: Any, where: str = ""
+) -> Truth:
+    """What is right where values are rounded on the way: JAX's derivative, unconfirmed, and what differences say.
+
+    Where custom_jvp rules inside f and their bodies have one derivative, it is taken; a rule is never what it is
+    compared with. Differences count where they are known to a twentieth, or tell the rule from its body. NaN elsewhere.
+    """
+    at, gs, u = doubles(xs), [doubles(g) for g in cotangents], unit_roundoff(coarse)
+    by_body, fault = attempt("JAX's derivative", by_jax, bare, xs, data, cotangents, "")
+    by_rule = by_body if linear is bare else attempt("", by_jax, linear, xs, data, cotangents, "")[0]
+    if by_body is None and by_rule is None:
+        raise ValueError(fault)
+    nothing = [[np.full(np.shape(x), np.nan) for x in at] for _ in cotangents]
+    bodies, rules = (each.grads if each and each.grads else nothing for each in (by_body, by_rule))
+    near = lambda a, b: np.abs(a - b) <= 16 * u * (np.abs(a) + typical(a))  # noqa: E731
+    agreed = [list(map(near, *pair)) for pair in zip(bodies, rules, strict=True)]
+    wanted = [~np.all(each, axis=0) | (u < 1e-6) for each in zip(*agreed, strict=True)]
+    size, found = sum(w.sum() * (1 + np.iscomplexobj(x)) for w, x in zip(wanted, at, strict=True)), None
+    if 0 < size <= numeric.FULL:
+        how = numeric.rough if u > 1e-6 else numeric.settled
+        found, _ = attempt("", numeric.gradient, f, at, gs, wanted, how)
+    four = zip(bodies, rules, agreed, *(found or (nothing, nothing)), strict=True)
+    each = [[_told(*five) for five in zip(*lists, strict=True)] for lists in four]
+    grads, unsure = ([[part[k] for part in row] for row in each] for k in (0, 1))
+    pairs = [pair for both in zip(grads, bodies, strict=True) for pair in zip(*both, strict=True)]
+    kept = all(((a == b) | np.isnan(a)).all() for a, b in pairs)
+    method = "JAX's derivative of the function without its rule" + ("" if kept else " and differences of its values")
+    values = (by_body or by_rule).values  # type: ignore[union-attr]
+    method += where or f"; it passes through {coarse}"
+    return Truth(grads, values, method, bare if kept else None, unsure, coarse)
+
+
+def in_own_dtype(call: Subject, reference: Subject | None, xs: Any, data: Any, cotangents: Any, why: str) -> Truth:
+    """JAX's derivative where there is none in float64, of the reference or of the function without its rule."""
+    linear, own, where = replace(call, bare=LINEAR), own_dtype(xs), f", in the function's own dtype: {why}"
+    if reference or not attempt("", has_jvp_rules, call, xs, data)[0]:
+        name = "the reference" if reference else "the function without its rule"
+        return by_jax(reference or linear, xs, data, cotangents, f"JAX's derivative of {name}{where}")
+    f = InDouble(replace(call, roundoff=max(unit_roundoff(jnp.float32), unit_roundoff(own))), data)
+    return between(f, replace(call, bare=ALL), linear, xs, data, cotangents, own, where)
+
+
+def _told(
+    body: np.ndarray, rule: np.ndarray, agreed: np.ndarray, found: np.ndarray, off: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is right of one gradient, and its error: see `between`."""
+    with np.errstate(all="ignore"):
+        known = off <= 0.05 * (np.abs(found) + typical(found))
+        other = ~agreed & np.isfinite(found) & ~(np.abs(rule - found) <= off)  # the rule is not what f does
+        plain = np.where(known, np.abs(body - found) <= 2 * off, agreed | (other & (np.abs(body - found) <= off)))
+        by_values = ~plain & (known | other)
+        apart = np.where(known & plain, np.abs(body - found), 0.0)
+    grad = np.where(plain, body, np.where(by_values, found, np.nan))
+    return grad, np.where(by_values, off, apart) / 10  # a bound, and ten times that is allowed
 
 
 def _by_differences(
@@ -144,7 +198,7 @@ def forward(call: Subject, xs: Any, data: Any, cotangents: Any, method: str) -> 
         vs = [np.zeros_like(x) for x in at]
         vs[i].flat[k] = unit
         for beyond, kept in enumerate(runs[: 3 if call.laps else 1]):
-            d = doubles(push(replace(call, beyond=beyond), xs, data, [jnp.asarray(v) for v in vs]))
+            d = doubles(push(call, xs, data, [jnp.asarray(v) for v in vs], beyond))
             for c, g in enumerate(cotangents):
                 value = numeric.pairing(doubles(g), d)
                 kept[c][i].flat[k] += value if unit == 1 else -1j * value

@@ -269,11 +269,10 @@ class Rows:
     def _without_float64(self, why: str) -> tuple[VjpRow, ...]:
         """Everything in the function's own dtype."""
         call = self.reference or replace(self.call, bare=LINEAR)
-        name = "the reference" if self.reference else "the function without its rule"
-        method = f"JAX's derivative of {name}, in the function's own dtype: {why or 'it refuses float64'}"
         pull_backs = call, self.xs, self.data, self.cotangents
         with jax.default_matmul_precision("highest"):
-            truth, fault = attempt("JAX's derivative", ground_truth.by_jax, *pull_backs, method)
+            how = self.call, self.reference, *pull_backs[1:], why or "it refuses float64"
+            truth, fault = attempt("JAX's derivative", ground_truth.in_own_dtype, *how)
         if fault:
             words = f"cannot be judged: there is nothing to compare with; {fault}"
             each = zip(self.paths, self.xs, strict=True)
@@ -281,9 +280,10 @@ class Rows:
         spread = spreads_of_inputs(*pull_backs, 8, ground_truth.own_dtype(self.xs))[1]
         rows = []
         for i, (path, x) in enumerate(zip(self.paths, self.xs, strict=True)):
-            scale = 4 * (spread[i] + np.sqrt(np.mean(np.abs(truth.grads[0][i]) ** 2)) if x.size else spread[i])
+            scale = 4 * (spread[i] + typical(truth.grads[0][i]))
             pairs = list(zip(self.own, truth.grads, strict=True))
-            found = row(path, x, self._worst_of(pairs, i, scale, x.dtype), "algebra", method, {}, True)
+            unsure = [10 * off[i] for off in truth.uncertainty or []]
+            found = row(path, x, self._worst_of(pairs, i, scale, x.dtype, unsure), "algebra", truth.method, {}, True)
             rows.append(found if found.passed else self._told(found, scale, truth.grads, i))
         return tuple(rows)
 
@@ -303,8 +303,9 @@ class Rows:
         within = lambda narrow: self._worst_of(again, i, spread, narrow).worst <= C  # noqa: E731
         return rule_itself(found, narrow, within, "wrong at precision highest too")
 
-    def _worst_of(self, pairs: Any, i: int, spread: Any, dtype: Any) -> Found:
-        return worst_of(compare(a[i], b[i], spread, dtype, length=self.length) for a, b in pairs)
+    def _worst_of(self, pairs: Any, i: int, spread: Any, dtype: Any, unsure: Any = None) -> Found:
+        each = zip(pairs, unsure or [0.0] * len(pairs), strict=True)
+        return worst_of(compare(a[i], b[i], spread, dtype, c, self.length) for (a, b), c in each)
 
     def _narrowest(self, xs: Any, g: Any) -> Any:
         """The coarsest dtype that the rule passes through; None where that cannot be seen."""

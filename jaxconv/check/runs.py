@@ -19,8 +19,8 @@ import numpy as np
 from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check.call import ALL, Subject, direct
 from jaxconv.check.compare import doubles
-from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, narrowest, plain
-from jaxconv.check.programs.long import is_long, keep, traced
+from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, limited, narrowest, plain
+from jaxconv.check.programs.long import QUICK, is_long, keep, program_of, remember, traced
 from jaxconv.check.programs.noise import noisy, shaken
 from jaxconv.check.protocol import attempt
 from jaxconv.terminal.progress import step
@@ -49,7 +49,7 @@ def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None)
     Where the call is long it is traced once, and run equation by equation; `long` is the same without loops.
     """
     fast = jax.jit(function, static_argnums=0)
-    quick = jax.jit(function, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
+    quick = jax.jit(function, static_argnums=0, compiler_options=QUICK)
 
     def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
         if call.long:
@@ -62,9 +62,7 @@ def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None)
 
 def program(call: Subject, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
     """The pull-back as a program, to be looked at or to be run with something changed."""
-    if call.long:
-        return traced(value_and_pull, call, xs, data, cotangents).closed
-    return jax.make_jaxpr(partial(value_and_pull, call))(xs, data, cotangents)
+    return program_of(value_and_pull, call, list(xs), list(data), list(cotangents))
 
 
 def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
@@ -78,9 +76,13 @@ def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
 
 
 def has_jvp_rules(call: Subject, xs: Any, data: Any) -> bool:
-    """Whether a long program calls any `custom_jvp`."""
-    inside = traced(direct, replace(call, bare=()), list(xs), list(data)).closed
-    return holds(inside.jaxpr, lambda equation: equation.primitive.name.startswith("custom_jvp"))
+    """Whether f calls any `custom_jvp`."""
+    return holds(_inside(call, xs, data).jaxpr, lambda equation: equation.primitive.name.startswith("custom_jvp"))
+
+
+def _inside(call: Subject, xs: Any, data: Any) -> jex.ClosedJaxpr:
+    """f as a program."""
+    return program_of(direct, replace(call, bare=()), list(xs), list(data))
 
 
 _STAMPS = count(1)
@@ -92,23 +94,22 @@ def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
     Long ones are not compared with those of another check.
     """
     found = jax.make_jaxpr(partial(value_and_pull, call), return_shape=True)(xs, data, cotangents)
-    plain = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
+    plain = jax.make_jaxpr(partial(direct, call))(list(xs), list(data))
     programs = [found[0], plain]
     if is_long(*(one.jaxpr for one in programs)):
         call = replace(call, stamp=-next(_STAMPS), long=True)
         keep(value_and_pull, call, (xs, data, cotangents), *found)
         return call
     constants = tuple(np.asarray(each).tobytes() for one in programs for each in one.consts if is_float(each))
-    return replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
+    call = replace(call, stamp=hash((*(str(one.jaxpr) for one in programs), constants)))
+    remember(value_and_pull, call, (list(xs), list(data), list(cotangents)), found[0])
+    remember(direct, call, (list(xs), list(data)), plain)
+    return call
 
 
 def with_roundoff(call: Subject, xs: Any, data: Any) -> Subject:
     """`call` with the roundoff of the coarsest dtype that its values pass through."""
-    if call.long:
-        closed = traced(direct, replace(call, bare=()), list(xs), list(data)).closed
-    else:
-        closed = jax.make_jaxpr(lambda xs: call.outputs(xs, data))(list(xs))
-    coarse = narrowest(closed.jaxpr)
+    coarse = narrowest(_inside(call, xs, data).jaxpr)
     return call if coarse is None else replace(call, roundoff=max(unit_roundoff(coarse), call.roundoff))
 
 
@@ -116,8 +117,7 @@ def _values(call: Subject, xs: Any, data: Any) -> list[Any]:
     """f's outputs; the iterations of its loops are bounded: f is run at other points, too."""
     if not call.laps:
         return call.outputs(xs, data)
-    closed = jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data))
-    return plain(closed, [*xs, *data], ALL, call.loop)
+    return plain(_inside(call, xs, data), [*xs, *data], ALL, call.loop)
 
 
 def _pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any], list[Any]]:
@@ -128,21 +128,20 @@ def _pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any]
     return flat[: len(cotangents)], flat[len(cotangents) :]
 
 
-def _push(call: Subject, xs: Any, data: Any, vs: Any) -> list[Any]:
-    """f'(x) v for every output, the iterations of its loops bounded."""
+def _push(call: Subject, xs: Any, data: Any, vs: Any, beyond: Any) -> list[Any]:
+    """f'(x) v for every output, the iterations of its loops bounded; they go on for `beyond` after their end."""
 
     def pushed(xs: Any, data: Any, vs: Any) -> list[Any]:
         return jax.jvp(lambda xs: call.outputs(xs, data), (list(xs),), (list(vs),))[1]
 
     if not call.laps:
         return pushed(xs, data, vs)
-    return plain(jax.make_jaxpr(pushed)(xs, data, vs), [*xs, *data, *vs], (), call.loop)
+    return plain(jax.make_jaxpr(pushed)(xs, data, vs), [*xs, *data, *vs], (), limited(call.laps, beyond))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def _count(call: Subject, told: Callable[[Any], None], xs: Any, data: Any, cotangents: Any) -> None:
     counted(program(call, xs, data, cotangents), [*xs, *data, *cotangents], told)
-    counted(jax.make_jaxpr(lambda xs, data: call.outputs(xs, data))(list(xs), list(data)), [*xs, *data], told)
+    counted(_inside(call, xs, data), [*xs, *data], told)
 
 
 def with_laps(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
@@ -150,7 +149,9 @@ def with_laps(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
     if not holds(program(call, xs, data, cotangents).jaxpr, is_loop):
         return call
     found: list[int] = []
-    _count(call, lambda k: found.append(int(np.max(k))), xs, data, cotangents)
+    quick = QUICK if jax.default_backend() == "cpu" else None
+    counting = jax.jit(partial(_count, call, lambda k: found.append(int(np.max(k)))), compiler_options=quick)
+    counting(xs, data, cotangents)
     jax.effects_barrier()
     return replace(call, laps=4 * max(found, default=0) + 100)
 
@@ -231,6 +232,18 @@ class Values:
             if not fault:
                 return [[v[k] for v in doubles(found)] for k in range(len(points))]
         return [self(at) for at in points]
+
+
+class InDouble(Values):
+    """The same outside ``jax.enable_x64(True)``."""
+
+    def __call__(self, at: list[np.ndarray]) -> list[np.ndarray]:
+        with jax.enable_x64(True):
+            return super().__call__(at)
+
+    def many(self, points: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+        with jax.enable_x64(True):
+            return super().many(points)
 
 
 def grads_of(runs: Any) -> list[list[np.ndarray]]:

@@ -170,6 +170,40 @@ def test_values_that_pass_through_float32_are_known_to_that(dtype, share, passed
 
 
 @pytest.mark.slow
+def through(dtype, f, back=True):
+    """f at x rounded to `dtype`; without `back` its values stay in that."""
+    return lambda x: f(x.astype(dtype)).astype(x.dtype if back else dtype)
+
+
+stopped = lambda f: lambda x: jax.lax.stop_gradient(f(x))  # noqa: E731  # a body that JAX cannot differentiate
+UNCONFIRMED = {
+    "float32 within": (through(jnp.float32, stopped(jnp.sin)), jnp.float32),
+    "float32 within bfloat16": (through(jnp.float32, stopped(jnp.sin)), jnp.bfloat16),
+    "float32 whatever x is": (through(jnp.float32, stopped(jnp.sin), back=False), jnp.float32),
+    "bfloat16 within": (through(jnp.bfloat16, jnp.sin), jnp.float32),
+}
+
+
+@pytest.mark.parametrize("kind", UNCONFIRMED)
+@pytest.mark.parametrize("factor", [1, *(pytest.param(k, marks=pytest.mark.slow) for k in (1.001, 0.9)), -1])
+def test_a_custom_jvp_is_not_compared_with_itself(kind, factor):
+    """Where differences do not confirm JAX's derivative of the body: bfloat16 tells no factor of 1.001."""
+    f, dtype = UNCONFIRMED[kind]
+    rule = jax.custom_jvp(f)
+    rule.defjvp(lambda at, by: (f(*at), (factor * jnp.cos(*at) * by[0]).astype(f(*at).dtype)))
+    found = report(rule, jnp.asarray([0.3, 0.9, 1.7, -2.2], dtype), directions=8)
+    assert found.passed == (factor == 1 or (factor == 1.001 and kind == "bfloat16 within")), found
+
+
+@pytest.mark.parametrize("factor", [1, 0.9, -1])
+def test_what_only_a_rule_says_is_not_right_without_a_word(factor):
+    """Values in steps of bfloat16, and a body without a derivative: differences tell the sign alone everywhere."""
+    f = through(jnp.bfloat16, stopped(jnp.sin))
+    found = report(jvp_of(f, lambda x: factor * jnp.cos(x)), [0.3, 0.9, 1.7, -2.2], directions=8)
+    assert found.passed == (factor > 0), found
+    assert factor < 0 or "not judged" in str(found)
+
+
 def test_a_rule_that_closes_over_what_is_differentiated_is_right_once():
     def fixed(step, a, c):
         return jax.lax.fori_loop(0, 60, lambda _, c: step(a, c), c)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import jax
@@ -178,12 +178,29 @@ def is_loop(equation: Any) -> bool:
     return bool(equation.primitive.name == "while")
 
 
-def limited(most: int, beyond: int = 0) -> Loop:
-    """lax.while_loop that stops after `most` iterations, since a condition may stay unmet; it goes on for `beyond`."""
+def limited(most: int, beyond: Any = None) -> Loop:
+    """lax.while_loop that stops after `most` iterations, since a condition may stay unmet; it goes on for `beyond`.
+
+    `beyond` may be traced, so that what is compiled serves every number.
+    """
 
     def loop(goes_on: Callable[[Any], Any], lap: Callable[[Any], Any], init: Any) -> Any:
-        end = lax.while_loop(lambda s: (s[0] < most) & goes_on(s[1]), lambda s: (s[0] + 1, lap(s[1])), (0, init))[1]
-        return reduce(lambda carry, _: lap(carry), range(beyond), end)
+        if beyond is None:
+            return lax.while_loop(lambda s: (s[0] < most) & goes_on(s[1]), lambda s: (s[0] + 1, lap(s[1])), (0, init))[
+                1
+            ]
+
+        def on(state: Any) -> Any:
+            k, _, ended, carry = state
+            return ~ended & (k < most) & goes_on(carry)
+
+        def further(state: Any) -> Any:
+            k, left, _, carry = state
+            ended = ~on(state)
+            return k + 1, left - ended.astype(left.dtype), ended, lap(carry)
+
+        start = (0, jnp.asarray(beyond), jnp.asarray(False), init)
+        return lax.while_loop(lambda s: on(s) | (s[1] > 0), further, start)[3]
 
     return loop
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -22,7 +23,8 @@ from jaxconv.check.programs.noise import disturbed, is_rounded, rounds, with_noi
 LONG = 800  # equations of a pull-back
 MOST = 16  # programs kept
 OFTEN = 8  # times that a step must come to be compiled, where it needs neither noise nor a stack
-QUICK = {"xla_backend_optimization_level": 0}  # compiling takes longer than running
+# Compiling takes longer than running.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 Axes = tuple[int | None, ...]  # of every input: 0 where it is a stack
 
 
@@ -203,6 +205,7 @@ def _is_call(equation: Any) -> bool:
 
 
 _KEPT: OrderedDict[Any, Program] = OrderedDict()
+_CLOSED: OrderedDict[Any, Any] = OrderedDict()
 
 
 def traced(function: Callable[..., Any], call: Any, *args: Any) -> Program:
@@ -212,6 +215,35 @@ def traced(function: Callable[..., Any], call: Any, *args: Any) -> Program:
         keep(function, call, args, *jax.make_jaxpr(partial(function, call), return_shape=True)(*args))
     _KEPT.move_to_end(key)
     return _KEPT[key]
+
+
+def program_of(function: Callable[..., Any], call: Any, *args: Any) -> Any:
+    """`function(call, *args)` as a ClosedJaxpr, kept where the call has a stamp."""
+    if call.long:
+        return traced(function, call, *args).closed
+    key = _closed_key(function, call, args)
+    if key in _CLOSED:
+        _CLOSED.move_to_end(key)
+        return _CLOSED[key]
+    closed = jax.make_jaxpr(partial(function, call))(*args)
+    if call.stamp:
+        remember(function, call, args, closed)
+    return closed
+
+
+def remember(function: Callable[..., Any], call: Any, args: Any, closed: Any) -> None:
+    """Have `program_of` answer with a program that is there already, unless it holds traced values."""
+    if any(isinstance(v, jax.core.Tracer) for v in closed.consts):
+        return
+    _CLOSED[_closed_key(function, call, args)] = closed
+    while len(_CLOSED) > MOST:
+        _CLOSED.popitem(last=False)
+
+
+def _closed_key(function: Callable[..., Any], call: Any, args: Any) -> Any:
+    """How long loops may run changes no program."""
+    weak = tuple([getattr(v, "weak_type", False) for v in jax.tree.leaves(args)])
+    return _key(function, replace(call, laps=0), args), weak
 
 
 def keep(function: Callable[..., Any], call: Any, args: Any, closed: Any, out: Any) -> None:

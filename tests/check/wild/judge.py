@@ -101,11 +101,11 @@ def judged(case, f, args):
 def differentiated_twice(f, args, g):
     """Whether JAX finds the second derivative, or says that it cannot for a reason that is no fault of the rule."""
 
-    def first(args):
+    def first(args, g):
         return sum(jnp.sum(jnp.where(jnp.isfinite(d), d, 0)) for d in jax.vjp(f, *args)[1](g))
 
     try:
-        jax.grad(first)(tuple(args))
+        jax.grad(first, (0, 1))(tuple(args), g)
     except NotImplementedError:
         return True
     except Exception as error:
