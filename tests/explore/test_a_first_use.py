@@ -7,26 +7,9 @@ import json
 import jax.numpy as jnp
 import pytest
 
-import browser
-from jaxconv.explore.page import LIMITS, as_html
+from explorer import go
+from jaxconv.explore.page import LIMITS
 from pages import luminance
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory):
-    yield from browser.tab(tmp_path_factory.mktemp("browser"), as_html())
-
-
-@pytest.fixture
-def opened(tab):
-    tab.show()
-    tab.open(tab.page)
-    yield tab
-    assert tab.errors == []
-
-
-def go(tab, address: str) -> None:
-    tab.do(f"page.state = stateOf({json.dumps(address)}), page.controls.linked = true, page.draw()")
 
 
 def text(tab, name: str) -> str:

@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-import browser
-from jaxconv.explore.page import as_html
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory):
-    yield from browser.tab(tmp_path_factory.mktemp("browser"), as_html())
-
-
-@pytest.fixture
-def opened(tab):
-    tab.show()
-    tab.open(tab.page)
-    yield tab
-    assert tab.errors == []
-
-
-def go(tab, address: str) -> None:
-    tab.do(f"page.state = stateOf({json.dumps(address)}), page.controls.linked = true, page.draw()")
+from explorer import go
 
 
 def readout(tab) -> str:

@@ -12,33 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import browser
+from explorer import go
 from jaxconv import GatedParams, conv, conv_transpose, gradient_flow
-from jaxconv.explore.page import LIMITS, as_html
+from jaxconv.explore.page import LIMITS
 from jaxconv.explore.recurrence import weights
 from jaxconv.sizes.arithmetic import PADDINGS, input_sizes
 from jaxconv.sizes.connections import connections, inside
 from jaxconv.sizes.geometry import Geometry
 from jaxconv.sizes.receptive import Window, receptive_field, unread_inputs
 from pages import luminance
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory):
-    yield from browser.tab(tmp_path_factory.mktemp("browser"), as_html())
-
-
-@pytest.fixture
-def opened(tab):
-    tab.show()
-    tab.open(tab.page)
-    yield tab
-    assert tab.errors == []
-
-
-def go(tab, address: str) -> None:
-    """Show what an address says, as if it had been opened."""
-    tab.do(f"page.state = stateOf({json.dumps(address)}), page.controls.linked = true, page.draw()")
 
 
 def state(**values) -> str:

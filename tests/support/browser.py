@@ -34,6 +34,14 @@ def tab(folder: Path, text: str) -> Iterator[Browser]:
     tab.close()
 
 
+def opened(tab: Browser) -> Iterator[Browser]:
+    """For a fixture: that tab with its page opened anew, of which the test must leave no error."""
+    tab.show()
+    tab.open(tab.page)
+    yield tab
+    assert tab.errors == []
+
+
 class Browser:
     """One tab. `errors` collects what the page complains of: exceptions, console errors, refused loads."""
 

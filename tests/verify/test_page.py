@@ -196,10 +196,7 @@ def tab(tmp_path_factory):
 
 @pytest.fixture
 def opened(tab):
-    tab.show()
-    tab.open(tab.page)
-    yield tab
-    assert tab.errors == []
+    yield from browser.opened(tab)
 
 
 def names(tab) -> list[str]:
