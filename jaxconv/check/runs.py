@@ -60,6 +60,11 @@ def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None)
     return compiled
 
 
+def _apart(flat: list[Any], cotangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """(values, gradients) of the results of `value_and_pull`: it has as many values as cotangents."""
+    return flat[: len(cotangents)], flat[len(cotangents) :]
+
+
 def program(call: Subject, xs: Any, data: Any, cotangents: Any) -> jex.ClosedJaxpr:
     """The pull-back as a program, to be looked at or to be run with something changed."""
     return program_of(value_and_pull, call, list(xs), list(data), list(cotangents))
@@ -70,7 +75,7 @@ def _disturbed(how: Callable[..., list[Any]]) -> Callable[..., Any]:
 
     def run(call: Subject, xs: Any, data: Any, cotangents: Any, seed: Any, u: Any) -> tuple[list[Any], list[Any]]:
         flat = how(program(call, xs, data, cotangents), [*xs, *data, *cotangents], seed, u, call.loop)
-        return flat[: len(cotangents)], flat[len(cotangents) :]
+        return _apart(flat, cotangents)
 
     return jitted(run)
 
@@ -125,7 +130,7 @@ def _pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[list[Any]
     if not call.laps:
         return value_and_pull(call, xs, data, cotangents)
     flat = plain(program(call, xs, data, cotangents), [*xs, *data, *cotangents], (), call.loop)
-    return flat[: len(cotangents)], flat[len(cotangents) :]
+    return _apart(flat, cotangents)
 
 
 def _push(call: Subject, xs: Any, data: Any, vs: Any, beyond: Any) -> list[Any]:
@@ -198,7 +203,7 @@ def noisy_draws(call: Subject, xs: Any, data: Any, cotangents: Any, draws: int, 
         flat, fault = attempt("", kept.noisy, args, stacks, range(draws), u)
         if not fault:
             runs = [[v[k] for v in flat] for k in range(draws)]
-            return [(run[: len(gs)], run[len(gs) :]) for run in runs]
+            return [_apart(run, gs) for run in runs]
     runs = []
     for k, g in enumerate(each):
         step("what rounding may cost")
@@ -211,7 +216,7 @@ def shaken_pull(call: Subject, xs: Any, data: Any, cotangents: Any, seed: int, u
     if not call.long:
         return _shaken(call, xs, data, cotangents, seed, u)
     flat = traced(value_and_pull, call, xs, data, cotangents).shaken([*xs, *data, *cotangents], seed, u)
-    return flat[: len(cotangents)], flat[len(cotangents) :]
+    return _apart(flat, cotangents)
 
 
 class Values:

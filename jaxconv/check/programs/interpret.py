@@ -186,9 +186,8 @@ def limited(most: int, beyond: Any = None) -> Loop:
 
     def loop(goes_on: Callable[[Any], Any], lap: Callable[[Any], Any], init: Any) -> Any:
         if beyond is None:
-            return lax.while_loop(lambda s: (s[0] < most) & goes_on(s[1]), lambda s: (s[0] + 1, lap(s[1])), (0, init))[
-                1
-            ]
+            bounded = lambda s: (s[0] < most) & goes_on(s[1])  # noqa: E731
+            return lax.while_loop(bounded, lambda s: (s[0] + 1, lap(s[1])), (0, init))[1]
 
         def on(state: Any) -> Any:
             k, _, ended, carry = state

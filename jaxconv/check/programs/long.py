@@ -235,9 +235,7 @@ def remember(function: Callable[..., Any], call: Any, args: Any, closed: Any) ->
     """Have `program_of` answer with a program that is there already, unless it holds traced values."""
     if any(isinstance(v, jax.core.Tracer) for v in closed.consts):
         return
-    _CLOSED[_closed_key(function, call, args)] = closed
-    while len(_CLOSED) > MOST:
-        _CLOSED.popitem(last=False)
+    _add(_CLOSED, _closed_key(function, call, args), closed)
 
 
 def _closed_key(function: Callable[..., Any], call: Any, args: Any) -> Any:
@@ -248,9 +246,14 @@ def _closed_key(function: Callable[..., Any], call: Any, args: Any) -> Any:
 
 def keep(function: Callable[..., Any], call: Any, args: Any, closed: Any, out: Any) -> None:
     """Have `traced` answer with a program that is there already."""
-    _KEPT[_key(function, call, args)] = Program(closed, out)
-    while len(_KEPT) > MOST:
-        _KEPT.popitem(last=False)
+    _add(_KEPT, _key(function, call, args), Program(closed, out))
+
+
+def _add(kept: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    """Keep it, and let go of what was asked for longest ago."""
+    kept[key] = value
+    while len(kept) > MOST:
+        kept.popitem(last=False)
 
 
 def _key(function: Callable[..., Any], call: Any, args: Any) -> Any:
