@@ -41,6 +41,9 @@ def _key(value: Any) -> Any:
         return (type(value), id(value))
 
 
+BIG = 800  # equations of a pull-back from which on less is tried
+
+
 @dataclass(frozen=True)
 class Subject:
     """f(*args) as a function of its differentiable leaves and its data; hashable, so that compilations are kept.
@@ -51,6 +54,7 @@ class Subject:
         bare: which custom rules inside f are replaced by the bodies they belong to: names of primitives.
         laps: how many iterations a while loop may take; 0: no loop, or any number.
         stamp: of the programs as they are now: a rule registered anew, or another global, is compiled anew.
+        equations: how many the pull-back has.
         long: whether its programs are run equation by equation, since compiling them would take longer.
         roundoff: of the coarsest dtype that its values pass through where its inputs are float64.
     """
@@ -61,9 +65,14 @@ class Subject:
     bare: tuple[str, ...] = ()
     laps: int = 0
     stamp: int = 0
+    equations: int = 0
     long: bool = False
     roundoff: float = field(default=1e-16, compare=False)
     name: str = field(default="", compare=False)
+
+    @property
+    def big(self) -> bool:
+        return self.equations > BIG
 
     def whole(self, xs: Sequence[Any], data: Sequence[Any]) -> Any:
         """f's output as f gives it."""

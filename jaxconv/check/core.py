@@ -24,7 +24,7 @@ from jaxconv.check.call import Fixed, Subject, take_apart
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.rows import Rows
-from jaxconv.check.runs import pull, shapes, stamped, value_and_pull, with_laps
+from jaxconv.check.runs import after_another, pull, shapes, stamped, value_and_pull, with_laps
 from jaxconv.sizes.arguments import integer, wrong_kind, wrong_value
 from jaxconv.terminal.once import printed_once
 from jaxconv.terminal.progress import Tell, shown, step
@@ -143,18 +143,18 @@ class _Check:
         draw = lambda like: jax.device_put(ground_truth.direction(like, self.random).astype(like.dtype))  # noqa: E731
         self.cotangents = [[draw(v) for v in out] for _ in range(self.directions)]
         g = self.cotangents[0]
-        plain, fault = attempt("the rule", value_and_pull, self.call, self.xs, self.data, g)
-        if not fault and any(np.isnan(to_double(v)).any() for v in plain[0]):
-            # Of an output that is no number nothing is asked.
-            self.cotangents = [numbers_alone(each, plain[0]) for each in self.cotangents]
-            g = self.cotangents[0]
-            plain, fault = attempt("the rule", value_and_pull, self.call, self.xs, self.data, g)
-        if fault:
-            return self._no_gradient(fault), ()
         self.call, self.reference = (
             each and (attempt("", stamped, each, self.xs, self.data, g)[0] or each)  # it may need concrete values
             for each in (self.call, self.reference)
         )
+        plain, fault = attempt("the rule", self._first, g)
+        if not fault and any(np.isnan(to_double(v)).any() for v in plain[0]):
+            # Of an output that is no number nothing is asked.
+            self.cotangents = [numbers_alone(each, plain[0]) for each in self.cotangents]
+            g = self.cotangents[0]
+            plain, fault = attempt("the rule", self._first, g)
+        if fault:
+            return self._no_gradient(fault), ()
         self.call, self.reference = (
             each and (attempt("", with_laps, each, self.xs, self.data, g)[0] or each)
             for each in (self.call, self.reference)
@@ -177,10 +177,23 @@ class _Check:
         each = zip(self.paths, self.xs, strict=True)
         return tuple(VjpRow.of(path, x, False, verdict, units=np.inf, wrong=x.size) for path, x in each)
 
+    def _first(self, g: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Values and gradients as a user gets them; those of a big program as it was traced."""
+        return (pull if self.call.big else value_and_pull)(self.call, self.xs, self.data, g)
+
     def _twice(self, plain: Any) -> None:
-        """The same call once more must give the same, and so must a pull-back after another call."""
-        how = pull if self.call.long else value_and_pull  # a long program was traced: that was the second call
-        again, fault = attempt("the second call", how, self.call, self.xs, self.data, self.cotangents[0])
+        """The same call once more must give the same, and so must a pull-back after another call.
+
+        Of a big program, whose first call was traced, the second alone is made: the other where that differs.
+        """
+        later, fault = attempt("", after_another, self.call, self.xs, self.data, self.cotangents[0])
+        if fault and self.call.laps and "leaks a residual" in fault:
+            self.faults.append(fault)
+            return
+        differs = later is not None and not self._same(plain[1], later)
+        if self.call.big and not differs:
+            return
+        again, fault = attempt("the second call", value_and_pull, self.call, self.xs, self.data, self.cotangents[0])
         if fault:
             self.faults.append(fault)
             return
@@ -188,22 +201,9 @@ class _Check:
             if not self._same(first, second):
                 self.faults.append(f"not deterministic: two calls with the same arguments give another {what}")
                 return
-        later, fault = attempt("", self._after_another)
-        if fault and self.call.laps and "leaks a residual" in fault:
-            self.faults.append(fault)
-        if later is not None and not self._same(plain[1], later):
+        if differs:
             words = "the rule leaks a residual: its gradient changes if the function is called again in between"
             self.faults.append(f"{words}, so that it uses what was kept outside the forward pass")
-
-    def _after_another(self) -> list[Any]:
-        """The gradient, pulled back after a forward pass at other arguments."""
-        forward = lambda xs: self.call.outputs(xs, self.data)  # noqa: E731
-        back = jax.vjp(forward, list(self.xs))[1]
-        if self.call.laps:  # elsewhere its loops may have no end
-            jax.eval_shape(lambda xs: jax.vjp(forward, xs)[0], [x * 0.5 for x in self.xs])
-        else:
-            jax.vjp(forward, [x * 0.5 for x in self.xs])
-        return back(self.cotangents[0])[0]
 
     def _same(self, first: list[Any], second: list[Any]) -> bool:
         """But for what a parallel sum may round."""

@@ -89,7 +89,7 @@ def without_reference(
     """
     bare = replace(call, bare=ALL)
     linear = replace(call, bare=LINEAR) if attempt("", has_jvp_rules, call, xs, data)[0] else bare
-    count = 1 if call.long or size_of(xs) >= LARGE else min(directions, 4)
+    count = 1 if call.big or size_of(xs) >= LARGE else min(directions, 4)
     coarse, _ = attempt("", lambda: narrowest(program(linear, xs, data, cotangents[0]).jaxpr))
     if coarse is not None and unit_roundoff(coarse) > 1e-6:  # its values are steps
         return between(Values(call, data), bare, linear, xs, data, cotangents, coarse)

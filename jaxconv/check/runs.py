@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import count
+from itertools import count as counting
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from jaxconv.accuracy.error_model import unit_roundoff
 from jaxconv.check.call import ALL, Subject, direct
 from jaxconv.check.compare import doubles
 from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, limited, narrowest, plain
-from jaxconv.check.programs.long import QUICK, is_long, keep, program_of, remember, traced
+from jaxconv.check.programs.long import QUICK, Program, count, is_long, keep, program_of, remember, traced
 from jaxconv.check.programs.noise import noisy, shaken
 from jaxconv.check.protocol import attempt
 from jaxconv.terminal.progress import step
@@ -43,6 +43,12 @@ def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[
 SMALL = 20_000  # elements of input up to which compiling takes longer than running
 
 
+def _quick(xs: Any) -> dict[str, Any] | None:
+    """Compiler options for inputs of so few elements."""
+    small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
+    return QUICK if small else None
+
+
 def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """`function` compiled, once for every call and shape; on a CPU small ones without LLVM's optimisations.
 
@@ -54,8 +60,7 @@ def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None)
     def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
         if call.long:
             return traced(long or function, call, xs, *rest)(xs, *rest)
-        small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
-        return (quick if small else fast)(call, xs, *rest)
+        return (quick if _quick(xs) else fast)(call, xs, *rest)
 
     return compiled
 
@@ -90,7 +95,7 @@ def _inside(call: Subject, xs: Any, data: Any) -> jex.ClosedJaxpr:
     return program_of(direct, replace(call, bare=()), list(xs), list(data))
 
 
-_STAMPS = count(1)
+_STAMPS = counting(1)
 
 
 def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
@@ -101,6 +106,7 @@ def stamped(call: Subject, xs: Any, data: Any, cotangents: Any) -> Subject:
     found = jax.make_jaxpr(partial(value_and_pull, call), return_shape=True)(xs, data, cotangents)
     plain = jax.make_jaxpr(partial(direct, call))(list(xs), list(data))
     programs = [found[0], plain]
+    call = replace(call, equations=count(found[0].jaxpr))
     if is_long(*(one.jaxpr for one in programs)):
         call = replace(call, stamp=-next(_STAMPS), long=True)
         keep(value_and_pull, call, (xs, data, cotangents), *found)
@@ -165,6 +171,22 @@ outputs = jitted(_values)
 pull = jitted(_pull, long=value_and_pull)
 _noisy, _shaken = _disturbed(noisy), _disturbed(shaken)
 push = jitted(_push)
+
+
+def after_another(call: Subject, xs: Any, data: Any, cotangents: Any) -> list[Any]:
+    """The gradients, pulled back after a forward pass at other arguments. A big program is traced anew for it."""
+
+    def after(xs: Any, cotangents: Any) -> list[Any]:
+        forward = lambda xs: call.outputs(xs, data)  # noqa: E731
+        back = jax.vjp(forward, list(xs))[1]
+        other = partial(jax.vjp, forward)
+        # Elsewhere its loops may have no end.
+        (partial(jax.eval_shape, lambda xs: other(xs)[0]) if call.laps else other)([x * 0.5 for x in xs])
+        return back(list(cotangents))[0]
+
+    if call.long:
+        return Program(*jax.make_jaxpr(after, return_shape=True)(xs, cotangents))(xs, cotangents)
+    return (jax.jit(after, compiler_options=_quick(xs)) if call.big else after)(xs, cotangents)
 
 
 # -------------------------------------------------------------------------------- for every cotangent, draw, point

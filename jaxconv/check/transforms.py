@@ -166,7 +166,7 @@ def table(scene: Scene, limit: float) -> tuple[TransformRow, ...]:
     tried = {name: partial(f, scene.call, scene.xs, scene.data, scene.g) for name, f in PLAIN.items()}
     for name, transform in tried.items():
         step(f"under {name}")
-        if name == "scan" and scene.call.long:
+        if name == "scan" and scene.call.long and scene.call.big:
             rows.append(TransformRow(name, True, "not tried: so long a program takes minutes to compile"))
             continue
         try:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxconv import check_vjp
+from jaxconv.check.programs.noise import disturbed
 
 INF = jnp.inf
 
@@ -381,18 +382,52 @@ def rule_of(body, factor):
     return vjp_of(body, backward)
 
 
+SQUARE = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32) / 3
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("equations", [40, 300, 900], ids="{} equations".format)
 @pytest.mark.parametrize(("factor", "passed"), [(1, True), (1.0001, False)])
-def test_a_long_program_is_judged_equation_by_equation(factor, passed, monkeypatch):
-    monkeypatch.setattr("jaxconv.check.programs.long.LONG", 60)
-    x, w = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32)
-    found = report(rule_of(unrolled(12), factor), x, w, transforms=passed)
+def test_a_program_of_any_length(equations, factor, passed):
+    """Compiled whole, run equation by equation, and so with less tried."""
+    found = report(rule_of(unrolled(equations // 11), factor), *SQUARE, transforms=passed)
     assert found.passed == passed, found
     assert "derivative" in found.rows[1].method
     if passed:
-        assert {each.name: each.detail for each in found.transforms}["scan"].startswith("not tried")
+        scan = {each.name: each.detail for each in found.transforms}["scan"]
+        assert scan.startswith("not tried") == (equations > 800)
     else:
         assert (found.rows[0].passed, found.rows[1].index) == (True, (1, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("big", [800, 20], ids="big from {} equations".format)
+@pytest.mark.parametrize("steps", [3, 30])
+def test_a_residual_kept_outside_shows_in_a_program_of_any_length(steps, big, monkeypatch):
+    monkeypatch.setattr("jaxconv.check.call.BIG", big)
+    body, kept = unrolled(steps), {}
+
+    def forward(*args):
+        kept["args"] = args
+        return body(*args), None
+
+    leaking = jax.custom_vjp(body)
+    leaking.defvjp(forward, lambda _, g: jax.vjp(body, *kept["args"])[1](g))
+    found = report(leaking, *SQUARE)
+    assert not found.passed
+    assert "leaks a residual" in found.faults[0], found
+
+
+def test_noise_has_variance_1_and_differs_from_draw_to_draw_and_place_to_place():
+    with jax.enable_x64(True):
+        for value in (np.ones(64), np.arange(1.0, 65.0), 2.0 ** np.arange(-32, 32)):
+            draws = np.stack([disturbed(value, seed, 1.0) / value - 1 for seed in range(200)])
+            assert abs(draws.mean()) < 0.05
+            assert abs(draws.var() - 1) < 0.05
+            for each in (draws, draws.T):  # correlations are about the root of 1 over the number of samples
+                unrelated = np.corrcoef(each)[np.triu_indices(len(each), 1)]
+                assert np.sqrt(np.mean(unrelated**2)) < 1.2 * each.shape[1] ** -0.5
+                assert abs(each.sum(1).std() / each.shape[1] ** 0.5 - 1) < 0.3
 
 
 @pytest.mark.skipif("JAXCONV_TIMED" not in os.environ, reason="measures time, where JAXCONV_TIMED=1 asks for it")
@@ -400,7 +435,6 @@ def test_a_long_program_is_judged_equation_by_equation(factor, passed, monkeypat
 def test_the_time_of_a_long_program(equations, seconds):
     """Seconds of processor time."""
     f = rule_of(unrolled(equations // 11), 1)
-    x, w = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32) / 3
     start = time.process_time()
-    assert check_vjp(f, x, w).passed
+    assert check_vjp(f, *SQUARE).passed
     assert time.process_time() - start < seconds

@@ -20,7 +20,8 @@ import numpy as np
 from jaxconv.check.programs.interpret import BODIES, INLINE, bind, bodies, holds, is_float, is_loop
 from jaxconv.check.programs.noise import disturbed, is_rounded, rounds, with_noise
 
-LONG = 800  # equations of a pull-back
+LONG = 120  # equations of a pull-back
+REPEATED = 8  # times that its equations come, on average, from which on one by one is quicker than all at once
 MOST = 16  # programs kept
 OFTEN = 8  # times that a step must come to be compiled, where it needs neither noise nor a stack
 # Compiling takes longer than running.
@@ -29,8 +30,10 @@ Axes = tuple[int | None, ...]  # of every input: 0 where it is a stack
 
 
 def is_long(*programs: Any) -> bool:
-    """Whether one is long, and none has a while loop, whose iterations are bounded as a whole."""
-    return any(count(each) > LONG for each in programs) and not any(holds(each, is_loop) for each in programs)
+    """Whether one is long and repeats itself, and none has a while loop, whose iterations are bounded as a whole."""
+    if any(holds(each, is_loop) for each in programs):
+        return False
+    return any(count(each) > max(LONG, REPEATED * _different(each)) for each in programs)
 
 
 def count(jaxpr: Any) -> int:
@@ -38,13 +41,32 @@ def count(jaxpr: Any) -> int:
     return sum(1 + sum(map(count, bodies(equation))) for equation in jaxpr.eqns)
 
 
+def _different(jaxpr: Any) -> int:
+    """Its equations, each counted once however often it comes."""
+    found: dict[Kind, int] = {}
+
+    def collect(jaxpr: Any) -> None:
+        for equation in jaxpr.eqns:
+            if _is_call(equation):
+                collect(_body(equation)[0])
+            else:
+                found[Kind(equation)] = 1 + sum(map(count, bodies(equation)))
+
+    collect(jaxpr)
+    return sum(found.values())
+
+
 class Kind:
-    """An equation as what it computes: two of one primitive, parameters and shapes are the same."""
+    """An equation as what it computes: two of one primitive, parameters and shapes are the same.
+
+    `inner`: whether programs are among its parameters, of which each trace has its own: their texts are compared.
+    """
 
     def __init__(self, equation: Any) -> None:
-        self.equation, self.rounds = equation, rounds(equation)
+        self.equation, self.rounds, self.inner = equation, rounds(equation), any(bodies(equation))
         types = tuple((v.aval.shape, v.aval.dtype) for v in equation.invars if hasattr(v.aval, "shape"))
-        key: Hashable = (equation.primitive, tuple(equation.params.items()), types)
+        params = _in_text(equation) if self.inner else tuple(equation.params.items())
+        key: Hashable = (equation.primitive, params, types)
         try:
             self.hash = hash(key)
         except TypeError:
@@ -57,6 +79,12 @@ class Kind:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Kind) and self.key == other.key
+
+
+def _in_text(equation: Any) -> Hashable:
+    """An equation's parameters where programs are among them."""
+    constants = [v for each in equation.params.values() for v in getattr(each, "consts", ())]
+    return str(equation.params), tuple((str(v.dtype), v.shape, v.tobytes()) for v in map(np.asarray, constants))
 
 
 class Step(NamedTuple):
@@ -121,8 +149,7 @@ class Program:
         for equation in jaxpr.eqns:
             inputs = [place(v) for v in equation.invars]
             if _is_call(equation):
-                inner = next(equation.params[key] for key in BODIES if key in equation.params)
-                outputs = self._laid_out(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs)
+                outputs = self._laid_out(*_body(equation), inputs)
             else:
                 outputs = [self._place() for _ in equation.outvars]
                 self.steps.append(Step(Kind(equation), tuple(inputs), tuple(outputs), ()))
@@ -178,7 +205,7 @@ class Program:
             axes = tuple([0 if k in many else None for k in step.inputs])
             draws = noise is not None and step.kind.rounds
             stack = draws or 0 in axes
-            if stack or self._times[step.kind] >= OFTEN:
+            if stack or step.kind.inner or self._times[step.kind] >= OFTEN:
                 outputs = _compiled(step.kind, axes, draws)(seeds, draws and salt << 20, u, *inputs)
             else:
                 outputs = bind(step.kind.equation, inputs)
@@ -197,6 +224,12 @@ def _literal(atom: Any) -> Any:
 
 def _all_stacks(values: list[Any], stacked: list[bool], size: int) -> list[Any]:
     return [v if way else jnp.broadcast_to(v, (size, *np.shape(v))) for v, way in zip(values, stacked, strict=True)]
+
+
+def _body(call: Any) -> tuple[Any, Sequence[Any]]:
+    """The program that a call runs, and its constants."""
+    inner = next(call.params[key] for key in BODIES if key in call.params)
+    return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
 
 
 def _is_call(equation: Any) -> bool:

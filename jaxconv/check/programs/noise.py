@@ -145,17 +145,14 @@ def disturbed(value: Any, seed: Any, size: Any) -> Array:
     has to be carried through loops.
     """
     part = value.real if jnp.iscomplexobj(value) else value
-    number = part.astype(jnp.float64)
-    bits = lax.bitcast_convert_type(number, jnp.uint64)
+    bits = lax.bitcast_convert_type(part.astype(jnp.float64), jnp.uint64)
     place = lax.iota(jnp.uint64, max(math.prod(part.shape), 1))[: math.prod(part.shape)].reshape(part.shape)
-    z = (
-        bits
-        ^ ((place + jnp.uint64(1)) * jnp.uint64(0x9E3779B97F4A7C15))
-        ^ (jnp.asarray(seed, jnp.uint64) << jnp.uint64(20))
-    )
-    z = (z ^ (z >> jnp.uint64(30))) * jnp.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> jnp.uint64(27))) * jnp.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> jnp.uint64(31))
-    xi = (z >> jnp.uint64(11)).astype(jnp.float64) * (2.0**-52) - 1
+    # Odd numbers of 64 bits carry every bit upwards, the shift carries them down: few operations, as there is one of
+    # these for every equation, and in a loop's body XLA writes each out.
+    own = place * jnp.uint64(0x9E3779B97F4A7C15) ^ (jnp.asarray(seed, jnp.uint64) * jnp.uint64(0xD6E8FEB86659FD93))
+    z = bits * jnp.uint64(0xBF58476D1CE4E5B9) ^ own
+    z = (z ^ (z >> jnp.uint64(32))) * jnp.uint64(0x94D049BB133111EB)
+    xi = lax.bitcast_convert_type(z, jnp.int64).astype(jnp.float64)  # even in ±2⁶³
     wide = jnp.complex128 if jnp.iscomplexobj(value) else jnp.float64
-    return (value.astype(wide) * (1 + size * math.sqrt(3) * xi).astype(wide)).astype(value.dtype)
+    result = (value.astype(wide) * (1 + (size * (math.sqrt(3) * 2.0**-63)) * xi).astype(wide)).astype(value.dtype)
+    return lax.optimization_barrier(result)
