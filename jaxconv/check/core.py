@@ -22,6 +22,7 @@ from jaxconv.check import ground_truth
 from jaxconv.check import transforms as under
 from jaxconv.check.call import Fixed, Subject, take_apart
 from jaxconv.check.faces.report import TransformRow, VjpReport, VjpRow
+from jaxconv.check.programs.room import make_room
 from jaxconv.check.protocol import attempt, gradient_faults
 from jaxconv.check.rows import Rows
 from jaxconv.check.runs import after_another, pull, shapes, stamped, value_and_pull, with_laps
@@ -135,6 +136,7 @@ class _Check:
 
     def run(self, transforms: bool) -> tuple[tuple[VjpRow, ...], tuple[TransformRow, ...]]:
         step("the function and its rule")
+        make_room()
         out, fault = attempt("the function", shapes, self.call, self.xs, self.data)
         if out is not None and not out:
             fault = "the function returns no array of floats: nothing to differentiate"

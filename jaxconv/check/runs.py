@@ -22,6 +22,7 @@ from jaxconv.check.compare import doubles
 from jaxconv.check.programs.interpret import counted, holds, is_float, is_loop, limited, narrowest, plain
 from jaxconv.check.programs.long import QUICK, Program, count, is_long, keep, program_of, remember, traced
 from jaxconv.check.programs.noise import noisy, shaken
+from jaxconv.check.programs.room import kept
 from jaxconv.check.protocol import attempt
 from jaxconv.terminal.progress import step
 
@@ -43,10 +44,10 @@ def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[
 SMALL = 20_000  # elements of input up to which compiling takes longer than running
 
 
-def _quick(xs: Any) -> dict[str, Any] | None:
+def _quick(xs: Any) -> dict[str, Any]:
     """Compiler options for inputs of so few elements."""
     small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
-    return QUICK if small else None
+    return QUICK if small else {}
 
 
 def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None) -> Callable[..., Any]:
@@ -54,13 +55,15 @@ def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None)
 
     Where the call is long it is traced once, and run equation by equation; `long` is the same without loops.
     """
-    fast = jax.jit(function, static_argnums=0)
-    quick = jax.jit(function, static_argnums=0, compiler_options=QUICK)
+
+    @kept(2)
+    def made(options: tuple[Any, ...]) -> Callable[..., Any]:
+        return jax.jit(lambda *args: function(*args), static_argnums=0, compiler_options=dict(options) or None)
 
     def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
         if call.long:
             return traced(long or function, call, xs, *rest)(xs, *rest)
-        return (quick if _quick(xs) else fast)(call, xs, *rest)
+        return made(tuple(_quick(xs).items()))(call, xs, *rest)
 
     return compiled
 
@@ -186,7 +189,7 @@ def after_another(call: Subject, xs: Any, data: Any, cotangents: Any) -> list[An
 
     if call.long:
         return Program(*jax.make_jaxpr(after, return_shape=True)(xs, cotangents))(xs, cotangents)
-    return (jax.jit(after, compiler_options=_quick(xs)) if call.big else after)(xs, cotangents)
+    return (jax.jit(after, compiler_options=_quick(xs) or None) if call.big else after)(xs, cotangents)
 
 
 # -------------------------------------------------------------------------------- for every cotangent, draw, point

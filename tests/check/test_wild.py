@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxconv import check_vjp
+from jaxconv.check.programs import room
 from jaxconv.check.programs.noise import disturbed
 
 INF = jnp.inf
@@ -438,3 +439,14 @@ def test_the_time_of_a_long_program(equations, seconds):
     start = time.process_time()
     assert check_vjp(f, *SQUARE).passed
     assert time.process_time() - start < seconds
+
+
+@pytest.mark.skipif(not room.mapped(), reason="the system does not say how much memory is mapped")
+def test_compiled_programs_are_let_go_before_a_process_has_no_room_for_more():
+    assert report(rule_of(jnp.matmul, 1), *SQUARE).passed
+    full = room.mapped()
+    room.make_room(full)
+    assert room.mapped() >= full
+    room.make_room(full - 1)
+    assert room.mapped() < full
+    assert report(rule_of(jnp.matmul, 1), *SQUARE).passed

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxconv.check.programs.interpret import BODIES, INLINE, bind, bodies, holds, is_float, is_loop
 from jaxconv.check.programs.noise import disturbed, is_rounded, rounds, with_noise
+from jaxconv.check.programs.room import kept
 
 LONG = 120  # equations of a pull-back
 REPEATED = 8  # times that its equations come, on average, from which on one by one is quicker than all at once
@@ -96,7 +97,7 @@ class Step(NamedTuple):
     gone: tuple[int, ...]
 
 
-@lru_cache(maxsize=4096)
+@kept(4096)
 def _compiled(kind: Kind, axes: Axes, draws: bool) -> Callable[..., list[Any]]:
     """(seed, salt, u, *inputs) → outputs; `draws`: with noise, for a stack of seeds."""
 
@@ -109,7 +110,7 @@ def _compiled(kind: Kind, axes: Axes, draws: bool) -> Callable[..., list[Any]]:
     return jax.jit(stacked, compiler_options=QUICK if jax.default_backend() == "cpu" else None)
 
 
-@lru_cache(maxsize=2)
+@kept(2)
 def _disturbed(stacked: bool) -> Callable[..., Any]:
     return jax.jit(jax.vmap(disturbed, (0 if stacked else None, 0, None)))
 

@@ -9,6 +9,7 @@ A disturbance is compiled once for every shape and dtype: written out, it would 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -46,17 +47,28 @@ def longest(jaxpr: Any) -> int:
     return max(lengths)
 
 
-class _Noise:
-    """What is changed at every equation."""
+def _shared(jaxpr: Any) -> set[Any]:
+    """The variables, however deep, that more than one equation reads."""
+    uses = Counter(v for equation in jaxpr.eqns for v in equation.invars if not isinstance(v, jex.Literal))
+    inner = (_shared(each) for equation in jaxpr.eqns for each in bodies(equation))
+    return {v for v, times in uses.items() if times > 1}.union(*inner)
 
-    def __init__(self, seed: Any, u: Any) -> None:
-        self.seed, self.u = seed, u
+
+class _Noise:
+    """What is changed at every equation. Noise is drawn once for all that read it: XLA would draw it anew in each."""
+
+    def __init__(self, seed: Any, u: Any, shared: set[Any]) -> None:
+        self.seed, self.u, self.shared = seed, u, shared
         self.salt = iter(range(1, 1 << 30))
 
     def disturbed(self, values: Sequence[Any], size: Any) -> list[Any]:
         return [disturbed(v, self.seed + next(self.salt) * 7919, size) if is_float(v) else v for v in values]
 
     def change(self, equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
+        out = zip(equation.outvars, self._changed(equation, inputs, go), strict=True)
+        return [lax.optimization_barrier(v) if is_float(v) and var in self.shared else v for var, v in out]
+
+    def _changed(self, equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
         name = equation.primitive.name
         length = _length(equation)
         if length > 1:
@@ -70,7 +82,7 @@ class _Noise:
 
 def with_noise(equation: Any, inputs: list[Any], seed: Any, u: Any) -> list[Any]:
     """The results of one equation, disturbed by u; a loop is entered."""
-    change = _Noise(seed, u).change
+    change = _Noise(seed, u, set().union(*map(_shared, bodies(equation)))).change
     if equation.primitive.name in LOOPS:
         return apply(equation, inputs, change, everything, lax.while_loop)
     return change(equation, inputs, partial(bind, equation))
@@ -91,7 +103,7 @@ def everything(equation: Any) -> bool:
 
 def noisy(closed: Any, args: Sequence[Any], seed: Any, u: Any, loop: Loop = lax.while_loop) -> list[Any]:
     """The results of a program, inputs and every rounded result disturbed by u; a negative u leaves the inputs."""
-    noise = _Noise(seed, jnp.abs(u))
+    noise = _Noise(seed, jnp.abs(u), _shared(closed.jaxpr))
     args = noise.disturbed(args, jnp.maximum(u, 0.0))
     return run(closed.jaxpr, closed.consts, args, noise.change, everything, loop)
 
@@ -154,5 +166,4 @@ def disturbed(value: Any, seed: Any, size: Any) -> Array:
     z = (z ^ (z >> jnp.uint64(32))) * jnp.uint64(0x94D049BB133111EB)
     xi = lax.bitcast_convert_type(z, jnp.int64).astype(jnp.float64)  # even in ±2⁶³
     wide = jnp.complex128 if jnp.iscomplexobj(value) else jnp.float64
-    result = (value.astype(wide) * (1 + (size * (math.sqrt(3) * 2.0**-63)) * xi).astype(wide)).astype(value.dtype)
-    return lax.optimization_barrier(result)
+    return (value.astype(wide) * (1 + (size * (math.sqrt(3) * 2.0**-63)) * xi).astype(wide)).astype(value.dtype)
