@@ -43,14 +43,14 @@ TIE = 0.15  # of the logarithm of a time: estimates so near each other count as 
 STEPS = 1500  # of gradient descent
 WORST = 1.5  # of the logarithm of a regret: what is 4.5 times as long or more is as bad
 FOLDS = 10  # groups of models, each left out once
+STORED = Path(str(files("jaxconv.bench").joinpath("evidence")))
 FEWEST = 8  # measurements of an algorithm that prices are made from
 APART = ("onednn", "reference", "blocks")  # chosen by wisdom or by name; "blocks" also over several devices
 
 
 def evidence(paths: Sequence[Path] | None = None) -> list[records.Record]:
-    """The measurements of these files, of whatever machine; without any, those beside this module."""
-    stored = Path(str(files("jaxconv.bench").joinpath("evidence")))
-    found = paths or sorted(stored.glob("times*.json"))
+    """The measurements of these files, of whatever machine; without any, those of float32 beside this module."""
+    found = paths or sorted(STORED.glob("times*.json"))
     return [record for path in found for record in records.read(path, anywhere=True).values()]
 
 
@@ -153,7 +153,10 @@ def worth(of: Calls) -> list[tuple[str, int, float]]:
 
 
 def factors(every: Sequence[records.Record], name: str, which: str, layout: str) -> dict[str, float]:
-    """dtype → how many times as long as float32 this algorithm took of the same problem, in geometric mean."""
+    """dtype → how many times as long as float32 this algorithm took of the same problem, in geometric mean.
+
+    `every`: of one machine.
+    """
     seconds = {r.problem: r.seconds[name] for r in every if name in r.seconds}
     ratios: dict[str, list[float]] = {}
     for problem, time in seconds.items():
@@ -163,12 +166,12 @@ def factors(every: Sequence[records.Record], name: str, which: str, layout: str)
     return {dtype: _short(np.exp(np.log(each).mean())) for dtype, each in ratios.items()}
 
 
-def priced(of: Calls, every: Sequence[records.Record], which: str, layout: str) -> dict[str, dict[str, Any]]:
+def priced(of: Calls, dtypes: Sequence[records.Record], which: str, layout: str) -> dict[str, dict[str, Any]]:
     """What coefficients.json holds of one map and layout: by algorithm its price for each term, its dtypes' factors."""
     terms = list(cost.terms(of.records[0].problem))
     return {
         name: {
-            "factor": factors(every, name, which, layout),
+            "factor": factors(dtypes, name, which, layout),
             "price": dict(zip(terms, map(_short, prices), strict=True)),
         }
         for name, prices in zip(of.names, fit(of.terms, of.seconds) / of.scale, strict=True)
@@ -184,6 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="write coefficients.json")
     options = parser.parse_args(arguments)
     every = evidence(options.evidence)
+    dtypes = every if options.evidence else evidence([STORED / "dtypes.json"])
     prices: dict[str, dict] = {}
     print("| map | layout | calls | regret: mean | 95 of 100 | worst | fastest, and times the best other's time |")
     print("|---|---|---|---|---|---|---|")
@@ -194,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shares = ", ".join(f"{name} {count}, {times:.2f}" for name, count, times in worth(of))
             figures = f"{np.exp(np.log(regret).mean()):.3f} | {np.quantile(regret, 0.95):.2f} | {regret.max():.1f}"
             print(f"| {which} | {layout} | {len(regret)} | {figures} | {shares} |", flush=True)
-            prices.setdefault(which, {})[layout] = priced(of, every, which, layout)
+            prices.setdefault(which, {})[layout] = priced(of, dtypes, which, layout)
     if options.write:
         write_whole(
             Path(str(files("jaxconv.algorithms").joinpath("coefficients.json"))), json.dumps(prices, indent=1) + "\n"

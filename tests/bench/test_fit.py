@@ -56,6 +56,15 @@ def test_the_stored_prices_are_those_of_the_stored_measurements():
             assert abs(np.log(made / told)).max() < 0.05, json.dumps([which, layout])
 
 
+def test_the_stored_factors_are_those_of_the_stored_measurements():
+    every = fit.evidence([fit.STORED / "dtypes.json"])
+    for which, layouts in cost.prices().items():
+        for layout, fitted in layouts.items():
+            for name, each in fitted.items():
+                assert each["factor"] == fit.factors(every, name, which, layout)
+                assert set(each["factor"]) == {"bfloat16", "float64"}
+
+
 @pytest.mark.slow
 def test_what_is_chosen_was_measured():
     """A choice that nobody measured is a guess, which no regret counts: an algorithm that serves more is measured."""
