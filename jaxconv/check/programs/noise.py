@@ -65,8 +65,11 @@ class _Noise:
         return [disturbed(v, self.seed + next(self.salt) * 7919, size) if is_float(v) else v for v in values]
 
     def change(self, equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
-        out = zip(equation.outvars, self._changed(equation, inputs, go), strict=True)
-        return [lax.optimization_barrier(v) if is_float(v) and var in self.shared else v for var, v in out]
+        out = self._changed(equation, inputs, go)
+        if equation.primitive.name in EXACT:
+            return out
+        each = zip(equation.outvars, out, strict=True)
+        return [lax.optimization_barrier(v) if is_float(v) and var in self.shared else v for var, v in each]
 
     def _changed(self, equation: Any, inputs: list[Any], go: Callable[[list[Any]], list[Any]]) -> list[Any]:
         name = equation.primitive.name
