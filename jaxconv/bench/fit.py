@@ -43,9 +43,9 @@ TIE = 0.15  # of the logarithm of a time: estimates so near each other count as 
 STEPS = 1500  # of gradient descent
 WORST = 1.5  # of the logarithm of a regret: what is 4.5 times as long or more is as bad
 FOLDS = 10  # groups of models, each left out once
-STORED = Path(str(files("jaxconv.bench").joinpath("evidence")))
 FEWEST = 8  # measurements of an algorithm that prices are made from
 APART = ("onednn", "reference", "blocks")  # chosen by wisdom or by name; "blocks" also over several devices
+STORED = Path(str(files("jaxconv.bench").joinpath("evidence")))
 
 
 def evidence(paths: Sequence[Path] | None = None) -> list[records.Record]:

@@ -44,10 +44,8 @@ def value_and_pull(call: Subject, xs: Any, data: Any, cotangents: Any) -> tuple[
 SMALL = 20_000  # elements of input up to which compiling takes longer than running
 
 
-def _quick(xs: Any) -> dict[str, Any]:
-    """Compiler options for inputs of so few elements."""
-    small = jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
-    return QUICK if small else {}
+def _small(xs: Any) -> bool:
+    return jax.default_backend() == "cpu" and sum(int(np.size(x)) for x in xs) < SMALL
 
 
 def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None) -> Callable[..., Any]:
@@ -57,13 +55,14 @@ def jitted(function: Callable[..., Any], long: Callable[..., Any] | None = None)
     """
 
     @kept(2)
-    def made(options: tuple[Any, ...]) -> Callable[..., Any]:
-        return jax.jit(lambda *args: function(*args), static_argnums=0, compiler_options=dict(options) or None)
+    def made(small: bool) -> Callable[..., Any]:
+        options = QUICK if small else None
+        return jax.jit(lambda *args: function(*args), static_argnums=0, compiler_options=options)
 
     def compiled(call: Subject, xs: Any, *rest: Any) -> Any:
         if call.long:
             return traced(long or function, call, xs, *rest)(xs, *rest)
-        return made(tuple(_quick(xs).items()))(call, xs, *rest)
+        return made(_small(xs))(call, xs, *rest)
 
     return compiled
 
@@ -181,15 +180,16 @@ def after_another(call: Subject, xs: Any, data: Any, cotangents: Any) -> list[An
 
     def after(xs: Any, cotangents: Any) -> list[Any]:
         forward = lambda xs: call.outputs(xs, data)  # noqa: E731
-        back = jax.vjp(forward, list(xs))[1]
-        other = partial(jax.vjp, forward)
-        # Elsewhere its loops may have no end.
-        (partial(jax.eval_shape, lambda xs: other(xs)[0]) if call.laps else other)([x * 0.5 for x in xs])
+        back, elsewhere = jax.vjp(forward, list(xs))[1], [x * 0.5 for x in xs]
+        if call.laps:  # there its loops may have no end
+            jax.eval_shape(lambda xs: jax.vjp(forward, xs)[0], elsewhere)
+        else:
+            jax.vjp(forward, elsewhere)
         return back(list(cotangents))[0]
 
     if call.long:
         return Program(*jax.make_jaxpr(after, return_shape=True)(xs, cotangents))(xs, cotangents)
-    return (jax.jit(after, compiler_options=_quick(xs) or None) if call.big else after)(xs, cotangents)
+    return (jax.jit(after, compiler_options=QUICK if _small(xs) else None) if call.big else after)(xs, cotangents)
 
 
 # -------------------------------------------------------------------------------- for every cotangent, draw, point

@@ -42,6 +42,18 @@ def bodies(equation: Any) -> list[Any]:
     return found
 
 
+def is_call(equation: Any) -> bool:
+    """Whether it runs one program once, as it stands."""
+    name = equation.primitive.name
+    return name in INLINE or name.startswith(("custom_vjp_call", "custom_jvp_call"))
+
+
+def called(equation: Any) -> tuple[Any, Sequence[Any]]:
+    """The program that a call runs, and its constants."""
+    inner = next(equation.params[key] for key in BODIES if key in equation.params)
+    return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+
+
 def holds(jaxpr: Any, test: Callable[[Any], bool]) -> bool:
     """Whether any equation, however deep, satisfies `test`."""
     return any(test(e) or any(holds(inner, test) for inner in bodies(e)) for e in jaxpr.eqns)
@@ -140,9 +152,8 @@ def apply(equation: Any, inputs: list[Any], change: Change, into: Callable[[Any]
     if name == "cond":
         branches = [lambda *v, b=b: enter(b, v) for b in params["branches"]]
         return list(lax.switch(inputs[0], branches, *inputs[1:]))
-    if name in INLINE or name.startswith(("custom_vjp_call", "custom_jvp_call")):
-        inner = next(params[key] for key in BODIES if key in params)
-        return run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs, change, into, loop)
+    if is_call(equation):
+        return run(*called(equation), inputs, change, into, loop)
     return bind(equation, inputs)
 
 

@@ -17,7 +17,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.check.programs.interpret import BODIES, INLINE, bind, bodies, holds, is_float, is_loop
+from jaxconv.check.programs.interpret import bind, bodies, called, holds, is_call, is_float, is_loop
 from jaxconv.check.programs.noise import disturbed, is_rounded, rounds, with_noise
 from jaxconv.check.programs.room import kept
 
@@ -34,7 +34,8 @@ def is_long(*programs: Any) -> bool:
     """Whether one is long and repeats itself, and none has a while loop, whose iterations are bounded as a whole."""
     if any(holds(each, is_loop) for each in programs):
         return False
-    return any(count(each) > max(LONG, REPEATED * _different(each)) for each in programs)
+    sizes = zip(map(count, programs), programs, strict=True)
+    return any(size > LONG and size > REPEATED * _different(each) for size, each in sizes)
 
 
 def count(jaxpr: Any) -> int:
@@ -48,8 +49,8 @@ def _different(jaxpr: Any) -> int:
 
     def collect(jaxpr: Any) -> None:
         for equation in jaxpr.eqns:
-            if _is_call(equation):
-                collect(_body(equation)[0])
+            if is_call(equation):
+                collect(called(equation)[0])
             else:
                 found[Kind(equation)] = 1 + sum(map(count, bodies(equation)))
 
@@ -149,8 +150,8 @@ class Program:
 
         for equation in jaxpr.eqns:
             inputs = [place(v) for v in equation.invars]
-            if _is_call(equation):
-                outputs = self._laid_out(*_body(equation), inputs)
+            if is_call(equation):
+                outputs = self._laid_out(*called(equation), inputs)
             else:
                 outputs = [self._place() for _ in equation.outvars]
                 self.steps.append(Step(Kind(equation), tuple(inputs), tuple(outputs), ()))
@@ -225,17 +226,6 @@ def _literal(atom: Any) -> Any:
 
 def _all_stacks(values: list[Any], stacked: list[bool], size: int) -> list[Any]:
     return [v if way else jnp.broadcast_to(v, (size, *np.shape(v))) for v, way in zip(values, stacked, strict=True)]
-
-
-def _body(call: Any) -> tuple[Any, Sequence[Any]]:
-    """The program that a call runs, and its constants."""
-    inner = next(call.params[key] for key in BODIES if key in call.params)
-    return getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-
-
-def _is_call(equation: Any) -> bool:
-    name = equation.primitive.name
-    return name in INLINE or name.startswith(("custom_vjp_call", "custom_jvp_call"))
 
 
 _KEPT: OrderedDict[Any, Program] = OrderedDict()

@@ -22,8 +22,9 @@ def kept(size: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As `functools.lru_cache`, for what compiles: `make_room` empties it."""
 
     def keep(make: Callable[..., Any]) -> Callable[..., Any]:
-        _CACHES.append(lru_cache(size)(make))
-        return _CACHES[-1]
+        cached = lru_cache(size)(make)
+        _CACHES.append(cached)
+        return cached
 
     return keep
 
