@@ -29,6 +29,7 @@ from jax import Array, lax
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision
 from jaxconv._jax.manual_axes import axes_of, pcast_to
+from jaxconv._jax.row_major import row_major
 from jaxconv.algorithms.direct_dw import conv_weight_vjp
 from jaxconv.algorithms.layout import to_accumulator
 from jaxconv.algorithms.unroll import padded, per_axis
@@ -148,7 +149,7 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
         if x.shape[channel] * times == G:  # padded as it came, so that a program which makes dw, too, pads it once
             source = _to_groups(lax.optimization_barrier(padded(source, at, sums.edges)), G, first)
         else:
-            source = lax.optimization_barrier(padded(_to_groups(source, G, first), 3 if first else 1, sums.edges))
+            source = row_major(padded(_to_groups(source, G, first), 3 if first else 1, sums.edges))
         views = Views(source, weights, sums.steps, sums.sizes, first)
         if many:
             every = _by_length(lambda table: views.looped(table).astype(x.dtype), sums.terms)
@@ -273,7 +274,8 @@ def _from_groups(y: Array, first: bool) -> Array:
     """The way back from `_to_groups`."""
     if first:
         return y.reshape(len(y), -1, *y.shape[3:])
-    return y.swapaxes(-1, -2).reshape(*y.shape[:-2], -1)
+    moved = y.swapaxes(-1, -2)
+    return (moved if y.shape[-2] == 1 else row_major(moved)).reshape(*y.shape[:-2], -1)
 
 
 def _remainders_as_channels(x: Array, s: Sequence[int]) -> Array:
@@ -295,7 +297,7 @@ def _interleaved(parts: Array, sums: Sums, first: bool) -> Array:
     shape, order = list(parts[0].shape), []
     for axis in range(len(shape)):
         order += [axes + axis, axis - at] if at <= axis < at + axes else [axes + axis]
-    y = parts.reshape(*sums.stride, *shape).transpose(order)
+    y = row_major(parts.reshape(*sums.stride, *shape).transpose(order))
     ends = [*shape[:at], *sums.result, *shape[at + axes :]]
     shape[at : at + axes] = [s * t for s, t in zip(sums.stride, sums.sizes, strict=True)]
     return lax.slice(y.reshape(shape), [0] * len(shape), ends)

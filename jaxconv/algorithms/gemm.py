@@ -28,6 +28,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxconv._jax import loops
@@ -42,6 +43,7 @@ from jaxconv.algorithms.unroll import (
     fold,
     geometry_of,
     interleave,
+    padded,
     per_axis,
     rows_of,
     shift_add,
@@ -70,7 +72,7 @@ def unsupported(problem: Problem) -> str | None:
 # ------------------------------------------------------------------------------------------------- the three maps
 
 
-@in_layout("channels_first")
+@in_layout("channels_first", at_once=True)
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     split, w = Split.of("y", x, x.shape[1], len(w), geometry), to_accumulator(w)
@@ -90,7 +92,7 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
     return _each(images, split, x)
 
 
-@in_layout("channels_first")
+@in_layout("channels_first", at_once=True)
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
     split, w = Split.of("dx", g, w.shape[1] * geometry.groups, len(w), geometry), to_accumulator(w)
@@ -132,7 +134,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     ).astype(x.dtype)
 
 
-@in_layout("channels_first")
+@in_layout("channels_first", at_once=True)
 def _conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw in the dtype of the sums."""
     first = _first_with_g("dw", x.shape[1], g.shape[1], geometry)
@@ -140,15 +142,15 @@ def _conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precisio
     if paired:  # large images two at a time, as groups: the few rows and columns of one fill no second core
         x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
         geometry = replace(geometry, groups=2)
-    dw = _weight_vjp(x, g, geometry, precision, first)
+    dw = _weight_vjp(x, g, geometry, precision)
     if first:  # V holds zeros for the rows of x that a tap does not meet
-        dw = unless_finite(dw, lambda: _weight_vjp(x, g, geometry, precision, False))
+        dw = unless_finite(dw, lambda: _tap_by_tap(x, g, geometry, precision))
     return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0) if paired else dw
 
 
-def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, first: bool) -> Array:
-    """dw in the dtype of the sums; `first`: the taps of the first axis are laid out on the side of g."""
-    split = Split.of("dw", x, x.shape[1], g.shape[1], geometry, first)
+def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) -> Array:
+    """dw in the dtype of the sums, by products of what is laid out."""
+    split = Split.of("dw", x, x.shape[1], g.shape[1], geometry)
 
     def images(total: list[Array], x: Array, g: Array) -> list[Array]:
         x, g = (to_accumulator(_grouped(each, geometry)) for each in (x, g))
@@ -171,6 +173,24 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision, fi
     if order != sorted(order):
         dw = jnp.stack([dw[:, order.index(q)] for q in range(len(order))], 1)
     return dw.transpose(0, 2, 4, 1, 3).reshape(G * filters, channels, *k)
+
+
+def _tap_by_tap(x: Array, g: Array, geometry: Geometry, precision: Precision) -> Array:
+    """dw[q] = Σ_{b,p} g[b,p] · x[b, s·p + d·q − lo], a tap after the other: slower, of a short program."""
+    axes = per_axis(geometry)
+    x, g = (to_accumulator(_grouped(each, geometry)) for each in (x, g))
+    x = padded(x, FIRST, [(axis.lo, axis.span(axis.m) - axis.lo - axis.n) for axis in axes])
+    spans, every = [axis.s * (axis.m - 1) + 1 for axis in axes], (1,) * FIRST + geometry.stride
+    starts = np.array(list(np.ndindex(*geometry.kernel_size)), np.int32) * np.array(geometry.dilation, np.int32)
+
+    def tap(start: Array) -> Array:
+        read = lax.dynamic_slice(x, [0] * FIRST + list(start), (*x.shape[:FIRST], *spans))
+        read = lax.slice(read, [0] * read.ndim, read.shape, every)
+        summed = tuple(range(2, x.ndim))
+        return lax.dot_general(g, read, ((summed, summed), ((0,), (0,))), precision=precision)
+
+    dw = jnp.moveaxis(lax.map(tap, starts), 0, -1)  # (G, out/groups, in/groups, taps)
+    return dw.reshape(-1, x.shape[1], *geometry.kernel_size)
 
 
 # ------------------------------------------------------------------------------------------------ of one piece
@@ -261,12 +281,12 @@ class Split(NamedTuple):
         return range(self.geometry.axes)[self.phases != [ALL_ROWS] :]
 
     @classmethod
-    def of(cls, which: str, a: Array, channels: int, filters: int, geometry: Geometry, first: bool = True) -> Split:
-        """Of one map of the array a; `first`: the first axis may be on the side of g."""
+    def of(cls, which: str, a: Array, channels: int, filters: int, geometry: Geometry) -> Split:
+        """Of one map of the array a."""
         k, m, itemsize = geometry.kernel_size, geometry.output_size, accumulator(a.dtype).itemsize
         # A long sequence is cut into pieces, which then needs its only axis on the side of x.
         long = geometry.axes == 1 and k[0] * filters * m[0] * itemsize > 16 * PIECE_BYTES
-        first = first and not long and _first_with_g(which, channels, filters, geometry)
+        first = not long and _first_with_g(which, channels, filters, geometry)
         phases = stride_phases(per_axis(geometry)[0]) if first else [ALL_ROWS]
         axis = min(int(first), geometry.axes - 1)
         positions = (sum(each.height for each in phases) if first else m[0]) * math.prod(m[1:])
@@ -275,7 +295,8 @@ class Split(NamedTuple):
         pieces = min(m[axis], -(-images * laid_out // PIECE_BYTES))
         if (first and geometry.axes == 1) or pieces == 2:  # to cut in two costs more than it saves
             pieces = 1
-        return cls(geometry, phases, images, axis, -(-m[axis] // pieces))
+        even = min(n for n in loops.divisors(m[axis]) if n >= pieces)  # none left over, which would be written twice
+        return cls(geometry, phases, images, axis, -(-m[axis] // (even if even <= 2 * pieces else pieces)))
 
 
 def _together(batch: int, nbytes: int) -> int:

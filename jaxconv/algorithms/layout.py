@@ -12,17 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.dtypes import Precision, accumulator
+from jaxconv._jax.row_major import row_major, transposed
 from jaxconv.sizes.arithmetic import Layout
 from jaxconv.sizes.geometry import Geometry
 
 if TYPE_CHECKING:
     from jaxconv.algorithms.problem import Problem
-
-MOST_SLICES = 32  # that `space_to_depth` stacks: each is a line of the program
 
 MapFunction = Callable[..., Array]  # of a, b, geometry and precision
 
@@ -43,8 +41,11 @@ def to_accumulator(x: Array) -> Array:
     return x.astype(accumulator(x.dtype))
 
 
-def in_layout(layout: Layout) -> Callable[[MapFunction], MapFunction]:
-    """One of the three maps, written for this layout alone, for arrays and a kernel of either; its name says which."""
+def in_layout(layout: Layout, at_once: bool = False) -> Callable[[MapFunction], MapFunction]:
+    """One of the three maps, written for this layout alone, for arrays and a kernel of either; its name says which.
+
+    `at_once`: arrays are moved before they are read, but those of a 1x1, whose product reads them in any order.
+    """
 
     def decorate(f: MapFunction) -> MapFunction:
         of_kernel = f.__name__.endswith("conv_weight_vjp")
@@ -52,42 +53,36 @@ def in_layout(layout: Layout) -> Callable[[MapFunction], MapFunction]:
         @functools.wraps(f)
         def of_either(a: Array, b: Array, geometry: Geometry, precision: Precision = None) -> Array:
             came, inner = geometry.layout, replace(geometry, layout=layout)
-            made = f(_moved(a, came, layout), _moved(b, came, layout, not of_kernel), inner, precision)
-            return _moved(made, layout, came, of_kernel)
+            if came == layout:
+                return f(a, b, geometry, precision)
+            move = transposed if at_once and geometry.taps > 1 else lax.transpose
+            b = (move if of_kernel else lax.transpose)(b, _order(b.ndim, layout, not of_kernel))
+            made = f(move(a, _order(a.ndim, layout)), b, inner, precision)
+            return (lax.transpose if of_kernel else move)(made, _order(made.ndim, came, of_kernel))
 
         return of_either
 
     return decorate
 
 
-def _moved(a: Array, came: Layout, layout: Layout, kernel: bool = False) -> Array:
-    """An array, or a kernel, that came in one layout, in the other."""
-    if came == layout:
-        return a
-    first, last = ((0, 1), (-1, -2)) if kernel else ((1,), (-1,))
-    return jnp.moveaxis(a, first, last) if layout == "channels_last" else jnp.moveaxis(a, last, first)
+def _order(ndim: int, layout: Layout, kernel: bool = False) -> Sequence[int]:
+    """Of the axes of an array, or a kernel, that came in the other layout, in this one."""
+    if layout == "channels_last":
+        return (*range(2, ndim), 1, 0) if kernel else (0, *range(2, ndim), 1)
+    return (ndim - 1, ndim - 2, *range(ndim - 2)) if kernel else (0, ndim - 1, *range(1, ndim - 1))
 
 
-def space_to_depth(x: Array, sizes: Sequence[int]) -> Array:
-    """(batch, *(count · size), channels) → (batch, *counts, *sizes, channels)
-
-    A run of numbers that stay together is moved as one. The compiler unrolls a short one number by number, up to five
-    times slower, unless it is made of vectors or is a slice.
-    """
-    axes, channels = len(sizes), x.shape[-1]
+def space_to_depth(x: Array, sizes: Sequence[int], taps: Sequence[int]) -> Array:
+    """(batch, *(count · size), channels) → (batch, *counts, *taps, channels): of every block its first positions."""
+    axes, batch, channels = len(sizes), len(x), x.shape[-1]
     counts = [n // size for n, size in zip(x.shape[1:], sizes, strict=False)]
-    pairs = [each for pair in zip(counts, sizes, strict=True) for each in pair]
-    run = sizes[-1] * channels
-    vector = run & -run  # the largest power of two that divides it
-    if vector >= 4 or math.prod(sizes[:-1]) > MOST_SLICES:
-        vectors = x.reshape(len(x), *pairs[:-1], run // vector, vector)
-        parts = vectors.transpose(0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), -1)
-    else:
-        slices = [x.reshape(len(x), *pairs[:-1], run)]
-        for axis in reversed(range(2, 2 * axes, 2)):
-            slices = [lax.index_in_dim(each, q, axis, False) for q in range(pairs[axis - 1]) for each in slices]
-        parts = jnp.stack(slices, -2)
-    return parts.reshape(len(x), *counts, *sizes, channels)
+    blocks = x.reshape(batch, *(each for pair in zip(counts, sizes, strict=True) for each in pair), channels)
+    read = [batch, *(each for pair in zip(counts, taps, strict=True) for each in pair), channels]
+    blocks = lax.slice(blocks, [0] * len(read), read)
+    runs = blocks.reshape(*read[:-2], taps[-1] * channels)  # which are moved as one
+    parts = runs.transpose(0, *range(1, 2 * axes, 2), *range(2, 2 * axes, 2), -1)
+    parts = row_major(parts) if math.prod(taps[:-1]) > 1 else parts
+    return parts.reshape(batch, *counts, *taps, channels)
 
 
 def depth_to_space(parts: Array, axes: int) -> Array:

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxconv._jax.manual_axes import partitioned
+from jaxconv._jax.row_major import transposed
 from jaxconv._jax.symbolic_zeros import WithRule, is_perturbed, none_if_zero, perturbed, primals
 from jaxconv.recurrence.affine import affine_scan, states_before
 from jaxconv.recurrence.cell import Cell, State, held, to_accumulator
@@ -223,7 +224,7 @@ def _rows(a: Array) -> Array:
 
 def _turned(a: Array, width: int) -> Array:
     """(steps, *batch, n) as (n, steps · batch), transposed in memory where a product with δ of that width repays it."""
-    return held(_rows(a).T) if width >= TURN else _rows(a).T
+    return transposed(_rows(a), (1, 0)) if width >= TURN else _rows(a).T
 
 
 def _outer(a: Array, delta: Array) -> Array:

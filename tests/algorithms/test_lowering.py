@@ -157,18 +157,20 @@ def test_half_precision_is_neither_widened_nor_copied_as_a_whole(n, k, filters, 
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])
-@pytest.mark.parametrize("slices", [0, 32])
-def test_positions_apart_and_together(channels, slices, monkeypatch):
-    """Runs of numbers that are vectors, and others, which are sliced or not."""
-    monkeypatch.setattr(layout, "MOST_SLICES", slices)
+def test_positions_apart_and_together(channels):
     (x,) = integers(0, (2, 4, 6, 10, channels))
-    parts = layout.space_to_depth(x, (2, 3, 5))
-    assert_same(parts, x.reshape(2, 2, 2, 2, 3, 2, 5, channels).transpose(0, 1, 3, 5, 2, 4, 6, 7))
-    assert_same(layout.depth_to_space(parts, 3), x)
+    blocks = x.reshape(2, 2, 2, 2, 3, 2, 5, channels).transpose(0, 1, 3, 5, 2, 4, 6, 7)
+    for taps_read in ((2, 3, 5), (1, 3, 5), (2, 1, 4), (1, 1, 1)):
+        first = blocks[..., : taps_read[0], : taps_read[1], : taps_read[2], :]
+        assert_same(layout.space_to_depth(x, (2, 3, 5), taps_read), first)
+    assert_same(layout.depth_to_space(blocks, 3), x)
 
 
+@pytest.mark.parametrize("columns", [1, 4, 128])
 @pytest.mark.parametrize(("filters", "channels"), [(2, 9), (9, 2)])
-def test_patches_on_either_side_of_the_product(filters, channels):
+def test_patches_on_either_side_of_the_product(filters, channels, columns, monkeypatch):
+    """With the side of fewer columns transposed before, or not."""
+    monkeypatch.setattr(patches, "COLUMNS", columns)
     geometry = Geometry.of("conv", (6, 5), (1, 1), layout="channels_last")
     x, g = integers(0, (4, 6, 5, channels), (4, 6, 5, filters))
     assert_same(patches.conv_weight_vjp(x, g, geometry), by_loops(WEIGHTS, geometry, x, g))
