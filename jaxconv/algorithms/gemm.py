@@ -28,7 +28,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from jaxconv._jax import loops
@@ -36,6 +35,7 @@ from jaxconv._jax.dtypes import Precision, accumulator
 from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.accuracy.nonfinite import unless_finite
 from jaxconv.algorithms.layout import in_layout, to_accumulator, too_long
+from jaxconv.algorithms.taps import one_by_one
 from jaxconv.algorithms.unroll import (
     ALL_ROWS,
     FIRST,
@@ -43,7 +43,6 @@ from jaxconv.algorithms.unroll import (
     fold,
     geometry_of,
     interleave,
-    padded,
     per_axis,
     rows_of,
     shift_add,
@@ -137,14 +136,13 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 @in_layout("channels_first", at_once=True)
 def _conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw in the dtype of the sums."""
-    first = _first_with_g("dw", x.shape[1], g.shape[1], geometry)
     paired = geometry.groups == 1 and len(x) % 2 == 0 and math.prod(geometry.output_size) >= POSITIONS
     if paired:  # large images two at a time, as groups: the few rows and columns of one fill no second core
         x, g = (each.reshape(-1, 2 * each.shape[1], *each.shape[2:]) for each in (x, g))
         geometry = replace(geometry, groups=2)
     dw = _weight_vjp(x, g, geometry, precision)
-    if first:  # V holds zeros for the rows of x that a tap does not meet
-        dw = unless_finite(dw, lambda: _tap_by_tap(x, g, geometry, precision))
+    if _first_with_g("dw", x.shape[1], g.shape[1], geometry):  # V holds zeros for rows of x that a tap does not meet
+        dw = unless_finite(dw, lambda: one_by_one(*(_grouped(each, geometry) for each in (x, g)), geometry, precision))
     return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0) if paired else dw
 
 
@@ -173,24 +171,6 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
     if order != sorted(order):
         dw = jnp.stack([dw[:, order.index(q)] for q in range(len(order))], 1)
     return dw.transpose(0, 2, 4, 1, 3).reshape(G * filters, channels, *k)
-
-
-def _tap_by_tap(x: Array, g: Array, geometry: Geometry, precision: Precision) -> Array:
-    """dw[q] = Σ_{b,p} g[b,p] · x[b, s·p + d·q − lo], a tap after the other: slower, of a short program."""
-    axes = per_axis(geometry)
-    x, g = (to_accumulator(_grouped(each, geometry)) for each in (x, g))
-    x = padded(x, FIRST, [(axis.lo, axis.span(axis.m) - axis.lo - axis.n) for axis in axes])
-    spans, every = [axis.s * (axis.m - 1) + 1 for axis in axes], (1,) * FIRST + geometry.stride
-    starts = np.array(list(np.ndindex(*geometry.kernel_size)), np.int32) * np.array(geometry.dilation, np.int32)
-
-    def tap(start: Array) -> Array:
-        read = lax.dynamic_slice(x, [0] * FIRST + list(start), (*x.shape[:FIRST], *spans))
-        read = lax.slice(read, [0] * read.ndim, read.shape, every)
-        summed = tuple(range(2, x.ndim))
-        return lax.dot_general(g, read, ((summed, summed), ((0,), (0,))), precision=precision)
-
-    dw = jnp.moveaxis(lax.map(tap, starts), 0, -1)  # (G, out/groups, in/groups, taps)
-    return dw.reshape(-1, x.shape[1], *geometry.kernel_size)
 
 
 # ------------------------------------------------------------------------------------------------ of one piece

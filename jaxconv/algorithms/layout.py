@@ -55,10 +55,11 @@ def in_layout(layout: Layout, at_once: bool = False) -> Callable[[MapFunction], 
             came, inner = geometry.layout, replace(geometry, layout=layout)
             if came == layout:
                 return f(a, b, geometry, precision)
-            move = transposed if at_once and geometry.taps > 1 else lax.transpose
-            b = (move if of_kernel else lax.transpose)(b, _order(b.ndim, layout, not of_kernel))
-            made = f(move(a, _order(a.ndim, layout)), b, inner, precision)
-            return (lax.transpose if of_kernel else move)(made, _order(made.ndim, came, of_kernel))
+            of_arrays = transposed if at_once and geometry.taps > 1 else lax.transpose
+            of_b, of_made = (of_arrays, lax.transpose) if of_kernel else (lax.transpose, of_arrays)
+            a, b = of_arrays(a, _order(a.ndim, layout)), of_b(b, _order(b.ndim, layout, not of_kernel))
+            made = f(a, b, inner, precision)
+            return of_made(made, _order(made.ndim, came, of_kernel))
 
         return of_either
 

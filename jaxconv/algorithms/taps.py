@@ -78,3 +78,24 @@ def _rows_apart(x: Array, first: Axis, others: Sequence[Axis]) -> Array:
     spans[0] += -spans[0] % first.s
     x = padded(x, 1, [(axis.lo, size - axis.lo - axis.n) for axis, size in zip((first, *others), spans, strict=True)])
     return x.reshape(len(x), -1, first.s, *x.shape[2:])
+
+
+def one_by_one(x: Array, g: Array, geometry: Geometry, precision: Precision) -> Array:
+    """dw (out, in/groups, *taps) in the dtype of the sums, one tap after the other; slower, and of a short program.
+
+    x and g are (groups, channels/groups, images, *space). Nothing is laid out, so that no zero but of the padding meets
+    what the other array holds.
+    """
+    axes, first = per_axis(geometry), x.ndim - geometry.axes
+    x = padded(to_accumulator(x), first, [(axis.lo, axis.span(axis.m) - axis.lo - axis.n) for axis in axes])
+    sizes = (*x.shape[:first], *(axis.s * (axis.m - 1) + 1 for axis in axes))
+    starts = np.array(list(np.ndindex(*geometry.kernel_size)), np.int32) * np.array(geometry.dilation, np.int32)
+    summed = tuple(range(2, x.ndim))
+
+    def tap(start: Array) -> Array:
+        read = lax.dynamic_slice(x, [0] * first + list(start), sizes)
+        read = lax.slice(read, [0] * x.ndim, sizes, (1,) * first + geometry.stride)
+        return lax.dot_general(to_accumulator(g), read, ((summed, summed), ((0,), (0,))), precision=precision)
+
+    dw = jnp.moveaxis(lax.map(tap, starts), 0, -1)  # (groups, out/groups, in/groups, taps)
+    return dw.reshape(-1, x.shape[1], *geometry.kernel_size)

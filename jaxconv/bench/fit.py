@@ -38,7 +38,7 @@ from jaxconv.sizes.arithmetic import LAYOUTS
 from jaxconv.terminal.output import write_whole
 
 # Tried on models left out, from 0.03 to 0.3, 0.1 to 0.4 and 400 to 4000: the regret hardly moves.
-FAITHFUL = 0.3
+FAITHFUL = 0.1
 TIE = 0.15  # of the logarithm of a time: estimates so near each other count as equal
 STEPS = 1500  # of gradient descent
 WORST = 1.5  # of the logarithm of a regret: what is 4.5 times as long or more is as bad
