@@ -93,7 +93,7 @@ def one_by_one(x: Array, g: Array, geometry: Geometry, precision: Precision) -> 
     summed = tuple(range(2, x.ndim))
 
     def tap(start: Array) -> Array:
-        read = lax.dynamic_slice(x, [0] * first + list(start), sizes)
+        read = lax.dynamic_slice(x, [np.int32(0)] * first + list(start), sizes)
         read = lax.slice(read, [0] * x.ndim, sizes, (1,) * first + geometry.stride)
         return lax.dot_general(to_accumulator(g), read, ((summed, summed), ((0,), (0,))), precision=precision)
 

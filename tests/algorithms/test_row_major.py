@@ -48,3 +48,21 @@ def test_moved_axes_under_every_transform(axis):
     assert_same(jax.jit(jax.vmap(f, axis))(x), right)
     assert_same(jax.jit(jax.vmap(f, axis, out_axes=2))(x), np.moveaxis(right, 0, 2))
     assert jax.eval_shape(jax.vmap(f, axis), x).shape == right.shape
+
+
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("lowering", ["gemm", "direct", "canonical"])
+def test_with_numbers_of_64_bits(lowering, groups, layout):
+    """Where a Python integer is one of 64 bits, too."""
+    x, w = integers(0, (2, 4, 9, 8), (6, 4 // groups, 3, 3))
+    if layout == "channels_last":
+        x, w = x.transpose(0, 2, 3, 1), w.transpose(2, 3, 1, 0)
+
+    def three(name, x, w):
+        y, pull_back = jax.vjp(lambda x, w: conv(x, w, groups=groups, layout=layout, lowering=name), x, w)
+        return y, *pull_back(y)
+
+    with jax.enable_x64(True):
+        x, w = (each.astype("float64") for each in (x, w))
+        assert_same(three(lowering, x, w), three("reference", x, w))
