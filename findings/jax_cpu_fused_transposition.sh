@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# JAX 0.12.0.1 on a CPU: a transposition that something reads takes several times as long as the two apart.
+# JAX 0.12.0.1 on a CPU: a transposition that something reads takes two to eight times as long as the two apart.
 #
 # (4, 784, 512) float32 with its last two axes exchanged: by itself XLA moves it in one go. In x.swapaxes(1, 2) + 1 the
 # transposition becomes a part of the addition's loop, which then steps through memory; optimization_barrier does not
 # help, since the moved array may stay as it lies. With its order in memory asked for, by
 # jax.experimental.layout.with_layout_constraint, and a barrier behind it, the sum takes about as long as its two parts.
 #
-# Seen on two AVX-512 cores, in ms: transposition 0.25, addition 0.29, both 3.5, with a barrier between 3.2, with the
-# order asked for 0.43. Times of another machine differ; what is asked below is a factor of three.
+# Seen on two AVX-512 cores, in ms, in a quiet hour and in another: transposition 0.25 and 0.64, addition 0.29 and 0.37,
+# both 3.5 and 2.0, with a barrier between 3.2 and 3.0, with the order asked for 0.43 and 0.92. Times of another machine
+# differ; what is asked below is a factor of 1.5.
 #
 # Needs Python 3.12 or later with venv and pip: python3, or what PYTHON names. Exit status 0: seen as described; else it
 # has changed.
@@ -52,7 +53,7 @@ for shape in ((4, 784, 512), (4, 3136, 128)):
             least[name] = min(least[name], time.perf_counter() - start)
     print(shape, {name: f"{1e3 * seconds:.2f} ms" for name, seconds in least.items()})
     moved, added, both, behind, ordered = least.values()
-    slow += [both > 3 * (moved + added), behind > 3 * (moved + added), both > 3 * ordered]
+    slow += [both > 1.5 * (moved + added), behind > 1.5 * (moved + added), both > 1.5 * ordered]
 if not all(slow):
     raise SystemExit(f"no longer so: {slow}")
 print("As described: the transposition within the addition's loop is the slow one.")

@@ -142,7 +142,7 @@ def _conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precisio
         geometry = replace(geometry, groups=2)
     dw = _weight_vjp(x, g, geometry, precision)
     if _first_with_g("dw", x.shape[1], g.shape[1], geometry):  # V holds zeros for rows of x that a tap does not meet
-        dw = unless_finite(dw, lambda: one_by_one(*(_grouped(each, geometry) for each in (x, g)), geometry, precision))
+        dw = unless_finite(dw, lambda: one_by_one(_grouped(x, geometry), _grouped(g, geometry), geometry, precision))
     return jnp.sum(dw.reshape(2, -1, *dw.shape[1:]), 0) if paired else dw
 
 
