@@ -97,16 +97,20 @@ def _table() -> dict[Any, Any]:
     return table
 
 
+def is_exported(ctx: Any, unknown: bool) -> bool:
+    """Whether a rule's program is compiled for `jax.export`; `unknown` where this JAX does not say."""
+    return bool(getattr(getattr(ctx.module_context, "lowering_parameters", None), "for_export", unknown))
+
+
 def _asked(ctx: Any, params: dict[str, Any]) -> Asked:
     beside = getattr(ctx.jaxpr_eqn_ctx, "xla_metadata", None) or {}
     (lhs, rhs), (out,) = ctx.avals_in, ctx.avals_out
-    parameters = getattr(ctx.module_context, "lowering_parameters", None)
     return Asked(
         lhs,
         rhs,
         out,
         params=params,
         mark=beside.get(MARK),
-        exported=bool(getattr(parameters, "for_export", False)),
+        exported=is_exported(ctx, unknown=False),
         explicit=any(entry is not None for aval in (lhs, rhs, out) for entry in getattr(aval.sharding, "spec", ())),
     )

@@ -16,6 +16,8 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from jaxconv._jax.conv_rule import is_exported
+
 _held = Primitive("jaxconv_row_major")
 
 
@@ -38,9 +40,7 @@ def _in_order(x: Array) -> Array:
 
 
 def _lower_for_cpu(ctx: Any, x: Any) -> Any:
-    parameters = getattr(ctx.module_context, "lowering_parameters", None)
-    exported = getattr(parameters, "for_export", True)  # where a JAX does not say, as if it were
-    return [x] if exported else mlir.lower_fun(_in_order, multiple_results=False)(ctx, x)
+    return [x] if is_exported(ctx, unknown=True) else mlir.lower_fun(_in_order, multiple_results=False)(ctx, x)
 
 
 def _batched(args: Any, axes: Any) -> Any:

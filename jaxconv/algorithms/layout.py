@@ -52,13 +52,13 @@ def in_layout(layout: Layout, at_once: bool = False) -> Callable[[MapFunction], 
 
         @functools.wraps(f)
         def of_either(a: Array, b: Array, geometry: Geometry, precision: Precision = None) -> Array:
-            came, inner = geometry.layout, replace(geometry, layout=layout)
+            came = geometry.layout
             if came == layout:
                 return f(a, b, geometry, precision)
             of_arrays = transposed if at_once and geometry.taps > 1 else lax.transpose
             of_b, of_made = (of_arrays, lax.transpose) if of_kernel else (lax.transpose, of_arrays)
             a, b = of_arrays(a, _order(a.ndim, layout)), of_b(b, _order(b.ndim, layout, not of_kernel))
-            made = f(a, b, inner, precision)
+            made = f(a, b, replace(geometry, layout=layout), precision)
             return of_made(made, _order(made.ndim, came, of_kernel))
 
         return of_either

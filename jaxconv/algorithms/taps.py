@@ -6,7 +6,8 @@
 
 A loop over q reads its rows of x; of the other axes the taps lie side by side in the channels. So the program is short,
 a product is as wide as the taps of the other axes make it, and of x no more is laid out than what one q reads. For one
-group and two axes or more; letters as in `reference`.
+group and two axes or more; letters as in `reference`. `one_by_one` is a product for each tap of all axes, for whatever
+`gemm` makes that is not finite.
 """
 
 from __future__ import annotations

@@ -18,12 +18,11 @@ CALLS = {  # x, w, options; channels last, so that each of these moves some arra
 }
 
 
-def all_three(lowering: str):
+def all_three(**how):
     """The value and both gradients, by one algorithm where it has the map."""
-    options = CALLS[lowering][2]
 
     def f(x, w):
-        y, pull_back = jax.vjp(lambda x, w: conv(x, w, **options, layout="channels_last", lowering=lowering), x, w)
+        y, pull_back = jax.vjp(lambda x, w: conv(x, w, **how), x, w)
         return y, *pull_back(y)
 
     return f
@@ -32,8 +31,9 @@ def all_three(lowering: str):
 @pytest.mark.parametrize("lowering", CALLS)
 def test_a_program_with_moved_arrays_is_exported(lowering):
     """JAX refuses to serialise the call that asks for an order."""
-    x, w = integers(0, *CALLS[lowering][:2])
-    f = jax.jit(all_three(lowering))
+    *shapes, options = CALLS[lowering]
+    x, w = integers(0, *shapes)
+    f = jax.jit(all_three(**options, layout="channels_last", lowering=lowering))
     exported = export.export(f, platforms=("cpu", "cuda"))(x, w)
     reloaded = export.deserialize(exported.serialize())
     assert_same(tuple(reloaded.call(x, w)), f(x, w))
@@ -58,11 +58,7 @@ def test_with_numbers_of_64_bits(lowering, groups, layout):
     x, w = integers(0, (2, 4, 9, 8), (6, 4 // groups, 3, 3))
     if layout == "channels_last":
         x, w = x.transpose(0, 2, 3, 1), w.transpose(2, 3, 1, 0)
-
-    def three(name, x, w):
-        y, pull_back = jax.vjp(lambda x, w: conv(x, w, groups=groups, layout=layout, lowering=name), x, w)
-        return y, *pull_back(y)
-
     with jax.enable_x64(True):
         x, w = (each.astype("float64") for each in (x, w))
-        assert_same(three(lowering, x, w), three("reference", x, w))
+        made, right = (all_three(groups=groups, layout=layout, lowering=each)(x, w) for each in (lowering, "reference"))
+        assert_same(made, right)
