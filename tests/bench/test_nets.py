@@ -6,6 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from jax import lax
 
 from jaxconv import cli
 from jaxconv.bench.nets import run
@@ -180,7 +181,26 @@ def test_a_run_against_lax(only_tiny, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist", "mobilenet_v2", "convnext_tiny", "unet", "resnet1d"])
-def test_ours_and_lax_agree_on_a_whole_net(name):
+def test_ours_and_lax_agree_on_a_whole_net(name, monkeypatch):
     graph = NETS[name]()
     graph.batch = 1
-    run.agreement(graph, *(flat(graph, conv, "channels_last") for conv in (run.convolution, nets_jax.convolution)))
+    monkeypatch.setattr(nets_jax, "operations", smooth)
+    apart = run.agreement(graph, *(flat(graph, conv, "channels_last") for conv in (run.convolution, nets_jax.convolution)))
+    assert apart["gradients_apart"] <= run.bounds(graph)[0]
+
+
+def smooth(layout, conv, operations=nets_jax.operations):
+    """The operations with a derivative everywhere.
+
+    One relu of an input within rounding of 0 changes a gradient of these nets by up to 1 %, and hides what conv does.
+    """
+
+    def pool(node, x):
+        space = nets_jax._space(x, layout == "channels_last")
+        of_all, edge = [1] * x.ndim, node["padding"]
+        window, stride, pads = list(of_all), list(of_all), [(0, 0)] * x.ndim
+        for axis in space:
+            window[axis], stride[axis], pads[axis] = node["window"], node["stride"], (edge, edge)
+        return lax.reduce_window(x, 0.0, lax.add, window, stride, pads) / node["window"] ** len(space)
+
+    return {**operations(layout, conv), "relu": lambda node, x: jax.nn.silu(x), "pool": pool}
