@@ -137,7 +137,7 @@ def _made(x: Array, weights: Array, sums: Sums, geometry: Geometry) -> Array:
     """The sums of x, put together; weights with the channels of x, those of what is made, and taps as in `_weights`."""
     first, times = geometry.channels_first, 1
     at, channel = (2, 1) if first else (1, -1)
-    if not first and weights.shape[1] == 1:  # groups of one channel repeat it, so that what is made is in order
+    if not first and weights.shape[1] == 1 < weights.shape[3]:  # groups of one channel repeat it: y is made in order
         times, weights = weights.shape[2], weights.swapaxes(2, 3).reshape(*weights.shape[:2], 1, -1)
     # Flat, so that what follows one another in a loop does so in memory, too; moved and widened once for all loops.
     weights = lax.optimization_barrier(weights.reshape(-1)).reshape(-1, *weights.shape[2:])

@@ -3,9 +3,9 @@
     dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]
 
 Each tap is one shifted view of x, which stays in the layout it came in: what a product would gain in another layout,
-moving the axes would cost twice over. Every pair of a filter and a channel of its group has a channel of x and one of g
-of its own, repeated where there are more pairs. Of many taps a loop takes some at a time. Letters as in
-`reference`.
+moving the axes would cost twice over, unless the channels are too few to fill a vector register. Every pair of a filter
+and a channel of its group has a channel of x and one of g of its own, repeated where there are more pairs. Of many taps
+a loop takes some at a time. Letters as in `reference`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, pcast_to
-from jaxconv.algorithms.layout import to_accumulator
+from jaxconv.algorithms.layout import in_layout, to_accumulator, zeros
 from jaxconv.algorithms.unroll import padded, per_axis
 from jaxconv.sizes.geometry import Geometry
 
@@ -31,6 +30,7 @@ TERMS = 16  # blocks of images and rows that are: more come out of one set of th
 MANY = 128  # taps: of more than these a loop takes some at a time
 CHUNK = 64  # taps, then: 32 and 128 take as long
 STEP_BYTES = 1 << 23  # of x, at a time; half as much leaves one of two cores idle, twice as much the cache
+FEW = 16  # channels of x and g together: fewer are moved first; 1 and 1 take 1/26 of the time, 2 and 8 half of it
 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
@@ -39,6 +39,8 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     A sum over an array is not vectorised here, a sum of arrays is: blocks of the products are added up first, and what
     is left of them is summed as a product with ones. A channel's taps follow one another, while a cache holds it.
     """
+    if not geometry.channels_first and x.shape[-1] + g.shape[-1] < FEW:
+        return in_layout("channels_first", at_once=True)(conv_weight_vjp)(x, g, geometry, precision)
     first, channel = geometry.channels_first, 1 if geometry.channels_first else -1
     per_group = x.shape[channel] // geometry.groups
     x, g = _paired(x, g, geometry)
@@ -57,7 +59,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     each = math.prod(x.shape[1:]) * accumulator(x.dtype).itemsize * max(1, min(geometry.taps, MANY) / TERMS)
     # With channels first two steps take as long as one, whose program compiles in 0.6 of the time.
     few = first and len(x) * each <= 2 * STEP_BYTES
-    total = pcast_to(jnp.zeros((geometry.taps, x.shape[channel]), accumulator(x.dtype)), axes_of(x))
+    total = zeros((geometry.taps, x.shape[channel]), x)
     total = loops.chunked_sum(images, total, (x, g), len(x) if few else loops.largest_chunk(len(x), each, STEP_BYTES))
     dw = total.astype(x.dtype).reshape(*geometry.kernel_size, -1, per_group)  # (*taps, out, in/groups)
     return jnp.moveaxis(dw, (-2, -1), (0, 1)) if first else dw.swapaxes(-1, -2)

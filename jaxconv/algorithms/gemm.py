@@ -11,11 +11,10 @@ copies are made of each and the product is nearly square (`unroll` says how):
 
 With all taps on the side of x, V is g itself, and U what each output reads: the better split for few input channels.
 It is done for a few images at a time, so that U and V stay in a cache; large images in pieces along one axis.
+For arrays on one device: where an axis may lie over several its loops would gather it, and `blocks` serves.
 Within this module arrays are (batch, channels, *space), kernels (out, in/groups, *taps) in the accumulator's dtype,
 and a piece of an array (groups, channels/groups, images, *space). Letters as in `reference`; k₁ taps on the
 side of g, k₂ on that of x.
-
-For arrays on one device: where an axis may lie over several its loops would gather it, and `blocks` serves.
 
 Source: K. Chellapilla et al. 2006 (convolution as a matrix product).
 """
@@ -32,9 +31,8 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv.accuracy.nonfinite import unless_finite
-from jaxconv.algorithms.layout import in_layout, to_accumulator, too_long
+from jaxconv.algorithms.layout import group_by_group, in_layout, to_accumulator, too_long, zeros
 from jaxconv.algorithms.taps import one_by_one
 from jaxconv.algorithms.unroll import (
     ALL_ROWS,
@@ -72,6 +70,7 @@ def unsupported(problem: Problem) -> str | None:
 
 
 @in_layout("channels_first", at_once=True)
+@group_by_group
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     split, w = Split.of("y", x, x.shape[1], len(w), geometry), to_accumulator(w)
@@ -85,13 +84,14 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
             made = _value(x, matrices, split._replace(geometry=part), precision)
             return _write(y, made, start, split)
 
-        y = _zeros((*matrices[0].shape[:1], len(w) // geometry.groups, read.shape[2], *geometry.output_size), x)
+        y = zeros((*matrices[0].shape[:1], len(w) // geometry.groups, read.shape[2], *geometry.output_size), x)
         return _pieces(split, y, one).astype(x.dtype)
 
     return _each(images, split, x)
 
 
 @in_layout("channels_first", at_once=True)
+@group_by_group
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
     split, w = Split.of("dx", g, w.shape[1] * geometry.groups, len(w), geometry), to_accumulator(w)
@@ -110,7 +110,7 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 
         n = list(geometry.input_size)
         n[split.axis] = axis.span(axis.m) if cut else axis.n
-        dx = _pieces(split, _zeros((len(g), w.shape[1], g.shape[2], *n), g), one)
+        dx = _pieces(split, zeros((len(g), w.shape[1], g.shape[2], *n), g), one)
         return (window(dx, FIRST + split.axis, axis.lo, axis.n) if cut else dx).astype(narrow.dtype)
 
     return _each(images, split, g)
@@ -124,7 +124,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
     if geometry.channels_first or len(x) % 2 or math.prod(geometry.output_size) < POSITIONS:
         return _conv_weight_vjp(x, g, geometry, precision).astype(x.dtype)
     of_image = (x.size + g.size) // len(x) * accumulator(x.dtype).itemsize
-    total = _zeros((*geometry.kernel_size, x.shape[-1] // geometry.groups, g.shape[-1]), x)
+    total = zeros((*geometry.kernel_size, x.shape[-1] // geometry.groups, g.shape[-1]), x)
     return loops.chunked_sum(
         lambda total, x, g: total + _conv_weight_vjp(x, g, geometry, precision),
         total,
@@ -134,6 +134,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
 
 @in_layout("channels_first", at_once=True)
+@group_by_group
 def _conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw in the dtype of the sums."""
     paired = geometry.groups == 1 and len(x) % 2 == 0 and math.prod(geometry.output_size) >= POSITIONS
@@ -164,8 +165,8 @@ def _weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision) ->
 
     G, k = geometry.groups, geometry.kernel_size
     filters, channels, columns = g.shape[1] // G, x.shape[1] // G, math.prod(k[i] for i in split.axes)
-    zeros = [_zeros((G, len(phase.taps) * filters, columns * channels), x) for phase in split.phases]
-    total = loops.chunked_sum(images, zeros, (x, g), split.images)
+    nothing = [zeros((G, len(phase.taps) * filters, columns * channels), x) for phase in split.phases]
+    total = loops.chunked_sum(images, nothing, (x, g), split.images)
     dw = jnp.concatenate([each.reshape(G, -1, filters, columns, channels) for each in total], 1)
     order = [q for phase in split.phases for q in phase.taps]
     if order != sorted(order):
@@ -271,7 +272,8 @@ class Split(NamedTuple):
         axis = min(int(first), geometry.axes - 1)
         positions = (sum(each.height for each in phases) if first else m[0]) * math.prod(m[1:])
         laid_out = math.prod(k[int(first) :]) * channels * positions * itemsize
-        images = _together(len(a), laid_out + filters * positions * itemsize) if positions < POSITIONS else 1
+        both = laid_out + (k[0] if first else 1) * filters * positions * itemsize
+        images = _together(len(a), both) if positions < POSITIONS else 1
         pieces = min(m[axis], -(-images * laid_out // PIECE_BYTES))
         if (first and geometry.axes == 1) or pieces == 2:  # to cut in two costs more than it saves
             pieces = 1
@@ -343,8 +345,3 @@ def _each(f: Callable[[Array], Array], split: Split, x: Array) -> Array:
 def _grouped(x: Array, geometry: Geometry) -> Array:
     """(images, C, *space) → (G, C/G, images, *space)"""
     return jnp.moveaxis(x.reshape(len(x), geometry.groups, -1, *x.shape[2:]), 0, 2)
-
-
-def _zeros(shape: Sequence[int], like: Array) -> Array:
-    """What a loop begins with: inside `jax.shard_map` it varies over the axes that its sums will vary over."""
-    return pcast_to(jnp.zeros(shape, accumulator(like.dtype)), axes_of(like))

@@ -1,4 +1,4 @@
-"""The maps where windows do not overlap and channels are last: each position reads a patch of its own, or a 1x1.
+"""The maps where windows do not overlap: each position reads a patch of its own, or a 1x1.
 
     U[(b,p), (q,i)] = x[b, s·p + d·q − lo, i]        a row for each position, in their order in memory
 
@@ -6,8 +6,10 @@
     conv_input_vjp  dx = fold(g Wᵀ)        fold the adjoint of x → U, which puts every patch where it came from
     conv_weight_vjp dw = Uᵀ g
 
-W is the kernel as it is, and Uᵀ g its gradient as it is: nothing is moved but pixels of a patch, and of a 1x1
-without stride and padding nothing at all. For one group; letters as in `reference`.
+With channels last W is the kernel as it is, and Uᵀ g its gradient as it is: nothing is moved but pixels of a patch, and
+of a 1x1 without stride and padding nothing at all. With channels first nothing is where one window is the whole image,
+as in a dense layer: a row of U is an image as it lies, and a row of Wᵀ a filter. For one group; letters as in
+`reference`.
 """
 
 from __future__ import annotations
@@ -20,9 +22,8 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv._jax.row_major import transposed
-from jaxconv.algorithms.layout import depth_to_space, first_broken, space_to_depth, to_accumulator
+from jaxconv.algorithms.layout import depth_to_space, first_broken, space_to_depth, to_accumulator, zeros
 from jaxconv.algorithms.unroll import padded, per_axis, window
 from jaxconv.sizes.geometry import Geometry
 
@@ -36,16 +37,20 @@ COLUMNS = 128  # of aᵀ b, from which on a is transposed before: 1.0 to 1.45 ti
 
 def unsupported(problem: Problem) -> str | None:
     """Patches are rows in memory."""
-    g = problem.geometry
+    g, several = problem.geometry, not _one_window(problem.geometry)
+    layout = "`layout` must be 'channels_last', or one window the whole image; got layout='channels_first'"
+    windows = f"windows must not overlap; got kernel_size={g.kernel_size}, stride={g.stride}"
     return first_broken(
-        (g.channels_first, "`layout` must be 'channels_last'; got layout='channels_first'"),
+        (g.channels_first and several, layout),
         (g.groups > 1, f"`groups` must be 1; got groups={g.groups}"),
-        (problem.overlap, f"windows must not overlap; got kernel_size={g.kernel_size}, stride={g.stride}"),
+        (problem.overlap and several, windows),
     )
 
 
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
+    if geometry.channels_first:
+        return _of_rows(x, w, (1, 1), precision).reshape(len(x), len(w), *geometry.output_size)
     W = _matrix(w)
 
     def images(x: Array) -> Array:
@@ -57,6 +62,8 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
 
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
+    if geometry.channels_first:
+        return _of_rows(g, w, (1, 0), precision).reshape(len(g), -1, *geometry.input_size)
     W = _matrix(w)
 
     def images(g: Array) -> Array:
@@ -70,14 +77,28 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
+    if geometry.channels_first:
+        return _of_rows(g, x, (0, 0), precision).reshape(g.shape[1], -1, *geometry.kernel_size)
     channels, filters = x.shape[-1], g.shape[-1]
 
     def images(total: Array, x: Array, g: Array) -> Array:
         return total + over_rows(_rows(to_accumulator(x), geometry), _matrix(g), precision)
 
-    total = pcast_to(jnp.zeros((geometry.taps * channels, filters), accumulator(x.dtype)), axes_of(x))
+    total = zeros((geometry.taps * channels, filters), x)
     dw = loops.chunked_sum(images, total, (x, g), _at_once(x, geometry, channels))
     return dw.reshape(*geometry.kernel_size, channels, filters).astype(x.dtype)
+
+
+def _one_window(geometry: Geometry) -> bool:
+    """Whether the one window there is reads every position of the image, and none outside it."""
+    return all(axis.m == 1 and axis.lo == 0 and axis.k == axis.span(1) == axis.n for axis in per_axis(geometry))
+
+
+def _of_rows(a: Array, b: Array, summed: tuple[int, int], precision: Precision) -> Array:
+    """The product of two arrays as matrices, a row for the first axis of each, over these axes of them."""
+    left, right = (to_accumulator(each).reshape(len(each), -1) for each in (a, b))
+    numbers = (((summed[0],), (summed[1],)), ((), ()))
+    return lax.dot_general(left, right, numbers, precision=precision).astype(a.dtype)
 
 
 def over_rows(a: Array, b: Array, precision: Precision) -> Array:
@@ -104,6 +125,8 @@ def _at_once(x: Array, geometry: Geometry, channels: int) -> int:
 
 def _rows(x: Array, geometry: Geometry) -> Array:
     """U (images · positions, taps · channels)"""
+    if _one_window(geometry):
+        return x.reshape(len(x), -1)
     for at, axis in enumerate(per_axis(geometry), 1):
         x = window(x, at, -axis.lo, axis.s * axis.m)
     patches = space_to_depth(x, geometry.stride, geometry.kernel_size)
@@ -112,6 +135,8 @@ def _rows(x: Array, geometry: Geometry) -> Array:
 
 def _fold(U: Array, geometry: Geometry) -> Array:
     """x (images, *space, channels), from (images, positions · taps · channels)"""
+    if _one_window(geometry):
+        return U.reshape(len(U), *geometry.input_size, -1)
     x = U.reshape(len(U), *geometry.output_size, *geometry.kernel_size, -1)
     axes = per_axis(geometry)
     x = depth_to_space(padded(x, 1 + len(axes), [(0, axis.s - axis.k) for axis in axes]), len(axes))

@@ -22,8 +22,7 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision, accumulator
-from jaxconv._jax.manual_axes import axes_of, pcast_to
-from jaxconv.algorithms.layout import first_broken, to_accumulator, too_long
+from jaxconv.algorithms.layout import first_broken, to_accumulator, too_long, zeros
 from jaxconv.algorithms.patches import over_rows
 from jaxconv.algorithms.unroll import Axis, padded, per_axis, taps_as_channels
 from jaxconv.sizes.geometry import Geometry
@@ -66,7 +65,7 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 
         return total + lax.map(tap, starts)
 
-    total = pcast_to(jnp.zeros((first.k, *sorted((filters, columns))), sums), axes_of(x))
+    total = zeros((first.k, *sorted((filters, columns))), x)
     nbytes = math.prod(geometry.output_size) * (columns + filters) * sums.itemsize
     dw = loops.chunked_sum(images, total, (x, g), loops.largest_chunk(len(x), nbytes, max(STEP_BYTES, total.nbytes)))
     dw = (dw.swapaxes(1, 2) if fewer else dw).reshape(first.k, *(axis.k for axis in others[::-1]), channels, filters)

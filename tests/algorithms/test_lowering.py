@@ -13,6 +13,7 @@ from cases import CASES, FEW, assert_same, by_id, integers
 from jaxconv import conv
 from jaxconv._jax import loops
 from jaxconv.algorithms import canonical, direct, direct_dw, gemm, layout, patches, planes, taps
+from jaxconv.algorithms.problem import Problem
 from jaxconv.sizes.geometry import Geometry
 
 pytestmark = pytest.mark.unoptimised
@@ -132,6 +133,21 @@ def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
     geometry, x, w, g = of_channels_last(n, k, options, dtype)
     of_image = math.prod(geometry.output_size) * geometry.taps * 2 * 4
     monkeypatch.setattr(patches, "STEP_BYTES", images * of_image)
+    assert_exact(patches, geometry, x, w, g)
+
+
+@pytest.mark.short("float32-(n0|n1)|bfloat16-n2")
+@pytest.mark.parametrize(
+    ("n", "k", "options"),
+    [((1, 1), (1, 1), {}), ((3, 4), (3, 4), {}), ((5,), (5,), {"stride": 2}), ((2, 1, 3), (2, 1, 3), {"dilation": 1})],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+def test_one_window_is_the_whole_image(n, k, options, dtype, layout):
+    geometry = Geometry.of("conv", n, k, layout=layout, **options)
+    one = [1] * len(n)
+    x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, (4, 2, *n), (3, 2, *k), (4, 3, *one))))
+    assert patches.unsupported(Problem.of(VALUE, x, w, geometry)) is None
     assert_exact(patches, geometry, x, w, g)
 
 
@@ -282,6 +298,7 @@ def test_a_dw_of_two_images_at_a_time_or_one(positions, monkeypatch):
 def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, monkeypatch):
     """Image by image or a few at a time, of a number that has divisors and a prime: the same to the bit."""
     monkeypatch.setattr(direct_dw, "STEP_BYTES", size)
+    monkeypatch.setattr(direct_dw, "FEW", 0)
     geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
     for batch in (6, 7):
         x, g = (a.astype(dtype) for a in integers(batch, (batch, 3, *n), (batch, 6, *geometry.output_size), most=1))
@@ -289,6 +306,42 @@ def test_a_depthwise_dw_in_steps_and_blocks(layout, dtype, n, k, options, size, 
             x, g = jnp.moveaxis(x, 1, -1), jnp.moveaxis(g, 1, -1)
         made = jax.jit(lambda x, g: direct.conv_weight_vjp(x, g, geometry))(x, g)
         assert_same(made, by_loops(WEIGHTS, geometry, x, g))
+
+
+@pytest.mark.short("float32-1-1|bfloat16-2-3")
+@pytest.mark.parametrize(("channels", "filters"), [(1, 1), (1, 4), (4, 1), (2, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_direct_dw_of_few_channels(dtype, channels, filters):
+    geometry = Geometry.of("conv", (7, 6), (3, 2), stride=(2, 1), padding=1, layout="channels_last")
+    x, g = (each.astype(dtype) for each in integers(0, (4, 7, 6, channels), (4, *geometry.output_size, filters)))
+    assert_same(direct.conv_weight_vjp(x, g, geometry), by_loops(WEIGHTS, geometry, x, g))
+
+
+@pytest.mark.parametrize(("which", "channels", "filters"), [(VALUE, 1, 64), (INPUTS, 64, 1)])
+def test_one_channel_is_not_repeated_for_each_of_many(which, channels, filters):
+    """But for groups: then what is made would else not be in order."""
+    geometry = Geometry.of("conv", (40, 40), (5, 5), stride=2, padding=2, layout="channels_last")
+    x, w, g = integers(0, (2, 40, 40, channels), (5, 5, channels, filters), (2, *geometry.output_size, filters))
+    operands = {VALUE: (x, w), INPUTS: (g, w)}[which]
+    compiled = jax.jit(lambda a, b: getattr(direct, which)(a, b, geometry)).lower(*operands).compile()
+    made = compiled(*operands)
+    assert_same(made, by_loops(which, geometry, *operands))
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * made.nbytes
+
+
+@pytest.mark.short("first-n0|last-n1")
+@pytest.mark.parametrize(
+    ("n", "k", "options"),
+    [((11,), (3,), {"padding": 1}), ((12,), (4,), {"stride": 2, "padding": [(3, 1)]}), ((9,), (3,), {"dilation": 2})],
+)
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_sequence_group_by_group(dtype, layout, n, k, options, monkeypatch):
+    monkeypatch.setattr("jaxconv.algorithms.layout.POSITION_BYTES", 0)
+    geometry = Geometry.of("conv", n, k, groups=3, layout=layout, **options)
+    shapes = (4, 6, *n), (9, 2, *k), (4, 9, *geometry.output_size)
+    x, w, g = in_layout(layout, *(each.astype(dtype) for each in integers(0, *shapes)))
+    assert_exact(gemm, geometry, x, w, g)
 
 
 @pytest.mark.short("float32-6-1|bfloat16-5")

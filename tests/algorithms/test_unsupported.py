@@ -42,6 +42,11 @@ STRIPES = problem("conv", (8, 8), (2, 2), stride=2)
         ("patches", problem("conv", (8, 8), (2, 2), stride=2, **FIRST), "`layout` must be 'channels_last'"),
         ("patches", problem("conv", (8, 8), (2, 2), stride=2, groups=2), "`groups` must be 1; got groups=2"),
         ("patches", problem("conv", (8, 8), (3, 3), stride=2), "windows must not overlap; got kernel_size=(3, 3)"),
+        (
+            "patches",
+            problem("conv", (3, 3), (4, 4), padding=((1, 0), (1, 0)), **FIRST),
+            "`layout` must be 'channels_last'",
+        ),
         ("planes", problem("conv", (8, 8), (3, 3)), "there must be three spatial axes; got 2"),
         ("planes", problem("conv", (99, 99, 99), (3, 3, 3)), "x laid out must not exceed 32 MB; got 43 MB"),
     ],

@@ -185,7 +185,9 @@ def test_ours_and_lax_agree_on_a_whole_net(name, monkeypatch):
     graph = NETS[name]()
     graph.batch = 1
     monkeypatch.setattr(nets_jax, "operations", smooth)
-    apart = run.agreement(graph, *(flat(graph, conv, "channels_last") for conv in (run.convolution, nets_jax.convolution)))
+    apart = run.agreement(
+        graph, *(flat(graph, conv, "channels_last") for conv in (run.convolution, nets_jax.convolution))
+    )
     assert apart["gradients_apart"] <= run.bounds(graph)[0]
 
 
