@@ -7,9 +7,9 @@
     conv_weight_vjp dw = Uᵀ g
 
 With channels last W is the kernel as it is, and Uᵀ g its gradient as it is: nothing is moved but pixels of a patch, and
-of a 1x1 without stride and padding nothing at all. With channels first nothing is where one window is the whole image,
-as in a dense layer: a row of U is an image as it lies, and a row of Wᵀ a filter. For one group; letters as in
-`reference`.
+of a 1x1 without stride and padding nothing at all. With channels first an image of a 1x1 is a matrix of its own, and
+some images' products are made at once, a core for each; and where one window is the whole image, as in a dense layer, a
+row of U is an image as it lies. For one group; letters as in `reference`.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ COLUMNS = 128  # of aᵀ b, from which on a is transposed before: 1.0 to 1.45 ti
 def unsupported(problem: Problem) -> str | None:
     """Patches are rows in memory."""
     g, several = problem.geometry, not _one_window(problem.geometry)
-    layout = "`layout` must be 'channels_last', or one window the whole image; got layout='channels_first'"
+    layout = "`layout` must be 'channels_last', or the kernel 1x1 or the whole image; got layout='channels_first'"
     windows = f"windows must not overlap; got kernel_size={g.kernel_size}, stride={g.stride}"
     return first_broken(
-        (g.channels_first and several, layout),
+        (g.channels_first and several and g.taps > 1, layout),
         (g.groups > 1, f"`groups` must be 1; got groups={g.groups}"),
         (problem.overlap and several, windows),
     )
@@ -50,7 +50,8 @@ def unsupported(problem: Problem) -> str | None:
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     if geometry.channels_first:
-        return _of_rows(x, w, (1, 1), precision).reshape(len(x), len(w), *geometry.output_size)
+        W = to_accumulator(w).reshape(len(w), -1)
+        return _of_images(W, _read(x, geometry), precision).reshape(len(x), len(w), *geometry.output_size)
     W = _matrix(w)
 
     def images(x: Array) -> Array:
@@ -63,7 +64,8 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
     if geometry.channels_first:
-        return _of_rows(g, w, (1, 0), precision).reshape(len(g), -1, *geometry.input_size)
+        W = to_accumulator(w).reshape(len(w), -1)
+        return _spread(_of_images(W.T, g.reshape(*g.shape[:2], -1), precision), geometry)
     W = _matrix(w)
 
     def images(g: Array) -> Array:
@@ -78,7 +80,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     if geometry.channels_first:
-        return _of_rows(g, x, (0, 0), precision).reshape(g.shape[1], -1, *geometry.kernel_size)
+        dw = _over_images(g.reshape(*g.shape[:2], -1), _read(x, geometry), precision)
+        return dw.reshape(g.shape[1], x.shape[1], *geometry.kernel_size).astype(x.dtype)
     channels, filters = x.shape[-1], g.shape[-1]
 
     def images(total: Array, x: Array, g: Array) -> Array:
@@ -92,13 +95,6 @@ def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision
 def _one_window(geometry: Geometry) -> bool:
     """Whether the one window there is reads every position of the image, and none outside it."""
     return all(axis.m == 1 and axis.lo == 0 and axis.k == axis.span(1) == axis.n for axis in per_axis(geometry))
-
-
-def _of_rows(a: Array, b: Array, summed: tuple[int, int], precision: Precision) -> Array:
-    """The product of two arrays as matrices, a row for the first axis of each, over these axes of them."""
-    left, right = (to_accumulator(each).reshape(len(each), -1) for each in (a, b))
-    numbers = (((summed[0],), (summed[1],)), ((), ()))
-    return lax.dot_general(left, right, numbers, precision=precision).astype(a.dtype)
 
 
 def over_rows(a: Array, b: Array, precision: Precision) -> Array:
@@ -148,3 +144,60 @@ def _fold(U: Array, geometry: Geometry) -> Array:
 def _matrix(a: Array) -> Array:
     """W (taps · in, out) of a kernel, g (images · positions, out) of an array, in the dtype of the sums."""
     return to_accumulator(a).reshape(-1, a.shape[-1])
+
+
+# ------------------------------------------------------------------------------------------------- channels first
+
+
+def _read(x: Array, geometry: Geometry) -> Array:
+    """(images, in, positions) of a 1x1; of one window (images, taps · in, 1)."""
+    if _one_window(geometry):
+        return x.reshape(len(x), -1, 1)
+    for at, axis in enumerate(per_axis(geometry), 2):
+        x = window(x, at, -axis.lo, axis.m, axis.s)
+    return x.reshape(*x.shape[:2], -1)
+
+
+def _spread(dx: Array, geometry: Geometry) -> Array:
+    """The adjoint of `_read`."""
+    if _one_window(geometry):
+        return dx.reshape(len(dx), -1, *geometry.input_size)
+    dx = dx.reshape(*dx.shape[:2], *geometry.output_size)
+    for at, axis in enumerate(per_axis(geometry), 2):
+        dx = padded(dx, at, [(-axis.lo, axis.n + axis.lo - axis.span(axis.m))], axis.s - 1)
+    return dx
+
+
+def _of_images(W: Array, x: Array, precision: Precision) -> Array:
+    """W x[b] for every image (in, positions); of one position each they are rows of one product."""
+    if x.shape[-1] == 1:
+        return jnp.matmul(to_accumulator(x[..., 0]), W.T, precision=precision)[..., None].astype(x.dtype)
+
+    def images(x: Array) -> Array:
+        of_each = jnp.broadcast_to(W, (len(x), *W.shape))
+        return jnp.matmul(of_each, to_accumulator(x), precision=precision).astype(x.dtype)
+
+    return loops.chunked_map(images, x, _matrices_at_once(x, W.nbytes))
+
+
+def _over_images(g: Array, x: Array, precision: Precision) -> Array:
+    """Σ_b g[b] x[b]ᵀ, of images (channels, positions), in the dtype of the sums; the longer factor on the left."""
+    if g.shape[1] < x.shape[1]:
+        return _over_images(x, g, precision).T
+    if x.shape[-1] == 1:
+        return jnp.matmul(to_accumulator(g[..., 0]).T, to_accumulator(x[..., 0]), precision=precision)
+
+    def images(total: Array, g: Array, x: Array) -> Array:
+        numbers = (((2,), (2,)), ((0,), (0,)))
+        made = lax.dot_general(to_accumulator(g), to_accumulator(x), numbers, precision=precision)
+        return total + jnp.sum(made, 0)
+
+    total = zeros((g.shape[1], x.shape[1]), x)
+    return loops.chunked_sum(images, total, (g, x), _matrices_at_once(g, total.nbytes))
+
+
+def _matrices_at_once(x: Array, matrix_bytes: int) -> int:
+    """How many images: each has a matrix of its own, and is widened where the sums are of another dtype."""
+    sums = accumulator(x.dtype)
+    widened = 0 if x.dtype == sums else x[0].size * sums.itemsize
+    return loops.largest_chunk(len(x), max(matrix_bytes, widened), STEP_BYTES)

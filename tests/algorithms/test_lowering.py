@@ -136,6 +136,26 @@ def test_windows_apart_as_patches(n, k, options, dtype, images, monkeypatch):
     assert_exact(patches, geometry, x, w, g)
 
 
+@pytest.mark.short("^1000-float32-(n0|n2)|^1-bfloat16-n3")
+@pytest.mark.parametrize(
+    ("n", "options"),
+    [
+        ((9,), {}),
+        ((5, 6), {}),
+        ((7, 6), {"stride": (2, 3), "padding": [(1, 0), (0, 2)]}),
+        ((6, 5, 4), {"stride": (1, 2, 4), "padding": [(-1, 0), (0, 0), (0, -1)]}),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_a_1x1_image_by_image_and_some_at_once(size, dtype, n, options, monkeypatch):
+    monkeypatch.setattr(patches, "STEP_BYTES", size)
+    for channels, filters in ((2, 5), (5, 2)):
+        geometry = Geometry.of("conv", n, [1] * len(n), **options)
+        shapes = (6, channels, *n), (filters, channels, *[1] * len(n)), (6, filters, *geometry.output_size)
+        assert_exact(patches, geometry, *(each.astype(dtype) for each in integers(0, *shapes)))
+
+
 @pytest.mark.short("float32-(n0|n1)|bfloat16-n2")
 @pytest.mark.parametrize(
     ("n", "k", "options"),
