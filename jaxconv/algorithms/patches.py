@@ -6,10 +6,10 @@
     conv_input_vjp  dx = fold(g Wᵀ)        fold the adjoint of x → U, which puts every patch where it came from
     conv_weight_vjp dw = Uᵀ g
 
-With channels last W is the kernel as it is, and Uᵀ g its gradient as it is: nothing is moved but pixels of a patch, and
-of a 1x1 without stride and padding nothing at all. With channels first an image of a 1x1 is a matrix of its own, and
-some images' products are made at once, a core for each; and where one window is the whole image, as in a dense layer, a
-row of U is an image as it lies. For one group; letters as in `reference`.
+With channels last, for one group, W is the kernel as it is, and Uᵀ g its gradient as it is: nothing is moved but pixels
+of a patch, and of a 1x1 without stride and padding nothing at all. With channels first an image of a 1x1 is a matrix
+for each group, and some images' products are made at once, a core for each; and where one window is the whole image, as
+in a dense layer, a row of U is an image as it lies. Letters as in `reference`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def unsupported(problem: Problem) -> str | None:
     windows = f"windows must not overlap; got kernel_size={g.kernel_size}, stride={g.stride}"
     return first_broken(
         (g.channels_first and several and g.taps > 1, layout),
-        (g.groups > 1, f"`groups` must be 1; got groups={g.groups}"),
+        (g.groups > 1 and not g.channels_first, f"`groups` must be 1 with channels last; got groups={g.groups}"),
         (problem.overlap and several, windows),
     )
 
@@ -50,8 +50,8 @@ def unsupported(problem: Problem) -> str | None:
 def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """y[b,o,p] = Σ_{i,q} w[o,i,q] · x[b, i, s·p + d·q − lo]"""
     if geometry.channels_first:
-        W = to_accumulator(w).reshape(len(w), -1)
-        return _of_images(W, _read(x, geometry), precision).reshape(len(x), len(w), *geometry.output_size)
+        y = _of_images(_of_groups(w, geometry), _read(x, geometry), precision)
+        return y.reshape(len(x), len(w), *geometry.output_size)
     W = _matrix(w)
 
     def images(x: Array) -> Array:
@@ -64,8 +64,8 @@ def conv(x: Array, w: Array, geometry: Geometry, precision: Precision = None) ->
 def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dx[b,i,j] = Σ_{o,p,q: s·p + d·q − lo = j} w[o,i,q] · g[b,o,p]"""
     if geometry.channels_first:
-        W = to_accumulator(w).reshape(len(w), -1)
-        return _spread(_of_images(W.T, g.reshape(*g.shape[:2], -1), precision), geometry)
+        W = _of_groups(w, geometry).swapaxes(1, 2)
+        return _spread(_of_images(W, _by_group(g, geometry), precision), geometry)
     W = _matrix(w)
 
     def images(g: Array) -> Array:
@@ -80,8 +80,8 @@ def conv_input_vjp(g: Array, w: Array, geometry: Geometry, precision: Precision 
 def conv_weight_vjp(x: Array, g: Array, geometry: Geometry, precision: Precision = None) -> Array:
     """dw[o,i,q] = Σ_{b,p} g[b,o,p] · x[b, i, s·p + d·q − lo]"""
     if geometry.channels_first:
-        dw = _over_images(g.reshape(*g.shape[:2], -1), _read(x, geometry), precision)
-        return dw.reshape(g.shape[1], x.shape[1], *geometry.kernel_size).astype(x.dtype)
+        dw = _over_images(_by_group(g, geometry), _read(x, geometry), precision)
+        return dw.reshape(g.shape[1], -1, *geometry.kernel_size).astype(x.dtype)
     channels, filters = x.shape[-1], g.shape[-1]
 
     def images(total: Array, x: Array, g: Array) -> Array:
@@ -149,29 +149,39 @@ def _matrix(a: Array) -> Array:
 # ------------------------------------------------------------------------------------------------- channels first
 
 
+def _by_group(a: Array, geometry: Geometry) -> Array:
+    """(images, groups, channels/groups, positions)"""
+    return a.reshape(len(a), geometry.groups, a.shape[1] // geometry.groups, -1)
+
+
+def _of_groups(w: Array, geometry: Geometry) -> Array:
+    """W (groups, out/groups, taps · in/groups), in the dtype of the sums."""
+    return to_accumulator(w).reshape(geometry.groups, len(w) // geometry.groups, -1)
+
+
 def _read(x: Array, geometry: Geometry) -> Array:
-    """(images, in, positions) of a 1x1; of one window (images, taps · in, 1)."""
+    """(images, groups, in/groups, positions) of a 1x1; of one window (images, groups, taps · in/groups, 1)."""
     if _one_window(geometry):
-        return x.reshape(len(x), -1, 1)
+        return x.reshape(len(x), geometry.groups, -1, 1)
     for at, axis in enumerate(per_axis(geometry), 2):
         x = window(x, at, -axis.lo, axis.m, axis.s)
-    return x.reshape(*x.shape[:2], -1)
+    return _by_group(x, geometry)
 
 
 def _spread(dx: Array, geometry: Geometry) -> Array:
     """The adjoint of `_read`."""
     if _one_window(geometry):
         return dx.reshape(len(dx), -1, *geometry.input_size)
-    dx = dx.reshape(*dx.shape[:2], *geometry.output_size)
+    dx = dx.reshape(len(dx), -1, *geometry.output_size)
     for at, axis in enumerate(per_axis(geometry), 2):
         dx = padded(dx, at, [(-axis.lo, axis.n + axis.lo - axis.span(axis.m))], axis.s - 1)
     return dx
 
 
 def _of_images(W: Array, x: Array, precision: Precision) -> Array:
-    """W x[b] for every image (in, positions); of one position each they are rows of one product."""
-    if x.shape[-1] == 1:
-        return jnp.matmul(to_accumulator(x[..., 0]), W.T, precision=precision)[..., None].astype(x.dtype)
+    """W[g] x[b,g] for every image and group; of one position each, and one group, they are rows of one product."""
+    if x.shape[1] == x.shape[-1] == 1:
+        return jnp.matmul(to_accumulator(x[:, 0, :, 0]), W[0].T, precision=precision)[:, None, :, None].astype(x.dtype)
 
     def images(x: Array) -> Array:
         of_each = jnp.broadcast_to(W, (len(x), *W.shape))
@@ -181,23 +191,24 @@ def _of_images(W: Array, x: Array, precision: Precision) -> Array:
 
 
 def _over_images(g: Array, x: Array, precision: Precision) -> Array:
-    """Σ_b g[b] x[b]ᵀ, of images (channels, positions), in the dtype of the sums; the longer factor on the left."""
-    if g.shape[1] < x.shape[1]:
-        return _over_images(x, g, precision).T
-    if x.shape[-1] == 1:
-        return jnp.matmul(to_accumulator(g[..., 0]).T, to_accumulator(x[..., 0]), precision=precision)
+    """Σ_b g[b,g] x[b,g]ᵀ for every group, in the dtype of the sums; the factor of more channels on the left."""
+    if g.shape[2] < x.shape[2]:
+        return _over_images(x, g, precision).swapaxes(1, 2)
+    if x.shape[1] == x.shape[-1] == 1:
+        left, right = (to_accumulator(each[:, 0, :, 0]) for each in (g, x))
+        return jnp.matmul(left.T, right, precision=precision)[None]
 
     def images(total: Array, g: Array, x: Array) -> Array:
-        numbers = (((2,), (2,)), ((0,), (0,)))
+        numbers = (((3,), (3,)), ((0, 1), (0, 1)))
         made = lax.dot_general(to_accumulator(g), to_accumulator(x), numbers, precision=precision)
         return total + jnp.sum(made, 0)
 
-    total = zeros((g.shape[1], x.shape[1]), x)
+    total = zeros((*g.shape[1:3], x.shape[2]), x)
     return loops.chunked_sum(images, total, (g, x), _matrices_at_once(g, total.nbytes))
 
 
 def _matrices_at_once(x: Array, matrix_bytes: int) -> int:
-    """How many images: each has a matrix of its own, and is widened where the sums are of another dtype."""
+    """How many images: each has matrices of its own, and is widened where the sums are of another dtype."""
     sums = accumulator(x.dtype)
     widened = 0 if x.dtype == sums else x[0].size * sums.itemsize
     return loops.largest_chunk(len(x), max(matrix_bytes, widened), STEP_BYTES)
