@@ -28,10 +28,9 @@ from jax import Array, lax
 
 from jaxconv._jax import loops
 from jaxconv._jax.dtypes import Precision
-from jaxconv._jax.manual_axes import axes_of, pcast_to
 from jaxconv._jax.row_major import row_major
 from jaxconv.algorithms.direct_dw import conv_weight_vjp
-from jaxconv.algorithms.layout import to_accumulator
+from jaxconv.algorithms.layout import to_accumulator, zeros
 from jaxconv.algorithms.unroll import padded, per_axis
 from jaxconv.sizes.geometry import Geometry
 
@@ -190,7 +189,7 @@ class Views(NamedTuple):
         return TERMS if self.first else min(TERMS, max(FEWEST, TERM_BYTES // (row * self.weights.dtype.itemsize)))
 
     def zero(self) -> Array:
-        return pcast_to(jnp.zeros(self.shape, self.x.dtype), axes_of(self.x))
+        return zeros(self.shape, self.x)
 
     def sum(self, terms: Sequence[Term]) -> Array:
         """Σ weights[row] · view over all terms, in parts of equal length that are a loop each.

@@ -36,7 +36,7 @@ COLUMNS = 128  # of aᵀ b, from which on a is transposed before: 1.0 to 1.45 ti
 
 
 def unsupported(problem: Problem) -> str | None:
-    """Patches are rows in memory."""
+    """With channels last patches are rows in memory; with channels first only whole images are matrices."""
     g, several = problem.geometry, not _one_window(problem.geometry)
     layout = "`layout` must be 'channels_last', or the kernel 1x1 or the whole image; got layout='channels_first'"
     windows = f"windows must not overlap; got kernel_size={g.kernel_size}, stride={g.stride}"

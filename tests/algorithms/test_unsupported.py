@@ -40,7 +40,11 @@ STRIPES = problem("conv", (8, 8), (2, 2), stride=2)
             "x and g repeated for every pair of channels",
         ),
         ("patches", problem("conv", (8, 8), (2, 2), stride=2, **FIRST), "`layout` must be 'channels_last'"),
-        ("patches", problem("conv", (8, 8), (2, 2), stride=2, groups=2), "`groups` must be 1 with channels last"),
+        (
+            "patches",
+            problem("conv", (8, 8), (2, 2), stride=2, groups=2),
+            "`groups` must be 1 with channels last; got groups=2",
+        ),
         ("patches", problem("conv", (8, 8), (3, 3), stride=2), "windows must not overlap; got kernel_size=(3, 3)"),
         (
             "patches",

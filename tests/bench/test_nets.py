@@ -198,11 +198,12 @@ def smooth(layout, conv, operations=nets_jax.operations):
     """
 
     def pool(node, x):
-        space = nets_jax._space(x, layout == "channels_last")
-        of_all, edge = [1] * x.ndim, node["padding"]
-        window, stride, pads = list(of_all), list(of_all), [(0, 0)] * x.ndim
-        for axis in space:
-            window[axis], stride[axis], pads[axis] = node["window"], node["stride"], (edge, edge)
-        return lax.reduce_window(x, 0.0, lax.add, window, stride, pads) / node["window"] ** len(space)
+        space, k, edge = nets_jax._space(x, layout == "channels_last"), node["window"], node["padding"]
+
+        def on_space(here, elsewhere):
+            return [here if axis in space else elsewhere for axis in range(x.ndim)]
+
+        window, stride, pads = on_space(k, 1), on_space(node["stride"], 1), on_space((edge, edge), (0, 0))
+        return lax.reduce_window(x, 0.0, lax.add, window, stride, pads) / k ** len(space)
 
     return {**operations(layout, conv), "relu": lambda node, x: jax.nn.silu(x), "pool": pool}
